@@ -1,0 +1,59 @@
+# Every target sets up what it needs; a second run finds it done.
+VENV ?= .venv
+PYTHON ?= $(shell .ci/python)
+ALL = -e '.[memory,examples]' --group test --group lint
+# The official SDK has the same import name, so it is measured in an environment of its own.
+SDK = fastapi-redis-sdk httpx lupa fakeredis --group bench
+
+export VENV PYTHON
+
+.PHONY: help demo test coverage lint format types bench clean
+
+help:
+	@echo "make demo      run the example shop (embedded Redis unless REDIS_URL is set)"
+	@echo "make test      run the tests; PYTEST_ARGS='-k name' selects"
+	@echo "make coverage  run the tests and report what they do not reach"
+	@echo "make lint      check style and formatting;  make format  repairs both"
+	@echo "make types     mypy --strict on src, tests and examples"
+	@echo "make bench     compare with the plain endpoint and the official SDK"
+	@echo "make clean     remove environments, caches and build results"
+
+demo:
+	@.ci/demo
+
+test: .python
+	@.ci/tests $(VENV) $(PYTHON) $(ALL)
+
+coverage: .setup
+	@.ci/install-redis
+	$(VENV)/bin/python -m coverage run -m pytest $(PYTEST_ARGS)
+	$(VENV)/bin/python -m coverage report
+
+lint: .setup
+	$(VENV)/bin/python -m ruff check .
+	$(VENV)/bin/python -m ruff format --check .
+
+format: .setup
+	$(VENV)/bin/python -m ruff check --fix .
+	$(VENV)/bin/python -m ruff format .
+
+types: .setup
+	$(VENV)/bin/python -m mypy
+
+bench: .setup
+	@.ci/install-redis
+	@.ci/venv $(VENV) $(PYTHON) $(ALL) --group bench
+	@.ci/venv .venvs/sdk $(PYTHON) $(SDK)
+	SDK_PYTHON=.venvs/sdk/bin/python $(VENV)/bin/python tests/benchmarks
+
+clean:
+	rm -rf .venv .venvs dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage
+	find src tests examples -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# Not files: .ci/venv decides by itself what is out of date.
+.PHONY: .python .setup
+.python:
+	@test -n "$(PYTHON)" || { echo "Python 3.10 or newer is needed." >&2; exit 1; }
+
+.setup: .python
+	@.ci/venv $(VENV) $(PYTHON) $(ALL)

@@ -1,0 +1,53 @@
+"""Clients that every test module shares: on a real redis-server and on fakeredis."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+import pytest_asyncio
+import redis.asyncio
+from fakeredis import FakeAsyncRedis, FakeServer
+
+from servers import RedisServer, redis_server_available
+
+
+@pytest.fixture(scope="session")
+def redis_server() -> Iterator[RedisServer]:
+    """One real server for the session; tests that stop a server start their own."""
+    if reason := redis_server_available():
+        pytest.skip(reason)
+    with RedisServer() as server:
+        yield server
+
+
+@pytest.fixture
+def redis_url(redis_server: RedisServer) -> str:
+    """URL of the session's server, emptied before the test."""
+    redis_server.flush()
+    return redis_server.url
+
+
+@pytest_asyncio.fixture
+async def redis_client(redis_url: str) -> AsyncIterator[redis.asyncio.Redis]:
+    """A client on the emptied real server."""
+    async with redis.asyncio.Redis.from_url(redis_url) as client:
+        yield client
+
+
+@pytest_asyncio.fixture
+async def fake_client() -> AsyncIterator[redis.asyncio.Redis]:
+    """A client on an embedded server that no other test sees."""
+    async with FakeAsyncRedis(server=FakeServer()) as client:
+        yield client
+
+
+@pytest_asyncio.fixture(params=["fakeredis", "redis"])
+async def any_client(request: pytest.FixtureRequest) -> AsyncIterator[redis.asyncio.Redis]:
+    """The same test on fakeredis and on a real server."""
+    if request.param == "fakeredis":
+        async with FakeAsyncRedis(server=FakeServer()) as client:
+            yield client
+        return
+    async with redis.asyncio.Redis.from_url(request.getfixturevalue("redis_url")) as client:
+        yield client
