@@ -19,7 +19,8 @@ class CacheDeclarationError(CacheError, TypeError):
 
     Attributes:
         code: Name of the rule, the same that the mypy plugin reports.
-        route: The route as a reader would look for it, for example ``GET /products/{id} (get_product)``.
+        route: The route as a reader would look for it, for example ``GET /products/{id}
+            (get_product)``.
         problem: What is wrong and why.
         fix: The line to write instead.
     """

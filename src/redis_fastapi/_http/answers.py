@@ -1,0 +1,67 @@
+"""The answer a stored response gives to a request: 200, 206, 304, 412 or 416."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from .fields import Headers
+from .preconditions import PRECONDITION_FIELDS, Outcome, evaluate_preconditions
+from .ranges import Message, Whole, range_message, select_ranges
+from .representation import failure_headers, not_modified_headers
+from .validators import validators_of
+
+_CONDITIONS: Final = PRECONDITION_FIELDS | {b"range"}
+_NO_CONTENT: Final = (b"content-length", b"0")
+
+
+def answer(
+    method: str,
+    request_headers: Headers,
+    *,
+    status: int,
+    headers: Headers,
+    body: bytes,
+    received_ms: int | None,
+    now_ms: int,
+    boundary: bytes,
+) -> Message:
+    """Answer a GET or HEAD from a stored response: preconditions first, then ranges.
+
+    The order is that of RFC 9110 section 13.2.2. Every answer that may have content carries its
+    Content-Length; one to HEAD has that of the GET and no body.
+
+    Args:
+        method: Of the request.
+        request_headers: Of the request.
+        status: Stored status.
+        headers: Stored headers, with those to be sent anew (Age, Cache-Control, ...) in place.
+        body: Stored body.
+        received_ms: When the response was stored, None for one that just was computed.
+        now_ms: Time of the request.
+        boundary: Unforeseeable separator for several ranges.
+    """
+    if _CONDITIONS.isdisjoint([name for name, _ in request_headers]):
+        return _without_body_of_head(
+            method, range_message(Whole(), status, headers, body, boundary=boundary)
+        )
+    current = validators_of(headers, now_ms=now_ms, received_ms=received_ms)
+    outcome = evaluate_preconditions(method, request_headers, current, now_ms=now_ms, status=status)
+    if outcome is Outcome.NOT_MODIFIED:
+        return 304, not_modified_headers(headers), b""
+    if outcome is Outcome.PRECONDITION_FAILED:
+        return 412, [*failure_headers(headers), _NO_CONTENT], b""
+    choice = select_ranges(
+        method,
+        request_headers,
+        headers,
+        current,
+        status=status,
+        length=len(body),
+        now_ms=now_ms,
+    )
+    message = range_message(choice, status, headers, body, boundary=boundary)
+    return _without_body_of_head(method, message)
+
+
+def _without_body_of_head(method: str, message: Message) -> Message:
+    return (*message[:2], b"") if method == "HEAD" else message

@@ -1,0 +1,77 @@
+"""Field lines and the small grammars that every other rule reads them with (RFC 9110 section 5).
+
+Headers are ASGI raw headers: names in lower case, values as the bytes on the wire, lines in order.
+Nothing here raises on malformed input.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from typing import TypeAlias
+
+Headers: TypeAlias = Sequence[tuple[bytes, bytes]]
+
+OWS = b" \t"
+
+_TOKEN = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_DELIMITER = re.compile(rb'[",]')
+_QUOTED = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
+_QUOTED_PAIR = re.compile(rb"\\(.)", re.DOTALL)
+_DIGITS = re.compile(rb"[0-9]+")
+
+
+def field_lines(headers: Headers, name: bytes) -> list[bytes]:
+    """Return the value of every line of a field, in order and without surrounding whitespace."""
+    return [value.strip(OWS) for key, value in headers if key == name]
+
+
+def singleton(headers: Headers, name: bytes) -> bytes | None:
+    """Return the value of a field sent exactly once; None where it is absent or repeated."""
+    lines = field_lines(headers, name)
+    return lines[0] if len(lines) == 1 else None
+
+
+def list_elements(headers: Headers, name: bytes) -> Iterator[bytes]:
+    """Yield the elements of a list field over all its lines, without empty ones (section 5.6.1)."""
+    for line in field_lines(headers, name):
+        for element in split_list(line):
+            if stripped := element.strip(OWS):
+                yield stripped
+
+
+def split_list(value: bytes) -> list[bytes]:
+    """Split at commas outside quoted strings; from an unclosed quote on, at every comma."""
+    elements: list[bytes] = []
+    start = position = 0
+    while delimiter := _DELIMITER.search(value, position):
+        if delimiter[0] == b",":
+            elements.append(value[start : delimiter.start()])
+            start = position = delimiter.end()
+        elif quoted := _QUOTED.match(value, delimiter.start()):
+            position = quoted.end()
+        else:
+            return elements + value[start:].split(b",")
+    return [*elements, value[start:]]
+
+
+def unquote(value: bytes) -> bytes:
+    """Return what a quoted string says, or the value itself where it is not quoted."""
+    if _QUOTED.fullmatch(value):
+        return _QUOTED_PAIR.sub(rb"\1", value[1:-1])
+    return value
+
+
+def is_token(value: bytes) -> bool:
+    """Whether the value is a token (section 5.6.2), as field names, directives and units are."""
+    return _TOKEN.fullmatch(value) is not None
+
+
+def bounded_decimal(digits: bytes, *, ceiling: int) -> int | None:
+    """Read a run of digits of any length, capped at `ceiling`; None where it is no number."""
+    if not _DIGITS.fullmatch(digits):
+        return None
+    significant = digits.lstrip(b"0")
+    if len(significant) > len(str(ceiling)):
+        return ceiling
+    return min(int(significant or b"0"), ceiling)

@@ -1,0 +1,213 @@
+"""Age, freshness and staleness of a stored response (RFC 9111 section 4.2, RFC 5861)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import log
+from typing import Final, TypeAlias
+
+from .dates import http_date_ms
+from .directives import (
+    DELTA_SECONDS_MAX,
+    RequestDirectives,
+    ResponseDirectives,
+    response_directives,
+)
+from .fields import Headers, bounded_decimal, field_lines
+from .status import Forward
+from .validators import date_field_ms
+
+STALE_IF_ERROR_STATUSES: Final = frozenset({500, 502, 503, 504})
+"""Answers that count as an error for stale-if-error (RFC 5861 section 4)."""
+
+_MS: Final = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Fresh:
+    """The stored response may be sent; `ttl` is the seconds it stays fresh, None for ever."""
+
+    ttl: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Stale:
+    """The stored response may be sent although stale; `ttl` is negative seconds or 0.
+
+    `refresh` asks for one revalidation in the background (RFC 5861 section 3).
+    """
+
+    ttl: int
+    refresh: bool
+
+
+@dataclass(frozen=True, slots=True)
+class MustRevalidate:
+    """The stored response may not be sent; the endpoint has to answer."""
+
+    reason: Forward
+
+
+@dataclass(frozen=True, slots=True)
+class GatewayTimeout:
+    """The client wants a stored response or none: 504 (RFC 9111 section 5.2.1.7)."""
+
+
+Freshness: TypeAlias = Fresh | Stale | MustRevalidate | GatewayTimeout
+
+
+def age_seconds(*, created_ms: int, now_ms: int, prior_age: int = 0) -> int:
+    """Return the Age to send, in whole seconds: what it had on arrival plus the time stored."""
+    return prior_age + max(0, now_ms - created_ms) // _MS
+
+
+def prior_age(headers: Headers) -> int:
+    """Return the seconds in a response's Age: the first line counts, junk is 0 (section 5.1)."""
+    lines = field_lines(headers, b"age")
+    age = bounded_decimal(lines[0], ceiling=DELTA_SECONDS_MAX) if lines else None
+    return age or 0
+
+
+def freshness_lifetime_ms(
+    headers: Headers, *, ttl_ms: int | None, now_ms: int, shared: bool = False
+) -> int | None:
+    """Return how long a response stays fresh: `ttl_ms`, or less where its own headers say so.
+
+    Its own words are s-maxage (for a shared entry), else max-age, else Expires against Date
+    (RFC 9111 section 4.2.1). None is for ever, 0 is stale already; an Age it came with counts
+    against it.
+    """
+    stated = _stated_lifetime_ms(headers, now_ms, shared)
+    if stated is None:
+        return ttl_ms
+    return stated if ttl_ms is None else min(ttl_ms, stated)
+
+
+def stale_forbidden(directives: ResponseDirectives, *, shared: bool = False) -> bool:
+    """Whether the response may never be sent stale (RFC 9111 section 4.2.4)."""
+    if directives.must_revalidate or directives.no_cache:
+        return True
+    return shared and (directives.proxy_revalidate or directives.s_maxage is not None)
+
+
+def assess_freshness(
+    directives: RequestDirectives,
+    *,
+    age_ms: int,
+    lifetime_ms: int | None,
+    stale_while_revalidate_ms: int = 0,
+    never_stale: bool = False,
+) -> Freshness:
+    """Decide whether a stored response satisfies a request.
+
+    Args:
+        directives: The client's, `IGNORED` where it is not obeyed.
+        age_ms: Current age, the prior age included.
+        lifetime_ms: Freshness lifetime; None for ever.
+        stale_while_revalidate_ms: How long after it the response may be sent and refreshed.
+        never_stale: Result of `stale_forbidden`.
+    """
+    if directives.no_cache:
+        return _forwarded(directives, Forward.REQUEST)
+    if lifetime_ms is None:
+        return _fresh(directives, age_ms, None)
+    if age_ms < lifetime_ms:
+        return _fresh(directives, age_ms, lifetime_ms - age_ms)
+    staleness_ms = age_ms - lifetime_ms
+    if never_stale or _wants_fresh(directives, age_ms):
+        return _forwarded(directives, Forward.STALE)
+    return _stale(directives, staleness_ms, refresh=staleness_ms < stale_while_revalidate_ms)
+
+
+def usable_on_error(
+    directives: RequestDirectives,
+    *,
+    staleness_ms: int,
+    stale_if_error_ms: int = 0,
+    never_stale: bool = False,
+) -> bool:
+    """Whether a stored response may stand in for an error (RFC 5861 section 4).
+
+    Both the response and the request may set a limit; where both do, the lower one counts.
+    """
+    if never_stale:
+        return False
+    limit_ms = stale_if_error_ms
+    if directives.stale_if_error is not None:
+        asked_ms = directives.stale_if_error * _MS
+        limit_ms = min(asked_ms, limit_ms) if limit_ms > 0 else asked_ms
+    return staleness_ms < limit_ms
+
+
+def jittered_ttl_ms(ttl_ms: int, *, jitter: float, draw: float) -> int:
+    """Shorten a lifetime by up to the fraction `jitter`, so that fills do not expire together.
+
+    `draw` is uniform in [0, 1]; the result is at least one millisecond.
+    """
+    return max(1, round(ttl_ms * (1 - jitter * draw)))
+
+
+def refresh_due_early(*, remaining_ms: int, cost_ms: float, beta: float, draw: float) -> bool:
+    """Whether to refresh before expiry, the likelier the nearer and the dearer (XFetch).
+
+    `cost_ms` is what computing took, `beta` the eagerness (0 never), `draw` uniform in [0, 1).
+    """
+    if beta <= 0 or cost_ms <= 0:
+        return False
+    return -log(1 - draw) * cost_ms * beta >= remaining_ms
+
+
+def _stated_lifetime_ms(headers: Headers, now_ms: int, shared: bool) -> int | None:
+    directives = response_directives(headers)
+    if shared and directives.s_maxage is not None:
+        return directives.s_maxage * _MS
+    if directives.max_age is not None:
+        return directives.max_age * _MS
+    return _expires_lifetime_ms(headers, now_ms)
+
+
+def _expires_lifetime_ms(headers: Headers, now_ms: int) -> int | None:
+    lines = field_lines(headers, b"expires")
+    if not lines:
+        return None
+    expires_ms = http_date_ms(lines[0], now_ms=now_ms) if len(lines) == 1 else None
+    if expires_ms is None:
+        return 0
+    date_ms = date_field_ms(headers, b"date", now_ms=now_ms)
+    return max(0, expires_ms - (now_ms if date_ms is None else date_ms))
+
+
+def _fresh(directives: RequestDirectives, age_ms: int, remaining_ms: int | None) -> Freshness:
+    if _too_old(directives, age_ms) or _expires_too_soon(directives, remaining_ms):
+        return _forwarded(directives, Forward.REQUEST)
+    return Fresh(ttl=None if remaining_ms is None else remaining_ms // _MS)
+
+
+def _stale(directives: RequestDirectives, staleness_ms: int, *, refresh: bool) -> Freshness:
+    if refresh or _tolerated(directives, staleness_ms):
+        return Stale(ttl=-(staleness_ms // _MS), refresh=refresh)
+    return _forwarded(directives, Forward.STALE)
+
+
+def _wants_fresh(directives: RequestDirectives, age_ms: int) -> bool:
+    if directives.max_age is not None and directives.max_stale is None:
+        return True
+    return directives.min_fresh is not None or _too_old(directives, age_ms)
+
+
+def _too_old(directives: RequestDirectives, age_ms: int) -> bool:
+    return directives.max_age is not None and age_ms >= directives.max_age * _MS
+
+
+def _expires_too_soon(directives: RequestDirectives, remaining_ms: int | None) -> bool:
+    if directives.min_fresh is None or remaining_ms is None:
+        return False
+    return remaining_ms < directives.min_fresh * _MS
+
+
+def _tolerated(directives: RequestDirectives, staleness_ms: int) -> bool:
+    return directives.max_stale is not None and staleness_ms <= directives.max_stale * _MS
+
+
+def _forwarded(directives: RequestDirectives, reason: Forward) -> Freshness:
+    return GatewayTimeout() if directives.only_if_cached else MustRevalidate(reason)

@@ -1,0 +1,56 @@
+"""Which fields describe a representation, and so have no place in an answer without one."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from .fields import Headers
+
+_KEPT_CONTENT_FIELDS: Final = (b"content-location", b"content-security-policy")
+_REPRESENTATION_FIELDS: Final = frozenset(
+    {b"digest", b"repr-digest", b"trailer", b"transfer-encoding"}
+)
+_FIELDS_OF_A_SUCCESS: Final = frozenset(
+    {
+        b"accept-ranges",
+        b"age",
+        b"cache-control",
+        b"cdn-cache-control",
+        b"content-location",
+        b"etag",
+        b"expires",
+        b"last-modified",
+    }
+)
+
+
+def not_modified_headers(headers: Headers) -> list[tuple[bytes, bytes]]:
+    """Return what a 304 keeps of a 200's headers (RFC 9110 section 15.4.5).
+
+    Fields about the representation go, but for Content-Location and the validators; Last-Modified
+    stays only where there is no ETag to update a stored response by.
+    """
+    has_etag = any(name == b"etag" for name, _ in headers)
+    return [
+        (name, value)
+        for name, value in headers
+        if not _describes_content(name) and not (has_etag and name == b"last-modified")
+    ]
+
+
+def failure_headers(headers: Headers) -> list[tuple[bytes, bytes]]:
+    """Return what a 412 or 416 keeps of a 200's headers: nothing about the representation.
+
+    Its lifetime goes as well, so that no cache downstream stores the failure.
+    """
+    return [
+        (name, value)
+        for name, value in headers
+        if not _describes_content(name) and name not in _FIELDS_OF_A_SUCCESS
+    ]
+
+
+def _describes_content(name: bytes) -> bool:
+    if name.startswith(b"content-"):
+        return not name.startswith(_KEPT_CONTENT_FIELDS)
+    return name in _REPRESENTATION_FIELDS

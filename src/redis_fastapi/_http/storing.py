@@ -1,0 +1,209 @@
+"""Which responses may be stored, and which of their fields (RFC 9111 section 3)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection
+from enum import Enum
+from typing import Final
+
+from .directives import (
+    IGNORED,
+    RequestDirectives,
+    ResponseDirectives,
+    response_directives,
+)
+from .fields import (
+    Headers,
+    bounded_decimal,
+    field_lines,
+    is_token,
+    list_elements,
+)
+from .vary import STAR, vary_names
+
+DEFAULT_STATUSES: Final = frozenset({200, 201, 202, 203})
+"""The 2xx statuses whose body is a whole representation."""
+
+_ANSWERS_TO_CONDITIONS: Final = frozenset({304, 412, 416})
+_NEVER_STORED: Final = frozenset(
+    {
+        b"age",
+        b"cache-status",
+        b"connection",
+        b"content-length",
+        b"date",
+        b"keep-alive",
+        b"proxy-authenticate",
+        b"proxy-authentication-info",
+        b"proxy-authorization",
+        b"proxy-connection",
+        b"set-cookie",
+        b"te",
+        b"trailer",
+        b"transfer-encoding",
+        b"upgrade",
+        b"x-redis-cache",
+    }
+)
+_FRAMING_BYTES_PER_LINE: Final = len(b": \r\n")
+_FORBIDDEN_IN_VALUE: Final = re.compile(rb"[\x00\r\n]")
+
+
+class Refusal(Enum):
+    """Why a response is not stored; the value is the name in headers, logs and metrics."""
+
+    METHOD = "method"
+    STATUS = "status"
+    PARTIAL_CONTENT = "partial-content"
+    UNFINISHED = "unfinished"
+    REQUEST_NO_STORE = "request-no-store"
+    NO_STORE = "no-store"
+    NO_CACHE = "no-cache"
+    PRIVATE = "private"
+    AUTHORIZATION = "authorization"
+    STALE = "stale"
+    VARY_STAR = "vary-star"
+    SET_COOKIE = "set-cookie"
+    MALFORMED_HEADER = "malformed-header"
+    HEADERS_TOO_LARGE = "headers-too-large"
+    BODY_TOO_LARGE = "body-too-large"
+
+
+def storage_refusal(
+    status: int,
+    headers: Headers,
+    *,
+    body_size: int,
+    max_body_size: int,
+    max_header_size: int,
+    lifetime_ms: int | None,
+    allowed_statuses: Collection[int] = DEFAULT_STATUSES,
+    method: str = "GET",
+    request: RequestDirectives = IGNORED,
+    shared: bool = False,
+    authorized: bool = False,
+    finished: bool = True,
+    cookies_allowed: bool = True,
+) -> Refusal | None:
+    """Return the first reason against storing a response, or None where it may be stored.
+
+    Args:
+        status: Of the response.
+        headers: The endpoint's own, before the cache adds any; names in any case.
+        body_size: Bytes of the body, or so far where a stream is over the limit already.
+        max_body_size: Bytes.
+        max_header_size: Bytes of the fields that would be stored.
+        lifetime_ms: From `freshness_lifetime_ms`; None for no expiry.
+        allowed_statuses: Those that the route stores; 206, 304, 412 and 416 never are.
+        method: Whose semantics the response has; only an answer to GET is stored.
+        request: The client's directives, `IGNORED` where it is not obeyed.
+        shared: Whether the entry would serve more than one user.
+        authorized: Whether the request carried credentials that the route does not account for.
+        finished: Whether the body came to its end.
+        cookies_allowed: Whether a response that sets cookies is stored (without them).
+    """
+    headers = [(name.lower(), value) for name, value in headers]
+    directives = response_directives(headers)
+    return (
+        _refused_by_request(method, request)
+        or _refused_by_status(status, headers, allowed_statuses)
+        or _refused_by_body(headers, body_size, max_body_size, finished)
+        or _refused_by_directives(directives, understood=status in allowed_statuses)
+        or _refused_by_audience(directives, shared, authorized)
+        or _refused_by_lifetime(lifetime_ms)
+        or _refused_by_fields(headers, max_header_size, cookies_allowed)
+    )
+
+
+def storable_headers(headers: Headers) -> list[tuple[bytes, bytes]]:
+    """Return the fields a stored response keeps, names in lower case, repeated ones in order.
+
+    Left out are fields of the connection, of this very message (Date, Age, framing, cookies, the
+    cache's own) and those that Connection, `private="..."` or `no-cache="..."` name
+    (RFC 9110 section 7.6.1, RFC 9111 sections 3.1, 5.2.2.4 and 5.2.2.7).
+    """
+    lowered = [(name.lower(), value) for name, value in headers]
+    directives = response_directives(lowered)
+    excluded = _NEVER_STORED.union(
+        (option.lower() for option in list_elements(lowered, b"connection")),
+        directives.private_fields,
+        directives.no_cache_fields,
+    )
+    return [(name, value) for name, value in lowered if name not in excluded]
+
+
+def header_block_size(headers: Headers) -> int:
+    """Return the bytes that header lines take on the wire."""
+    return sum(len(name) + len(value) + _FRAMING_BYTES_PER_LINE for name, value in headers)
+
+
+def _refused_by_request(method: str, request: RequestDirectives) -> Refusal | None:
+    if method != "GET":
+        return Refusal.METHOD
+    return Refusal.REQUEST_NO_STORE if request.no_store else None
+
+
+def _refused_by_status(
+    status: int, headers: Headers, allowed_statuses: Collection[int]
+) -> Refusal | None:
+    if status == 206 or field_lines(headers, b"content-range"):
+        return Refusal.PARTIAL_CONTENT
+    if status < 200 or status in _ANSWERS_TO_CONDITIONS or status not in allowed_statuses:
+        return Refusal.STATUS
+    return None
+
+
+def _refused_by_body(
+    headers: Headers, body_size: int, max_body_size: int, finished: bool
+) -> Refusal | None:
+    if body_size > max_body_size:
+        return Refusal.BODY_TOO_LARGE
+    announced = field_lines(headers, b"content-length")
+    if not finished or any(_announces_other(length, body_size) for length in announced):
+        return Refusal.UNFINISHED
+    return None
+
+
+def _announces_other(content_length: bytes, body_size: int) -> bool:
+    return bounded_decimal(content_length, ceiling=2**63) != body_size
+
+
+def _refused_by_directives(directives: ResponseDirectives, *, understood: bool) -> Refusal | None:
+    if directives.no_store and not (directives.must_understand and understood):
+        return Refusal.NO_STORE
+    if directives.no_cache:
+        return Refusal.NO_CACHE
+    return None
+
+
+def _refused_by_audience(
+    directives: ResponseDirectives, shared: bool, authorized: bool
+) -> Refusal | None:
+    if shared and directives.private:
+        return Refusal.PRIVATE
+    permitted = directives.public or directives.must_revalidate or directives.s_maxage is not None
+    if shared and authorized and not permitted:
+        return Refusal.AUTHORIZATION
+    return None
+
+
+def _refused_by_lifetime(lifetime_ms: int | None) -> Refusal | None:
+    return Refusal.STALE if lifetime_ms is not None and lifetime_ms <= 0 else None
+
+
+def _refused_by_fields(
+    headers: Headers, max_header_size: int, cookies_allowed: bool
+) -> Refusal | None:
+    if vary_names(headers) is STAR:
+        return Refusal.VARY_STAR
+    if not cookies_allowed and field_lines(headers, b"set-cookie"):
+        return Refusal.SET_COOKIE
+    kept = storable_headers(headers)
+    if not all(_well_formed(name, value) for name, value in kept):
+        return Refusal.MALFORMED_HEADER
+    return Refusal.HEADERS_TOO_LARGE if header_block_size(kept) > max_header_size else None
+
+
+def _well_formed(name: bytes, value: bytes) -> bool:
+    return is_token(name) and not _FORBIDDEN_IN_VALUE.search(value)

@@ -1,0 +1,65 @@
+"""Vary: which request fields select among the stored responses of a URI (RFC 9111 section 4.1)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from enum import Enum
+from typing import Final, Literal, TypeAlias
+
+from .fields import Headers, is_token, list_elements
+
+_CASE_INSENSITIVE: Final = frozenset({b"accept-charset", b"accept-encoding", b"accept-language"})
+
+
+class _Star(Enum):
+    STAR = "*"
+
+
+STAR: Final = _Star.STAR
+"""The response depends on more than header fields, so no stored one can be selected."""
+
+VaryNames: TypeAlias = tuple[bytes, ...] | Literal[_Star.STAR]
+
+
+def vary_names(headers: Headers) -> VaryNames:
+    """Return the names in Vary, lower-case, sorted, each once; `STAR` where one is unmatchable."""
+    names = {element.lower() for element in list_elements(headers, b"vary")}
+    if b"*" in names or not all(map(is_token, names)):
+        return STAR
+    return tuple(sorted(names))
+
+
+def merged_vary(headers: Headers, names: Iterable[bytes]) -> bytes | None:
+    """Return one Vary value of what the response says and `names`; None where that is nothing."""
+    own = vary_names(headers)
+    if own is STAR:
+        return b"*"
+    merged = sorted({*own, *(name.lower() for name in names)})
+    return b", ".join(merged) if merged else None
+
+
+def selecting_values(names: Iterable[bytes], request_headers: Headers) -> tuple[bytes | None, ...]:
+    """Return the request's value of each field, normalised; None where it is absent.
+
+    Lines are combined and the whitespace around commas is evened out; case is dropped where the
+    field's own definition ignores it.
+    """
+    return tuple(_selecting_value(name, request_headers) for name in names)
+
+
+def selecting_key(names: Iterable[bytes], request_headers: Headers) -> bytes:
+    """Return the selecting values as one byte string; different values never give the same."""
+    return b"".join(
+        _netstring(name) + _netstring(_selecting_value(name, request_headers)) for name in names
+    )
+
+
+def _selecting_value(name: bytes, request_headers: Headers) -> bytes | None:
+    if not any(key == name for key, _ in request_headers):
+        return None
+    value = b", ".join(list_elements(request_headers, name))
+    return value.lower() if name in _CASE_INSENSITIVE else value
+
+
+def _netstring(part: bytes | None) -> bytes:
+    return b"-" if part is None else b"%d:%b" % (len(part), part)
