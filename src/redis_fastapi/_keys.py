@@ -1,0 +1,54 @@
+"""Names in Redis, injective by construction.
+
+Every part that comes from a request is length-prefixed before it is hashed, so no choice of values
+can make two different requests meet in one key, and no value of a client appears in a key as text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from hashlib import blake2b
+
+EPOCH = "g:"
+"""Generation every entry belongs to; evicting it evicts the whole cache."""
+
+_LONGEST_GROUP_NAME = 128
+"""Bytes up to which a group's name stands in its Redis key as it is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where one look-up goes.
+
+    Attributes:
+        entry: 32 hex digits; the hash tag of the entry and of its lease.
+        generations: Names of the generations the entry belongs to, in the order of their tokens.
+        shape: 8 bytes; the route and model whose entries may be replayed.
+    """
+
+    entry: str
+    generations: tuple[str, ...]
+    shape: bytes
+
+
+def digest(parts: Iterable[str], *, size: int = 16) -> str:
+    """Hex digest of a sequence of texts; different sequences never meet before the hash."""
+    hashed = blake2b(digest_size=size)
+    for part in parts:
+        data = part.encode("utf-8", "surrogatepass")
+        hashed.update(b"%d:" % len(data))
+        hashed.update(data)
+    return hashed.hexdigest()
+
+
+def group_name(group: str) -> str:
+    """Generation name of a group; a long name, which clients may choose, becomes a digest."""
+    if len(group) <= _LONGEST_GROUP_NAME and group.isascii():
+        return f"g:n:{group}"
+    return f"g:d:{digest([group])}"
+
+
+def path_name(resource: str) -> str:
+    """Generation name that all variants (query, header, user) of one resource share."""
+    return f"p:{digest([resource])}"

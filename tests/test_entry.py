@@ -1,0 +1,108 @@
+"""The stored form of a response: what goes in comes out, and nothing that is damaged does."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from redis_fastapi._entry import Entry, decode, encode, head_size, is_current
+
+VALIDITY = b"shape--1" + b"token--1" + b"token--2"
+ENTRY = Entry(200, ((b"content-type", b"text/plain"), (b"x-empty", b"")), b"body", 1_000, 2_000)
+
+header_values = st.binary(max_size=40).map(lambda v: v.replace(b"\r", b"").replace(b"\n", b""))
+header_names = st.from_regex(rb"\A[!-9;-~]{1,20}\Z")
+entries = st.builds(
+    Entry,
+    status=st.integers(100, 999),
+    headers=st.lists(st.tuples(header_names, header_values), max_size=6).map(tuple),
+    body=st.binary(max_size=200),
+    created_ms=st.integers(0, 2**63),
+    fresh_ms=st.integers(0, 2**63),
+)
+validities = st.binary(max_size=64)
+
+
+@given(entries, validities)
+def test_an_entry_comes_back_as_it_was(entry: Entry, validity: bytes) -> None:
+    raw = encode(entry, validity)
+    assert decode(raw, validity) == entry
+    assert is_current(raw[: head_size(len(validity))], validity)
+
+
+@given(entries, validities, validities)
+def test_an_entry_of_another_validity_is_none(entry: Entry, one: bytes, other: bytes) -> None:
+    raw = encode(entry, one)
+    assert (decode(raw, other) is not None) == (one == other)
+    assert is_current(raw, other) == (one == other)
+
+
+@given(entries, validities, st.data())
+def test_a_truncated_entry_is_none(entry: Entry, validity: bytes, data: st.DataObject) -> None:
+    raw = encode(entry, validity)
+    cut = raw[: data.draw(st.integers(0, len(raw) - 1))]
+    assert decode(cut, validity) is None
+
+
+def test_an_entry_with_bytes_after_its_end_is_none() -> None:
+    assert decode(encode(ENTRY, VALIDITY) + b"x", VALIDITY) is None
+
+
+@given(st.data())
+def test_a_flipped_bit_never_raises(data: st.DataObject) -> None:
+    raw = bytearray(encode(ENTRY, VALIDITY))
+    position = data.draw(st.integers(0, len(raw) - 1))
+    raw[position] ^= 1 << data.draw(st.integers(0, 7))
+    decode(bytes(raw), VALIDITY)
+    is_current(bytes(raw), VALIDITY)
+
+
+@given(st.integers(0, len(VALIDITY) - 1), st.integers(0, 7))
+def test_a_flipped_bit_of_the_validity_is_none(position: int, bit: int) -> None:
+    raw = bytearray(encode(ENTRY, VALIDITY))
+    raw[head_size(0) + position] ^= 1 << bit
+    assert decode(bytes(raw), VALIDITY) is None
+
+
+@given(st.binary(max_size=200), validities)
+def test_foreign_bytes_never_raise(raw: bytes, validity: bytes) -> None:
+    decode(raw, validity)
+    is_current(raw, validity)
+
+
+@pytest.mark.parametrize("position", [0, 1], ids=["version", "flags"])
+def test_an_entry_of_another_version_or_with_unknown_flags_is_none(position: int) -> None:
+    raw = bytearray(encode(ENTRY, VALIDITY))
+    raw[position] += 1
+    assert decode(bytes(raw), VALIDITY) is None
+    assert not is_current(bytes(raw), VALIDITY)
+
+
+def test_validities_of_other_lengths_never_agree() -> None:
+    raw = encode(ENTRY, VALIDITY)
+    assert decode(raw, VALIDITY[:-1]) is None
+    assert decode(raw, VALIDITY + raw[head_size(len(VALIDITY)) :][:1]) is None
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        (b"x", b"a\r\nset-cookie: b"),
+        (b"x", b"a\nb"),
+        (b"x\r\ny", b"a"),
+        (b"x:y", b"a"),
+        (b"", b"a"),
+    ],
+)
+def test_a_header_that_would_break_the_block_is_refused(header: tuple[bytes, bytes]) -> None:
+    with pytest.raises(ValueError, match="cannot be stored"):
+        encode(dataclasses.replace(ENTRY, headers=(header,)), VALIDITY)
+
+
+@pytest.mark.parametrize("field", [{"status": -1}, {"status": 70_000}, {"created_ms": -1}])
+def test_a_number_that_does_not_fit_is_refused(field: dict[str, int]) -> None:
+    with pytest.raises(ValueError, match="out of range"):
+        encode(Entry(**{**dataclasses.asdict(ENTRY), **field}), VALIDITY)
