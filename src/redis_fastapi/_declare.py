@@ -1,0 +1,218 @@
+"""What an endpoint declares: markers, and the dependencies that mean the same.
+
+``Depends(cache(...))`` is data in disguise: an instance of ``CacheDependency`` is found in a
+route's ``dependencies=`` and taken out again, so both front doors end in the same ``Declared``
+values.
+"""
+
+from __future__ import annotations
+
+import inspect
+import logging
+import re
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import dataclass, fields
+from operator import itemgetter
+from typing import Any, NamedTuple, Protocol
+from urllib.parse import quote
+
+from fastapi import params
+from starlette.requests import HTTPConnection, Request
+
+from ._rules import EndpointFacts, MarkerFacts, Problem
+from ._signature import (
+    is_generator_endpoint,
+    parameter_of_type,
+    resolve_signature,
+    type_text,
+)
+from .exceptions import CacheDeclarationError
+from .markers import Marker, find_markers
+
+logger = logging.getLogger("redis_fastapi")
+
+
+class KeyBuilder(Protocol):
+    """Names the resource of a request; plain or ``async``."""
+
+    def __call__(
+        self, request: Request, eviction_group: str = "", prefix: str = ""
+    ) -> str | Awaitable[str]: ...
+
+
+def default_key_builder(request: Request, eviction_group: str = "", prefix: str = "") -> str:
+    """Name a request by prefix, group, path and sorted query; different requests, different names.
+
+    Given to ``cache()``, ``cache_put()`` or ``cache_evict()`` it stands for "the path of this
+    request", which the library keys by the declared parameters. Call it inside a key builder of
+    your own to extend it.
+    """
+    path = "/".join(quote(part, safe="") for part in request.scope["path"].split("/"))
+    query = "&".join(
+        f"{quote(name, safe='')}={quote(value, safe='')}"
+        for name, value in sorted(request.query_params.multi_items(), key=itemgetter(0))
+    )
+    return f"{quote(prefix, safe='')}:{{{quote(eviction_group, safe='')}}}:{path}?{query}"
+
+
+@dataclass(frozen=True, slots=True)
+class Declared:
+    """One marker, and what only the dependency form can say.
+
+    Attributes:
+        marker: The marker that was written, or that the dependency stands for.
+        by_dependency: Whether it came from ``Depends(...)``; such a declaration never breaks an
+            app.
+        key_builder: Names the resource instead of the path; None is the path.
+        prefix: Sets resources apart that would else be the same.
+    """
+
+    marker: Marker
+    by_dependency: bool = False
+    key_builder: KeyBuilder | None = None
+    prefix: str = ""
+
+    def facts(self) -> MarkerFacts:
+        """The marker as the rules see it."""
+        arguments = {field.name: getattr(self.marker, field.name) for field in fields(self.marker)}
+        return MarkerFacts(type(self.marker).__name__, arguments, self.by_dependency)
+
+
+class CacheDependency:
+    """What ``cache()``, ``cache_evict()`` and ``cache_put()`` return, for ``Depends``.
+
+    It runs as a dependency only where no route class took it out of ``dependencies=``; it then says
+    so, once.
+    """
+
+    def __init__(self, declared: Declared) -> None:
+        self.declared = declared
+        self._said = False
+        # FastAPI before 0.116 cannot evaluate the annotations of an instance
+        self.__signature__ = inspect.signature(self.__call__, eval_str=True)
+
+    async def __call__(self, request: Request) -> None:
+        if not self._said:
+            self._said = True
+            logger.warning(
+                "%s %s: Depends(...) caches nothing here. Add FastAPIRedis(app).caching()",
+                request.method,
+                request.url.path,
+            )
+
+
+class Declaration(NamedTuple):
+    """An endpoint and all that it declares.
+
+    Attributes:
+        endpoint: The function as the author wrote it.
+        signature: Its signature, evaluated, our markers gone.
+        declared: Its markers, then its dependencies, in the order written.
+        classes: Markers written as a class.
+        misplaced: Markers where they have no effect.
+        generator: Whether it yields its answer.
+        takes_request: Whether a parameter receives the whole request.
+    """
+
+    endpoint: Callable[..., Any]
+    signature: inspect.Signature
+    declared: tuple[Declared, ...]
+    classes: tuple[str, ...]
+    misplaced: tuple[str, ...]
+    generator: bool
+    takes_request: bool
+
+    def within(self, extra: Iterable[Declared]) -> Declaration:
+        """The declaration with what an enclosing router or inclusion adds."""
+        return self._replace(declared=(*extra, *self.declared))
+
+    @property
+    def name(self) -> str:
+        """The endpoint's name for messages."""
+        return str(getattr(self.endpoint, "__name__", type(self.endpoint).__name__))
+
+    @property
+    def returns(self) -> str:
+        """The return type for messages."""
+        return type_text(self.signature.return_annotation)
+
+    def facts(
+        self,
+        methods: frozenset[str],
+        *,
+        cache_route: bool = True,
+        form: bool = False,
+        secured_by: tuple[str, ...] = (),
+    ) -> EndpointFacts:
+        """The endpoint as the rules see it; all is known here."""
+        return EndpointFacts(
+            name=self.name,
+            returns=self.returns,
+            markers=tuple(declared.facts() for declared in self.declared),
+            classes=self.classes,
+            misplaced=self.misplaced,
+            methods=methods,
+            parameters=frozenset(self.signature.parameters),
+            cache_route=cache_route,
+            generator=self.generator,
+            form=form,
+            secured_by=secured_by,
+        )
+
+
+def declaration_error(problem: Problem, route: str) -> CacheDeclarationError:
+    """A problem as the exception that registration and start-up raise."""
+    return CacheDeclarationError(
+        code=problem.code, route=route, problem=problem.message, fix=problem.fix
+    )
+
+
+def declare(endpoint: Callable[..., Any], extra: Iterable[Declared] = ()) -> Declaration:
+    """Read an endpoint's markers and add those that its dependencies stand for."""
+    signature = resolve_signature(endpoint)
+    found = find_markers(signature.return_annotation)
+    misplaced = list(found.misplaced)
+    for parameter in signature.parameters.values():
+        inside = find_markers(parameter.annotation)
+        misplaced += [type(marker).__name__ for marker in inside.markers]
+        misplaced += [*inside.classes, *inside.misplaced]
+    _refuse_unread(signature.return_annotation, endpoint)
+    # what is nearest to the endpoint stands last, and wins
+    declared = (*extra, *(Declared(marker) for marker in found.markers))
+    return Declaration(
+        endpoint,
+        signature.replace(return_annotation=found.annotation),
+        declared,
+        found.classes,
+        tuple(misplaced),
+        is_generator_endpoint(endpoint),
+        parameter_of_type(signature, HTTPConnection) is not None,
+    )
+
+
+_MARKER_IN_TEXT = re.compile(r"\b(Cached|CachePut|CacheEvict)\b")
+
+
+def _refuse_unread(annotation: object, endpoint: Callable[..., Any]) -> None:
+    """A marker in an annotation that cannot be evaluated is an error, never "not cached"."""
+    if isinstance(annotation, str) and (found := _MARKER_IN_TEXT.search(annotation)):
+        raise CacheDeclarationError(
+            code="redis-cache-unread",
+            route=getattr(endpoint, "__qualname__", repr(endpoint)),
+            problem=f"{found[0]} stands in {annotation!r}, "
+            "which names something not imported at run time",
+            fix="import the names of the return annotation outside `if TYPE_CHECKING:`",
+        )
+
+
+def take_dependencies(
+    dependencies: Sequence[params.Depends] | None,
+) -> tuple[list[params.Depends], list[Declared]]:
+    """Split ``dependencies=`` into those FastAPI runs and those that declare caching."""
+    kept, declared = [], []
+    for dependency in dependencies or ():
+        if isinstance(dependency.dependency, CacheDependency):
+            declared.append(dependency.dependency.declared)
+        else:
+            kept.append(dependency)
+    return kept, declared

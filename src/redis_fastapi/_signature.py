@@ -1,0 +1,92 @@
+"""Signatures as FastAPI reads them, for functions, partials and callable objects."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import sys
+from collections.abc import Callable
+from typing import Annotated, Any, get_args, get_origin
+
+
+def resolve_signature(endpoint: Callable[..., Any]) -> inspect.Signature:
+    """The signature with its string annotations evaluated.
+
+    A name that exists only while type checking stays a string; the other annotations are evaluated.
+    """
+    try:
+        return inspect.signature(endpoint, eval_str=True)
+    except NameError:
+        pass
+    names = getattr(_function(endpoint), "__globals__", {})
+    signature = _lazy_signature(endpoint)
+    parameters = [
+        parameter.replace(annotation=_evaluated(parameter.annotation, names))
+        for parameter in signature.parameters.values()
+    ]
+    returns = _evaluated(signature.return_annotation, names)
+    return signature.replace(parameters=parameters, return_annotation=returns)
+
+
+def _lazy_signature(endpoint: Callable[..., Any]) -> inspect.Signature:
+    if sys.version_info >= (3, 14):
+        from annotationlib import Format  # exists from 3.14 on
+
+        return inspect.signature(endpoint, annotation_format=Format.FORWARDREF)
+    return inspect.signature(endpoint)
+
+
+def _evaluated(annotation: Any, names: dict[str, Any]) -> Any:
+    if not isinstance(annotation, str):
+        return annotation
+    try:
+        return eval(annotation, names)  # what inspect.signature(eval_str=True) does, one at a time
+    except NameError:
+        return annotation
+
+
+def _function(endpoint: Callable[..., Any]) -> Any:
+    """The function whose globals and code count, below partials, wrappers and callable objects."""
+    while isinstance(endpoint, functools.partial):
+        endpoint = endpoint.func
+    function = inspect.unwrap(endpoint)
+    if inspect.isroutine(function) or inspect.isclass(function):
+        return function
+    return inspect.unwrap(type(function).__call__)
+
+
+def is_coroutine_endpoint(endpoint: Callable[..., Any]) -> bool:
+    """Whether calling the endpoint gives something to await; else it runs in the thread pool."""
+    while isinstance(endpoint, functools.partial):
+        endpoint = endpoint.func
+    if inspect.isroutine(endpoint):
+        return inspect.iscoroutinefunction(endpoint)
+    return inspect.iscoroutinefunction(type(endpoint).__call__)
+
+
+def is_generator_endpoint(endpoint: Callable[..., Any]) -> bool:
+    """Whether the endpoint yields its answer piece by piece."""
+    function = _function(endpoint)
+    return inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function)
+
+
+def parameter_of_type(signature: inspect.Signature, wanted: type) -> str | None:
+    """Name of the first parameter annotated with a class or a subclass of it."""
+    for parameter in signature.parameters.values():
+        annotation = parameter.annotation
+        if get_origin(annotation) is Annotated:
+            annotation = get_args(annotation)[0]
+        # list[int] passes isclass on 3.10 and is no class for issubclass
+        plain_class = get_origin(annotation) is None and inspect.isclass(annotation)
+        if plain_class and issubclass(annotation, wanted):
+            return parameter.name
+    return None
+
+
+def type_text(annotation: Any) -> str:
+    """An annotation as its author would write it, for messages."""
+    if annotation is inspect.Signature.empty:
+        return "..."
+    if inspect.isclass(annotation) and get_origin(annotation) is None:
+        return annotation.__name__
+    return str(annotation).replace("typing.", "")

@@ -1,0 +1,191 @@
+"""What an endpoint says about caching, written into its return type.
+
+    async def get_product(product_id: int) -> Annotated[Product, Cached(ttl=300, group="products")]:
+    ...
+
+A marker is plain data. It is read once, when the route is registered, and checked there by the
+rules of ``_rules``; building one never fails, so that the error can name the route.
+"""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import KW_ONLY, dataclass
+from datetime import timedelta
+from typing import Annotated, Any, NamedTuple, get_args, get_origin
+
+import typing_extensions
+from pydantic import GetCoreSchemaHandler
+from pydantic_core import core_schema
+from starlette.responses import Response
+
+
+@dataclass(frozen=True, slots=True)
+class Marker:
+    """Base of the three markers."""
+
+    def __get_pydantic_core_schema__(
+        self, source: Any, handler: GetCoreSchemaHandler
+    ) -> core_schema.CoreSchema:
+        """Let ``Annotated[Response, marker]`` register on a plain route, where start-up reports
+        it.
+        """
+        if inspect.isclass(source) and issubclass(source, Response):
+            return core_schema.any_schema()
+        return handler(source)
+
+
+@dataclass(frozen=True, slots=True)
+class Cached(Marker):
+    """Answer GET from the cache, and store what the endpoint returns on a miss.
+
+    Args:
+        ttl: Freshness lifetime, seconds or timedelta, at least one second; None takes
+            ``REDIS_DEFAULT_TTL``.
+        group: Name or names under which the entry can be evicted; each a template over the
+            endpoint's parameters, ``"product:{product_id}"`` or ``"user:{user.id}"``.
+        key: Another resource to store under: a path template as a client writes it, or an endpoint.
+        vary: Endpoint parameters (dotted attributes allowed, ``"user.id"``) whose value selects the
+            entry, instead of the headers and cookies that dependencies read; implies
+            ``Cache-Control: private``.
+        shared: True says: behind authentication, yet the same for everyone let in.
+        private: Add ``private`` to Cache-Control (RFC 9111 section 5.2.2.7).
+        when: Predicate on what the endpoint returned; false means "do not store".
+    """
+
+    ttl: int | timedelta | None = None
+    _: KW_ONLY
+    group: str | tuple[str, ...] = ()
+    key: str | Callable[..., Any] | None = None
+    vary: str | tuple[str, ...] = ()
+    shared: bool | None = None
+    private: bool = False
+    when: Callable[[Any], bool] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CachePut(Marker):
+    """Write the answer of a successful PUT, PATCH or POST through to the entry its GET reads.
+
+    Args:
+        ttl: Freshness lifetime, seconds or timedelta; None takes the lifetime the GET declares.
+        group: Must agree with the GET's groups; empty takes them from the GET.
+        key: The resource to write: a path template as a client writes it, or the GET endpoint
+            itself; None is the path of this route.
+        when: Predicate on what the endpoint returned; false means "evict instead of writing".
+    """
+
+    ttl: int | timedelta | None = None
+    _: KW_ONLY
+    group: str | tuple[str, ...] = ()
+    key: str | Callable[..., Any] | None = None
+    when: Callable[[Any], bool] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CacheEvict(Marker):
+    """Evict groups or a path after the endpoint succeeded, before its response leaves.
+
+    Args:
+        group: Name or names to evict; templates over the endpoint's parameters.
+        key: Resource whose entries go, every variant (query, header, user) of it: a path template
+            as a client writes it, or the endpoint that serves it.
+        when: Predicate on what the endpoint returned; false means "evict nothing".
+    """
+
+    _: KW_ONLY
+    group: str | tuple[str, ...] = ()
+    key: str | Callable[..., Any] | None = None
+    when: Callable[[Any], bool] | None = None
+
+
+class Found(NamedTuple):
+    """What ``find_markers`` read.
+
+    Attributes:
+        annotation: The annotation as FastAPI shall see it: our markers gone, all else kept.
+        markers: The markers that take effect, in the order written.
+        classes: Names of markers written as a class instead of an instance.
+        misplaced: Names of markers nested where they have no effect.
+    """
+
+    annotation: Any
+    markers: tuple[Marker, ...]
+    classes: tuple[str, ...]
+    misplaced: tuple[str, ...]
+
+
+def find_markers(annotation: Any) -> Found:
+    """Split the markers off an annotation, through aliases and nested ``Annotated``."""
+    bare, found = _split(annotation)
+    markers = tuple(item for item in found if isinstance(item, Marker))
+    classes = tuple(item.__name__ for item in found if not isinstance(item, Marker))
+    return Found(bare, markers, classes, tuple(_nested(bare)))
+
+
+_ALIASES: tuple[Any, ...] = (typing_extensions.TypeAliasType,)
+if sys.version_info >= (3, 12):
+    import typing
+
+    _ALIASES = (typing_extensions.TypeAliasType, typing.TypeAliasType)
+
+
+def _is_ours(item: Any) -> bool:
+    return isinstance(item, Marker) or (inspect.isclass(item) and issubclass(item, Marker))
+
+
+def _alias_value(annotation: Any) -> Any:
+    """What a ``type X = ...`` alias, or a parametrised one, stands for; None for anything else."""
+    origin = get_origin(annotation)
+    if isinstance(origin, _ALIASES):
+        return origin.__value__[get_args(annotation)]
+    if isinstance(annotation, _ALIASES):
+        return annotation.__value__
+    return None
+
+
+def _split(annotation: Any) -> tuple[Any, list[Any]]:
+    value = _alias_value(annotation)
+    if value is not None:
+        bare, found = _split(value)
+        return (bare, found) if found else (annotation, [])
+    if get_origin(annotation) is not Annotated:
+        return annotation, []
+    base, *metadata = get_args(annotation)
+    bare, found = _split(base)
+    found += [item for item in metadata if _is_ours(item)]
+    if not found:
+        return annotation, []
+    kept = [item for item in metadata if not _is_ours(item)]
+    for item in kept:
+        bare = Annotated[bare, item]
+    return (None if bare is type(None) else bare), found
+
+
+def _nested(annotation: Any, above: tuple[Any, ...] = ()) -> Iterator[str]:
+    """Names of markers below the top of an annotation: ``list[Annotated[...]]``, ``... | None``.
+
+    ``above`` holds the aliases being read, since an alias may name itself.
+    """
+    value = _alias_value(annotation)
+    if value is not None:
+        if annotation not in above:
+            yield from _nested(value, (*above, annotation))
+        return
+    for part in _arguments(annotation):
+        for item in find_markers_at(part):
+            yield item.__name__ if inspect.isclass(item) else type(item).__name__
+        yield from _nested(part, above)
+
+
+def _arguments(annotation: Any) -> tuple[Any, ...]:
+    """What a generic was parametrised with; for pydantic a parametrised model is a plain class."""
+    generic = getattr(annotation, "__pydantic_generic_metadata__", None)
+    return tuple(generic["args"]) if generic else get_args(annotation)
+
+
+def find_markers_at(annotation: Any) -> list[Any]:
+    """Markers, as instance or class, at the top of an annotation."""
+    return _split(annotation)[1]
