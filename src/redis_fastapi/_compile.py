@@ -1,0 +1,321 @@
+"""From an endpoint's signature and declaration to its policy, once for each place it is served.
+
+Rules of the key
+- The path with its validated values names the resource; every variant of it is evicted with it.
+- Declared query parameters, and the headers and cookies that the endpoint's parameters read
+  (through their dependencies too), select the variant. What nobody declares cannot reach the answer
+  and is left out.
+- ``vary`` or ``shared`` speaks in place of the headers and cookies that dependencies read.
+- What guards read does not select; it makes the answer ``private`` downstream.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import chain
+from typing import Annotated, Any
+
+from fastapi.dependencies.models import Dependant
+from pydantic import TypeAdapter
+
+from . import _reads
+from ._declare import Declaration, Declared, KeyBuilder, default_key_builder
+from ._policy import (
+    Eviction,
+    Key,
+    Policy,
+    Put,
+    ReadPolicy,
+    Selectors,
+    WritePolicy,
+    simple_text,
+)
+from ._reads import EVERYTHING, NO_NAMES, Names, RouteReads
+from ._resource import PathParameter, ResourceTemplate
+from ._rules import SAFE_METHODS, names_of, seconds_of
+from ._templates import Field, Template, text_of
+from .markers import Cached, CacheEvict, CachePut
+
+
+@dataclass(frozen=True, slots=True)
+class RouteFacts:
+    """What a policy needs to know of its route.
+
+    Attributes:
+        path: The path template with all prefixes below the application, without mounts.
+        methods: Methods the route serves.
+        dependant: The dependencies in force, those of its routers and inclusion among them.
+        slashes: Path parameters that may hold slashes.
+        model: Gives a text that changes with the response model's schema; called at first use.
+        status: Status code of a successful answer.
+    """
+
+    path: str
+    methods: frozenset[str]
+    dependant: Dependant
+    slashes: frozenset[str]
+    model: Callable[[], str]
+    status: int
+
+
+def compile_policy(declaration: Declaration, route: RouteFacts) -> Policy:
+    """Compile a checked declaration for one route."""
+    readers, puts, evictions = _sorted_by_kind(declaration, route)
+    label = label_of(declaration, route)
+    read, write = None, None
+    warnings: list[str] = []
+    if readers:
+        reads = _reads.read_route(route.dependant)
+        read = _read_policy(label, declaration, readers[-1], reads, route)
+        warnings += _read_warnings(read, readers[-1], _opaque(declaration, reads), reads)
+    if puts or evictions:
+        write = _write_policy(label, puts, evictions, route)
+    return Policy(declaration.endpoint, read, write, tuple(warnings))
+
+
+def label_of(declaration: Declaration, route: RouteFacts) -> str:
+    """``GET /products/{product_id} (get_product)``."""
+    return f"{'|'.join(sorted(route.methods))} {route.path} ({declaration.name})"
+
+
+def _sorted_by_kind(
+    declaration: Declaration, route: RouteFacts
+) -> tuple[list[Declared], list[Declared], list[Declared]]:
+    readers, puts, evictions = [], [], []
+    for declared in declaration.declared:
+        if isinstance(declared.marker, Cached):
+            # a router-wide cache() says nothing about the writes of that router
+            if "GET" in route.methods:
+                readers.append(declared)
+        elif isinstance(declared.marker, CachePut):
+            if route.methods - SAFE_METHODS:
+                puts.append(declared)
+        else:
+            evictions.append(declared)
+    return readers, puts, evictions
+
+
+def _read_policy(
+    label: str,
+    declaration: Declaration,
+    declared: Declared,
+    reads: RouteReads,
+    route: RouteFacts,
+) -> ReadPolicy:
+    marker = declared.marker
+    assert isinstance(marker, Cached)
+    selectors, uncacheable = _selectors(marker, declared, declaration, reads)
+    selectors = replace(selectors, path=_ambiguous_path_params(route.dependant))
+    return ReadPolicy(
+        label=label,
+        template=ResourceTemplate.parse(route.path, route.slashes),
+        parameters=_path_parameters(route),
+        key=_key(marker.key),
+        key_builder=_own_key_builder(declared),
+        prefix=declared.prefix,
+        selectors=selectors,
+        groups=tuple(_group_template(text, declared) for text in names_of(marker.group) if text),
+        ttl=ttl_seconds(marker.ttl),
+        private=_is_private(marker, reads),
+        per_user=_is_per_user(selectors, reads),
+        vary=_announced(marker, reads),
+        when=marker.when,
+        uncacheable=uncacheable,
+        status=route.status,
+        model=route.model,
+    )
+
+
+def _opaque(declaration: Declaration, reads: RouteReads) -> tuple[str, ...]:
+    """Who takes the whole request."""
+    return (*((declaration.name,) if declaration.takes_request else ()), *reads.received.opaque)
+
+
+def _selectors(
+    marker: Cached, declared: Declared, declaration: Declaration, reads: RouteReads
+) -> tuple[Selectors, str | None]:
+    """What selects the variant, and why nothing may be stored, if so."""
+    own, received = reads.own.names, reads.received.names
+    own_query, query = reads.own_query, Names(query=received.query)
+    if _opaque(declaration, reads) and not (marker.vary or marker.shared is True):
+        query = Names(query=(EVERYTHING,))
+    if _own_key_builder(declared) is not None:
+        own_query, query = (), NO_NAMES
+    names = query.plus(Names(headers=own.headers, cookies=own.cookies))
+    uncacheable = "form" if reads.own.form or reads.received.form else None
+    if not marker.vary and marker.shared is not True:
+        credentials = _reads.credentials_of(reads.received.schemes)
+        if credentials is None:
+            uncacheable = "unknown-security-scheme"
+        names = names.plus(received._replace(query=())).plus(credentials or NO_NAMES)
+    vary = tuple(Field.parse(text) for text in names_of(marker.vary))
+    body = reads.own.body or reads.received.body
+    return Selectors(own_query, names, vary=vary, body=body), uncacheable
+
+
+def _is_private(marker: Cached, reads: RouteReads) -> bool:
+    received, guards, own = reads.received, reads.guards, reads.own
+    gated = received.schemes or guards.schemes or guards.names.headers or guards.names.cookies
+    cookies = own.names.cookies or received.names.cookies
+    authorization = "authorization" in (*own.names.headers, *received.names.headers)
+    return bool(marker.private or marker.vary or gated or cookies or authorization)
+
+
+def _is_per_user(selectors: Selectors, reads: RouteReads) -> bool:
+    """Whether what tells users apart is part of the key."""
+    if selectors.vary or selectors.names.cookies or "authorization" in selectors.names.headers:
+        return True
+    credentials = _reads.credentials_of(reads.received.schemes) or NO_NAMES
+    return bool(set(credentials.headers) & set(selectors.names.headers)) or bool(
+        set(credentials.query) & set(selectors.names.query)
+    )
+
+
+def _announced(marker: Cached, reads: RouteReads) -> tuple[str, ...]:
+    """Field names for ``Vary`` (RFC 9110 section 12.5.5)."""
+    names = reads.own.names
+    if marker.shared is not True:
+        names = names.plus(reads.received.names)
+        names = names.plus(_reads.credentials_of(reads.received.schemes) or NO_NAMES)
+    cookie = ("cookie",) if names.cookies else ()
+    return tuple(sorted({*names.headers, *cookie} - {EVERYTHING}))
+
+
+def _read_warnings(
+    read: ReadPolicy, declared: Declared, opaque: tuple[str, ...], reads: RouteReads
+) -> Iterator[str]:
+    marker = declared.marker
+    assert isinstance(marker, Cached)
+    spoken_for = marker.vary or marker.shared is not None
+    if read.uncacheable:
+        yield f"{read.label}: never stored ({read.uncacheable})"
+    if opaque and not spoken_for:
+        who = ", ".join(opaque)
+        yield (
+            f"{read.label}: {who} takes the whole Request, so anything in it may reach the answer; "
+            "the key holds the whole query, but no header. Say vary=(...) or shared=True"
+        )
+    if reads.received.schemes and not spoken_for:
+        yield (
+            f"{read.label}: behind a security scheme, and keyed by the credentials it reads. "
+            'Say vary="user.id" for one entry a user, or shared=True for one for all'
+        )
+
+
+def _write_policy(
+    label: str,
+    puts: list[Declared],
+    evictions: list[Declared],
+    route: RouteFacts,
+) -> WritePolicy:
+    everything = _reads.union(map(_reads.tree_reads, route.dependant.dependencies))
+    return WritePolicy(
+        label=label,
+        put=_put(puts[-1]) if puts else None,
+        evictions=tuple(_eviction(declared) for declared in evictions),
+        late_cleanup=everything.generators,
+        model=route.model,
+    )
+
+
+def _put(declared: Declared) -> Put:
+    marker = declared.marker
+    assert isinstance(marker, CachePut)
+    return Put(
+        key=_key(marker.key),
+        key_builder=_own_key_builder(declared),
+        prefix=declared.prefix,
+        groups=tuple(text for text in names_of(marker.group) if text),
+        ttl=ttl_seconds(marker.ttl),
+        when=marker.when,
+        by_dependency=declared.by_dependency,
+    )
+
+
+def _eviction(declared: Declared) -> Eviction:
+    marker = declared.marker
+    assert isinstance(marker, CacheEvict)
+    groups = tuple(_group_template(text, declared) for text in names_of(marker.group) if text)
+    if not declared.by_dependency:
+        return Eviction(groups=groups, key=_key(marker.key), when=marker.when)
+    if declared.key_builder is None:
+        return Eviction(groups=groups, everything=not groups, when=marker.when)
+    builder = _own_key_builder(declared)
+    return Eviction(
+        own_path=builder is None,
+        key_builder=builder,
+        told_group=groups[0].text if groups else "",
+        prefix=declared.prefix,
+        when=marker.when,
+    )
+
+
+def ttl_seconds(ttl: object) -> int | None:
+    """A lifetime in whole seconds, rounded up; None stays None."""
+    seconds = seconds_of(ttl)
+    return None if seconds is None else -int(-seconds // 1)
+
+
+def _key(key: object) -> Key:
+    if isinstance(key, str):
+        return ResourceTemplate.parse(key)
+    return key if callable(key) else None
+
+
+def _own_key_builder(declared: Declared) -> KeyBuilder | None:
+    builder = declared.key_builder
+    return None if builder is default_key_builder else builder
+
+
+def _group_template(text: str, declared: Declared) -> Template:
+    return Template.literal(text) if declared.by_dependency else Template.parse(text)
+
+
+def _path_parameters(route: RouteFacts) -> tuple[PathParameter, ...]:
+    declared = {parameter.alias: parameter for parameter in _all_path_params(route.dependant)}
+    names = [field.name for field in ResourceTemplate.parse(route.path).template.fields]
+    return tuple(PathParameter(name, _parser(declared.get(name))) for name in names)
+
+
+def _ambiguous_path_params(dependant: Dependant) -> tuple[str, ...]:
+    """Path parameters of which the answer may see two forms: the number 1 and the text "01"."""
+    kinds: dict[str, list[Any]] = {}
+    below = [_all_path_params(one) for one in dependant.dependencies if one.name is not None]
+    for parameter in chain(dependant.path_params, *below):
+        found = kinds.setdefault(parameter.alias, [])
+        if parameter.field_info.annotation not in found:
+            found.append(parameter.field_info.annotation)
+    return tuple(name for name, annotations in kinds.items() if len(annotations) > 1)
+
+
+def _all_path_params(dependant: Dependant) -> Iterator[Any]:
+    """Path parameters of a tree, the endpoint's own last so that they win."""
+    for below in dependant.dependencies:
+        yield from _all_path_params(below)
+    yield from dependant.path_params
+
+
+def _parser(parameter: Any) -> Callable[[object], object]:
+    """Validate as FastAPI does; raises ValueError. A parameter that nobody declares is its text."""
+    if parameter is None:
+        return str
+    info = parameter.field_info
+    annotated: Any = Annotated[info.annotation, info]
+    adapter: TypeAdapter[object] = TypeAdapter(annotated)
+    return partial(_canonical, adapter.validate_python)
+
+
+def _canonical(validate: Callable[[object], object], text: object) -> object:
+    """The validated value, or the text where the value's own text does not stand for it.
+
+    Different secrets, for example, have one and the same text.
+    """
+    value = validate(text)
+    if simple_text(value) is not None:
+        return value
+    try:
+        return value if validate(text_of(value)) == value else text
+    except ValueError:
+        return text

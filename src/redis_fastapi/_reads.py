@@ -1,0 +1,233 @@
+"""What a tree of FastAPI dependencies reads from a request, by looking at ``Dependant``.
+
+The endpoint's own parameters and the dependencies whose values it receives decide the answer.
+Guards in ``dependencies=[...]`` only let pass or refuse: nobody receives their value, so they never
+select an entry.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, Final, NamedTuple, get_origin
+
+from fastapi import params
+from fastapi.dependencies.models import Dependant
+from fastapi.openapi.models import APIKeyIn
+from fastapi.security import (
+    APIKeyCookie,
+    APIKeyHeader,
+    APIKeyQuery,
+    OpenIdConnect,
+)
+from fastapi.security.base import SecurityBase
+from fastapi.security.http import HTTPBase
+from fastapi.security.oauth2 import OAuth2
+from pydantic import BaseModel
+
+EVERYTHING = "*"
+"""Stands for every query parameter, or every header, of a request."""
+
+
+class Names(NamedTuple):
+    """Names on the wire of what is read, each sorted; headers in lower case."""
+
+    query: tuple[str, ...] = ()
+    headers: tuple[str, ...] = ()
+    cookies: tuple[str, ...] = ()
+
+    def plus(self, other: Names) -> Names:
+        """Union of both."""
+        return Names(
+            tuple(sorted({*self.query, *other.query})),
+            tuple(sorted({*self.headers, *other.headers})),
+            tuple(sorted({*self.cookies, *other.cookies})),
+        )
+
+
+NO_NAMES: Final = Names()
+
+
+@dataclass(frozen=True, slots=True)
+class Reads:
+    """What one tree of dependencies reads.
+
+    Attributes:
+        names: Declared query parameters, headers and cookies.
+        schemes: Security schemes in the tree.
+        opaque: Names of callables that take the whole request, so that anything may reach them.
+        body: Whether a body is read.
+        form: Whether that body is a form.
+        generators: Whether a dependency cleans up after ``yield``.
+    """
+
+    names: Names = NO_NAMES
+    schemes: tuple[SecurityBase, ...] = ()
+    opaque: tuple[str, ...] = ()
+    body: bool = False
+    form: bool = False
+    generators: bool = False
+
+    def plus(self, other: Reads) -> Reads:
+        """Union of both."""
+        return Reads(
+            self.names.plus(other.names),
+            (*self.schemes, *other.schemes),
+            (*self.opaque, *other.opaque),
+            self.body or other.body,
+            self.form or other.form,
+            self.generators or other.generators,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class RouteReads:
+    """All that one route reads, by who does the reading.
+
+    Attributes:
+        own: The endpoint's own parameters.
+        own_query: Its query parameters by name, each with the names it has on the wire.
+        received: The dependencies whose values it receives.
+        guards: The dependencies that only gate.
+    """
+
+    own: Reads
+    own_query: tuple[tuple[str, tuple[str, ...]], ...]
+    received: Reads
+    guards: Reads
+
+
+def read_route(dependant: Dependant) -> RouteReads:
+    """Look at a route's effective dependencies once."""
+    return RouteReads(
+        own_reads(dependant),
+        tuple((field.name, _wire_names([field])) for field in dependant.query_params),
+        union(tree_reads(below) for below in dependant.dependencies if below.name is not None),
+        union(tree_reads(below) for below in dependant.dependencies if below.name is None),
+    )
+
+
+def own_reads(dependant: Dependant) -> Reads:
+    """What one callable's own parameters read, its dependencies left out."""
+    names = Names(
+        _wire_names(dependant.query_params),
+        tuple(name.lower() for name in _wire_names(dependant.header_params)),
+        _wire_names(dependant.cookie_params),
+    )
+    form = any(isinstance(field.field_info, params.Form) for field in dependant.body_params)
+    return Reads(names, body=bool(dependant.body_params), form=form)
+
+
+def tree_reads(dependant: Dependant) -> Reads:
+    """What a dependency and all below it read."""
+    reads = own_reads(dependant)
+    call: Any = dependant.call
+    if isinstance(call, SecurityBase):
+        reads = reads.plus(Reads(schemes=(call,)))
+    elif takes_request(dependant) and not _is_ours(call):
+        reads = reads.plus(Reads(opaque=(getattr(call, "__name__", type(call).__name__),)))
+    if _is_generator(call):
+        reads = reads.plus(Reads(generators=True))
+    return union(tree_reads(below) for below in dependant.dependencies).plus(reads)
+
+
+def union(many: Iterable[Reads]) -> Reads:
+    """Union of any number of reads."""
+    total = Reads()
+    for reads in many:
+        total = total.plus(reads)
+    return total
+
+
+def takes_request(dependant: Dependant) -> bool:
+    """Whether a callable asks for the request itself."""
+    return bool(dependant.request_param_name or dependant.http_connection_param_name)
+
+
+def credentials_of(schemes: Iterable[SecurityBase]) -> Names | None:
+    """Where FastAPI's own security schemes read the credentials; None where one of them is not
+    known.
+    """
+    total = Names()
+    for scheme in schemes:
+        found = _credentials(scheme)
+        if found is None:
+            return None
+        total = total.plus(found)
+    return total
+
+
+def _credentials(scheme: SecurityBase) -> Names | None:
+    # a scheme with a __call__ of its own may read anything
+    if not _module_of(_call_of(scheme)).startswith("fastapi.security."):
+        return None
+    if isinstance(scheme, (APIKeyHeader, APIKeyQuery, APIKeyCookie)):
+        return _api_key(scheme.model.in_, scheme.model.name)
+    if isinstance(scheme, (HTTPBase, OAuth2, OpenIdConnect)):
+        return Names(headers=("authorization",))
+    return None
+
+
+def _api_key(place: APIKeyIn, name: str) -> Names:
+    if place is APIKeyIn.query:
+        return Names(query=(name,))
+    if place is APIKeyIn.cookie:
+        return Names(cookies=(name,))
+    return Names(headers=(name.lower(),))
+
+
+def _wire_names(fields: Iterable[Any]) -> tuple[str, ...]:
+    """Names under which FastAPI looks for these parameters in a request."""
+    return tuple(sorted({name for field in fields for name in _names_of(field)}))
+
+
+def _names_of(field: Any) -> Iterator[str]:
+    annotation = field.field_info.annotation
+    # list[int] passes isclass on 3.10 and is no class for issubclass
+    plain = get_origin(annotation) is None and inspect.isclass(annotation)
+    if plain and issubclass(annotation, BaseModel):
+        yield from _model_names(annotation, header=isinstance(field.field_info, params.Header))
+        return
+    yield field.alias
+    if isinstance(field.field_info.validation_alias, str):
+        yield field.field_info.validation_alias
+
+
+def _model_names(model: type[BaseModel], *, header: bool) -> Iterator[str]:
+    """Names that a parameter model reads; everything where it takes more than it declares."""
+    if model.model_config.get("extra") == "allow":
+        yield EVERYTHING
+    for name, info in model.model_fields.items():
+        alias = info.validation_alias or info.alias or name
+        if not isinstance(alias, str):
+            yield EVERYTHING
+        else:
+            yield alias
+            yield name
+            if header:
+                yield name.replace("_", "-")
+
+
+def _is_generator(call: Any) -> bool:
+    while isinstance(call, functools.partial):
+        call = call.func
+    functions = (call, _call_of(call))
+    return any(
+        inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function)
+        for function in functions
+    )
+
+
+def _call_of(instance: Any) -> Any:
+    """What runs when an instance is called."""
+    return vars(type(instance)).get("__call__") or getattr(type(instance), "__call__", None)  # noqa: B004
+
+
+def _is_ours(call: Any) -> bool:
+    return _module_of(call).split(".")[0] == __name__.split(".")[0]
+
+
+def _module_of(call: Any) -> str:
+    return str(getattr(call, "__module__", ""))

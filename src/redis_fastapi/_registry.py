@@ -1,0 +1,285 @@
+"""What one application serves: which path is read by which policy.
+
+Paths are written from the root of the application, the prefixes of routers and mounts included,
+whichever way the FastAPI release keeps its included routers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
+
+from fastapi.dependencies.models import Dependant
+from fastapi.routing import APIRoute
+from starlette.routing import BaseRoute, Host, Mount, compile_path
+
+from ._declare import KeyBuilder, declaration_error, declare
+from ._policy import Policy, Put, ReadPolicy, WritePolicy
+from ._resource import ResourceTemplate
+from ._rules import Problem, check
+from ._signature import resolve_signature
+from .exceptions import CacheDeclarationError
+
+
+@runtime_checkable
+class PolicyRoute(Protocol):
+    """A route that compiled its declaration."""
+
+    author_endpoint: Callable[..., Any]
+
+    def policy_for(self, dependant: Dependant) -> Policy | None:
+        """The policy under these effective dependencies."""
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """One route at one of its places.
+
+    Attributes:
+        path: Its full path template.
+        mount: The part of it that mounts contribute.
+        methods: Its methods.
+        endpoint: The function as its author wrote it.
+        policy: What it does with the cache, or None.
+        route: The route object.
+    """
+
+    path: str
+    mount: str
+    methods: frozenset[str]
+    endpoint: Callable[..., Any]
+    policy: Policy | None
+    route: APIRoute
+
+
+def served_by(routes: Iterable[BaseRoute], mount: str = "") -> Iterator[Served]:
+    """Every API route below these, at every place it is included."""
+    for route in routes:
+        if isinstance(route, APIRoute):
+            yield _served(route, route.path, route.methods, route.dependant, mount)
+        elif isinstance(route, Mount):
+            yield from served_by(route.routes, mount + route.path)
+        elif isinstance(route, Host):
+            yield from served_by(route.routes, mount)
+        elif hasattr(route, "effective_route_contexts"):
+            yield from _included(route.effective_route_contexts(), mount)
+
+
+def _included(contexts: Iterable[Any], mount: str) -> Iterator[Served]:
+    """Routes of an included router, as FastAPI keeps them from 0.137 on."""
+    for context in contexts:
+        route = context.original_route
+        if isinstance(route, APIRoute):
+            yield _served(route, context.path, context.methods, context.dependant, mount)
+        elif context.starlette_route is not None:
+            yield from served_by([context.starlette_route], mount)
+
+
+def _served(
+    route: APIRoute, path: str, methods: Iterable[str] | None, dependant: Dependant, mount: str
+) -> Served:
+    endpoint, policy = route.endpoint, None
+    if isinstance(route, PolicyRoute):
+        endpoint, policy = route.author_endpoint, route.policy_for(dependant)
+    return Served(mount + path, mount, frozenset(methods or ()), endpoint, policy, route)
+
+
+class Reader:
+    """A GET that is answered from the cache, found by the paths it serves."""
+
+    def __init__(self, served: Served, policy: ReadPolicy) -> None:
+        self.served = served
+        self.policy = policy
+        self.pattern = ResourceTemplate.parse(served.path).pattern
+        self._regex, _, self._convertors = compile_path(served.path)
+        self._mount = ResourceTemplate.parse(served.mount)
+
+    def resource(self, path: str) -> str | None:
+        """The resource it reads at a path, or None where it does not serve that path."""
+        found = self._regex.match(path)
+        if found is None:
+            return None
+        texts = found.groupdict()
+        path_params = {name: self._convertors[name].convert(text) for name, text in texts.items()}
+        try:
+            return self.policy.resource_at(path_params, self._mount.render(path_params))
+        except ValueError:
+            return None
+
+
+class Registry:
+    """Readers of an application by path, by endpoint and by key builder."""
+
+    def __init__(self, served: Iterable[Served]) -> None:
+        self.served = tuple(served)
+        self._readers = tuple(
+            Reader(one, one.policy.read)
+            for one in self.served
+            if one.policy is not None and one.policy.read is not None
+        )
+
+    def reader_at(self, path: str, prefix: str = "") -> tuple[ReadPolicy, str] | None:
+        """The policy that reads a path, and the resource it reads there."""
+        for policy, resource in self._reading(path, prefix):
+            return policy, resource
+        return None
+
+    def resources_at(self, path: str, prefix: str = "") -> tuple[str, ...]:
+        """The resources that are read at a path."""
+        return tuple(resource for _, resource in self._reading(path, prefix))
+
+    def _reading(self, path: str, prefix: str) -> Iterator[tuple[ReadPolicy, str]]:
+        for reader in self._readers:
+            policy = reader.policy
+            if policy.key is not None or policy.key_builder is not None:
+                continue
+            resource = reader.resource(path) if policy.prefix == prefix else None
+            if resource is not None:
+                yield policy, resource
+
+    def reader_of(
+        self, target: ResourceTemplate | Callable[..., Any], prefix: str
+    ) -> ReadPolicy | None:
+        """The policy that reads the paths of a template, or that of an endpoint."""
+        for reader in self._readers:
+            if isinstance(target, ResourceTemplate):
+                meant = reader.pattern == target.pattern and reader.policy.key is None
+            else:
+                meant = reader.served.endpoint == target
+            if meant and reader.policy.prefix == prefix:
+                return reader.policy
+        return None
+
+    def reader_by(self, builder: KeyBuilder, prefix: str) -> ReadPolicy | None:
+        """The policy whose resources a key builder names, where there is exactly one such."""
+        found = {
+            reader.policy.shape: reader.policy
+            for reader in self._readers
+            if reader.policy.key_builder is builder and reader.policy.prefix == prefix
+        }
+        return next(iter(found.values())) if len(found) == 1 else None
+
+    def paths_of(self, endpoint: Callable[..., Any]) -> tuple[ResourceTemplate, ...]:
+        """The full path templates at which an endpoint is served."""
+        return tuple(
+            ResourceTemplate.parse(one.path) for one in self.served if one.endpoint == endpoint
+        )
+
+    def spell(self, endpoint: Callable[..., Any], values: Mapping[str, object]) -> tuple[str, ...]:
+        """The paths of an endpoint for these values; raises KeyError for a missing one."""
+        return tuple(template.spell(values) for template in self.paths_of(endpoint))
+
+
+def check_routes(registry: Registry) -> tuple[list[CacheDeclarationError], list[str]]:
+    """Errors and warnings that only the whole application shows."""
+    errors: list[CacheDeclarationError] = []
+    warnings: list[str] = []
+    for served in registry.served:
+        if not isinstance(served.route, PolicyRoute):
+            errors += _unread_markers(served)
+        elif served.policy is not None:
+            warnings += served.policy.warnings
+            if served.policy.write is not None:
+                errors += _eviction_errors(served, served.policy.write, registry)
+                _check_put(served, served.policy.write, registry, errors, warnings)
+    return errors, warnings
+
+
+def _unread_markers(served: Served) -> Iterator[CacheDeclarationError]:
+    declaration = declare(served.endpoint)
+    facts = declaration.facts(served.methods, cache_route=False)
+    for problem in check(facts):
+        if problem.code in ("redis-cache-route", "redis-cache-misplaced", "redis-cache-instance"):
+            yield declaration_error(problem, f"{_label(served)}")
+
+
+def _eviction_errors(
+    served: Served, write: WritePolicy, registry: Registry
+) -> Iterator[CacheDeclarationError]:
+    for eviction in write.evictions:
+        if not callable(eviction.key):
+            continue
+        templates = registry.paths_of(eviction.key)
+        name = getattr(eviction.key, "__name__", repr(eviction.key))
+        if not templates:
+            yield CacheDeclarationError(
+                code="redis-cache-key",
+                route=write.label,
+                problem=f"key={name} names an endpoint that this application does not serve",
+                fix='CacheEvict(key="/path/as/a/client/writes/it")',
+            )
+        for missing in _missing(templates, served):
+            yield CacheDeclarationError(
+                code="redis-cache-key",
+                route=write.label,
+                problem=f"the path of {name} needs {missing!r}, no parameter of this endpoint",
+                fix=f"add {missing!r} to the parameters, or name the path: "
+                f'CacheEvict(key="{templates[0].template.text}")',
+            )
+
+
+def _missing(templates: tuple[ResourceTemplate, ...], served: Served) -> set[str]:
+    parameters = set(resolve_signature(served.endpoint).parameters)
+    return {field.name for one in templates for field in one.template.fields} - parameters
+
+
+def _check_put(
+    served: Served,
+    write: WritePolicy,
+    registry: Registry,
+    errors: list[CacheDeclarationError],
+    warnings: list[str],
+) -> None:
+    """A put writes what its GET reads, so both must agree on what that is."""
+    put = write.put
+    if put is None:
+        return
+    reader = _reader_of(put, served, registry)
+    problem = put_problem(put, write, reader)
+    if problem is not None and put.by_dependency:
+        warnings.append(f"{write.label}: {problem.message}; it evicts instead")
+    elif problem is not None:
+        errors.append(declaration_error(problem, write.label))
+    elif reader is not None and reader.selectors:
+        warnings.append(
+            f"{write.label}: {reader.label} varies by more than its path, so the put evicts its "
+            "variants instead of writing one"
+        )
+
+
+def _reader_of(put: Put, served: Served, registry: Registry) -> ReadPolicy | None:
+    if put.key_builder is not None:
+        return registry.reader_by(put.key_builder, put.prefix)
+    template = put.key or ResourceTemplate.parse(served.path)
+    return registry.reader_of(template, put.prefix)
+
+
+def put_problem(put: Put, write: WritePolicy, reader: ReadPolicy | None) -> Problem | None:
+    """Why a put cannot write the entry of this GET; its models and groups must agree."""
+    if reader is None:
+        return Problem(
+            "redis-cache-put",
+            "CachePut writes what a GET reads, and no cached GET serves that path",
+            '@router.get("...") ... -> Annotated[..., Cached(ttl=300)]  '
+            "# or CacheEvict on this write",
+        )
+    if write.model() != reader.model():
+        return Problem(
+            "redis-cache-put",
+            f"CachePut returns another model than {reader.label}, whose entry it would write",
+            "return the model of the GET, or use CacheEvict",
+        )
+    groups = tuple(template.text for template in reader.groups)
+    if put.groups and put.groups != groups:
+        return Problem(
+            "redis-cache-put",
+            f"CachePut says group={put.groups!r}, {reader.label} says {groups!r}",
+            "leave group out of CachePut, it takes the groups of the GET",
+        )
+    return None
+
+
+def _label(served: Served) -> str:
+    name = getattr(served.endpoint, "__name__", repr(served.endpoint))
+    return f"{'|'.join(sorted(served.methods))} {served.path} ({name})"

@@ -1,0 +1,93 @@
+"""Resources: the canonical path that names what a client asks for.
+
+``GET /products/01`` and ``DELETE /products/1`` speak of one product when the GET declares an
+``int``, so a resource is the GET's path template filled in with *validated* values, never the raw
+path. Values are quoted as a URL would quote them; only a ``{name:path}`` parameter keeps its
+slashes.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote, unquote
+
+from ._templates import Field, Template
+
+
+@dataclass(frozen=True, slots=True)
+class PathParameter:
+    """One ``{name}`` of a route's path, and how its text becomes the value that endpoints see."""
+
+    name: str
+    parse: Callable[[object], object]
+
+
+@dataclass(frozen=True, slots=True)
+class ResourceTemplate:
+    """A path template compiled once.
+
+    Attributes:
+        template: Literals and fields, the literals quoted.
+        slashes: Names of fields that may hold slashes.
+    """
+
+    template: Template
+    slashes: frozenset[str] = frozenset()
+
+    @classmethod
+    def parse(cls, path: str, slashes: frozenset[str] = frozenset()) -> ResourceTemplate:
+        """Compile a path template; raises ValueError where it is malformed."""
+        parsed = Template.parse(_CONVERTOR.sub(r"{\1}", path))
+        slashes |= {name for name, kind in _CONVERTOR.findall(path) if kind == "path"}
+        literals = tuple(_quote_path(unquote(text)) for text in parsed.literals)
+        return cls(Template(path, literals, parsed.fields), slashes)
+
+    @property
+    def pattern(self) -> str:
+        """The template with its names gone: two routes of one pattern serve the same paths."""
+        return "{}".join(self.template.literals)
+
+    def render(self, values: Mapping[str, object]) -> str:
+        """The resource for these values; raises KeyError or AttributeError for what is missing."""
+        return self.template.render(values, self._quoted)
+
+    def spell(self, values: Mapping[str, object]) -> str:
+        """The path for these values as a server sees it, nothing quoted."""
+        return unquote(self.template.render(values, lambda _, text: quote(text)))
+
+    def _quoted(self, field: Field, text: str) -> str:
+        return _quote_path(text) if field.name in self.slashes else quote(text, safe="~")
+
+
+_CONVERTOR = re.compile(r"{(\w+):(\w+)}")
+
+
+def _quote_path(text: str) -> str:
+    return quote(text, safe="/~!$&'()*+,;=:@")
+
+
+def mount_of(scope: Mapping[str, Any]) -> str:
+    """The path at which the serving application is mounted; a proxy's ``root_path`` is left out."""
+    root = str(scope.get("root_path", ""))
+    outer = str(scope.get("app_root_path", root))
+    return _quote_path(root[len(outer) :] if root.startswith(outer) else root)
+
+
+def path_of(scope: Mapping[str, Any]) -> str:
+    """The path of a request from the root of the outermost application, nothing quoted."""
+    path = str(scope["path"])
+    outer = str(scope.get("app_root_path", scope.get("root_path", "")))
+    return path[len(outer) :] if outer and path.startswith(outer + "/") else path
+
+
+def path_resource(path: str, prefix: str = "") -> str:
+    """The resource of a quoted path, set apart by a prefix where there is one."""
+    return path if not prefix else f"{len(prefix)}:{prefix}{path}"
+
+
+def named_resource(name: str, prefix: str = "") -> str:
+    """The resource that a key builder named; no path starts like it."""
+    return f"={len(prefix)}:{prefix}{name}"
