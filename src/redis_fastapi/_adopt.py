@@ -1,0 +1,98 @@
+"""Plain routes turned into cache routes, where their dependencies ask for caching.
+
+A route is rebuilt in place from its own attributes, so whoever holds it (a router, an included
+router) serves the new one.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterable
+from typing import Any, TypeGuard
+
+from fastapi import APIRouter, params
+from fastapi.routing import APIRoute
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Mount
+
+from ._declare import CacheDependency
+from .route import CacheRoute
+
+_OPTIONS = tuple(
+    name
+    for name, parameter in inspect.signature(APIRoute.__init__).parameters.items()
+    if parameter.kind is inspect.Parameter.KEYWORD_ONLY
+)
+
+
+def cache_route_class(route_class: type[APIRoute]) -> type[CacheRoute]:
+    """The class itself if it caches, else one that does so before it."""
+    if issubclass(route_class, CacheRoute):
+        return route_class
+    if route_class is APIRoute:
+        return CacheRoute
+    return type(f"Cached{route_class.__name__}", (CacheRoute, route_class), {})
+
+
+def adopt_routes(router: APIRouter) -> None:
+    """Rebuild every plain route below a router that declares caching by a dependency."""
+    _adopt(router, asked=False, seen=set())
+
+
+def _adopt(router: APIRouter, *, asked: bool, seen: set[tuple[int, bool]]) -> bool:
+    """Adopt below one router; True where something changed."""
+    if (id(router), asked) in seen:
+        return False
+    seen.add((id(router), asked))
+    changed = [_adopt_one(route, asked, seen) for route in list(router.routes)]
+    if any(changed):
+        _renew(router)
+    return any(changed)
+
+
+def _adopt_one(route: BaseRoute, asked: bool, seen: set[tuple[int, bool]]) -> bool:
+    included = getattr(route, "original_router", None)
+    if included is not None:
+        inherited = getattr(getattr(route, "include_context", None), "dependencies", ())
+        return _adopt(included, asked=asked or _declares(inherited), seen=seen)
+    if _is_plain(route) and (asked or _declares(route.dependencies)):
+        _rebuild(route)
+        return True
+    if isinstance(route, Mount) and isinstance(route.app, APIRouter):
+        return _adopt(route.app, asked=asked, seen=seen)
+    return False
+
+
+def _is_plain(route: BaseRoute) -> TypeGuard[APIRoute]:
+    return isinstance(route, APIRoute) and not isinstance(route, CacheRoute)
+
+
+def _declares(dependencies: Iterable[params.Depends]) -> bool:
+    return any(isinstance(one.dependency, CacheDependency) for one in dependencies)
+
+
+def _rebuild(route: APIRoute) -> None:
+    options: dict[str, Any] = {
+        name: getattr(route, name) for name in _OPTIONS if hasattr(route, name)
+    }
+    if _is_derived(route):
+        del options["response_model"]
+    route.__class__ = cache_route_class(type(route))
+    route.__init__(route.path, route.endpoint, **options)  # type: ignore[misc]  # in place on purpose
+
+
+def _is_derived(route: APIRoute) -> bool:
+    """Whether the response model came from the return annotation, from which it will come again."""
+    returns = inspect.signature(route.endpoint).return_annotation
+    return route.response_model is None or route.response_model == returns
+
+
+async def _nothing(request: Request) -> Response:
+    return Response(status_code=404)
+
+
+def _renew(router: APIRouter) -> None:
+    """Make FastAPI derive anew what it made of the routes: adding one says that they changed."""
+    router.add_route("/", _nothing)
+    router.routes.pop()

@@ -1,0 +1,76 @@
+"""What one request's passage through the cache needs from its application."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, field
+from enum import Enum
+
+from ._engine import Engine
+from ._targets import Evicted, Site
+from .settings import RedisSettings
+
+logger = logging.getLogger("redis_fastapi")
+
+
+@dataclass(slots=True)
+class Said:
+    """What was logged already: each thing is said once for a route."""
+
+    once: set[tuple[str, str]] = field(default_factory=set)
+
+    def warn(self, route: str, message: str, key: str) -> None:
+        """Log a warning unless this route said it before."""
+        if (route, key) in self.once:
+            return
+        self.once.add((route, key))
+        logger.warning("%s: %s", route, message, extra={"route": route})
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """The engine that serves this request, and how it is set.
+
+    Attributes:
+        engine: On the application's client, or on the one that an override gave.
+        settings: Of the application.
+        site: Where resources are looked up.
+        eager: Whether a fill has to end before the handler does, since its client may not outlive
+            it.
+        said: What was logged already.
+    """
+
+    engine: Engine
+    settings: RedisSettings
+    site: Site
+    said: Said
+    eager: bool = False
+
+    def now_ms(self) -> int:
+        """The engine's clock in milliseconds since the epoch."""
+        return self.engine.now_ms()
+
+    def ttl_ms(self, ttl: int | None) -> int | None:
+        """A lifetime in milliseconds; None is no expiry."""
+        seconds = self.settings.default_ttl if ttl is None else ttl
+        return seconds * 1000 or None
+
+    async def evict(self, names: Evicted, route: str) -> None:
+        """Evict, and say so where Redis did not confirm it."""
+        if not await self.engine.evict(names.entries, names.generations):
+            logger.error(
+                "%s: Redis did not confirm an eviction of %d entries and %d groups",
+                route,
+                len(names.entries),
+                len(names.generations),
+                extra={"route": route},
+            )
+
+    def warn_once(self, route: str, message: str) -> None:
+        """Log a warning the first time a route meets a trouble."""
+        self.said.warn(route, message, message.split(":")[0])
+
+    def not_stored(self, route: str, refusal: object) -> None:
+        """Log, once a route and reason, why an answer is not stored."""
+        reason = str(refusal.value) if isinstance(refusal, Enum) else str(refusal)
+        self.said.warn(route, f"not stored ({reason})", reason)

@@ -1,0 +1,205 @@
+"""One GET through the cache: look up, answer or run, store.
+
+The endpoint's wrapper calls ``before`` once every dependency and all validation has passed; the
+route's handler calls ``finish`` with the serialized response, or ``abandon`` when there is none.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from starlette.background import BackgroundTask
+from starlette.requests import Request
+from starlette.responses import Response
+
+from . import _http
+from ._answers import (
+    OWN_RESPONSE,
+    announced,
+    replayed,
+    stored_headers,
+    unstored_headers,
+    without,
+)
+from ._context import Context
+from ._engine import Hit, Lease, Miss
+from ._entry import Entry
+from ._http import Headers
+from ._keys import Target
+from ._policy import ReadPolicy, Values
+from ._targets import read_target
+
+
+class Reading:
+    """What one request for a cached endpoint holds from its look-up to its fill."""
+
+    def __init__(self, policy: ReadPolicy, context: Context, request: Request) -> None:
+        self._policy = policy
+        self._context = context
+        self._request = request
+        self._asked = _http.IGNORED
+        self._lease: Lease | None = None
+        self._state: bytes | None = b"BYPASS"
+        self._injected: Headers = ()
+        self._storable = True
+        self._own_response = False
+
+    async def before(self, values: Values, injected: Response) -> Response | None:
+        """Answer from the cache, or None where the endpoint has to run."""
+        self._injected = tuple(injected.raw_headers)
+        if self._context.settings.obey_client_directives:
+            self._asked = _http.request_directives(self._request.scope["headers"])
+        if self._asked.no_store:
+            self._state = None
+            return None
+        target = await self._target(values)
+        return None if target is None else await self._look_up(target)
+
+    async def _target(self, values: Values) -> Target | None:
+        policy = self._policy
+        if policy.uncacheable is not None:
+            return None
+        try:
+            return await read_target(policy, values, self._request, self._context.site)
+        except Exception as error:  # the author's key builder or attribute may raise anything
+            self._context.warn_once(policy.label, f"no key for a request: {error!r}")
+            return None
+
+    async def _look_up(self, target: Target) -> Response | None:
+        engine = self._context.engine
+        outcome = await engine.look_up(target, refresh=self._asked.no_cache)
+        if isinstance(outcome, Hit):
+            if self._satisfies(outcome.entry):
+                return self._replay(outcome.entry)
+            outcome = await engine.look_up(target, refresh=True)
+        if isinstance(outcome, Miss):
+            self._lease, self._state = outcome.lease, b"MISS"
+        if self._asked.only_if_cached:
+            await self.abandon()
+            return Response(status_code=504)
+        return None
+
+    def _satisfies(self, entry: Entry) -> bool:
+        """Whether an entry is as fresh as the client asks, and in an encoding that it takes."""
+        freshness = _http.assess_freshness(
+            self._asked,
+            age_ms=self._context.now_ms() - entry.created_ms,
+            lifetime_ms=entry.fresh_ms or None,
+        )
+        acceptable = _http.encoding_acceptable(self._request.scope["headers"], entry.headers)
+        return acceptable and isinstance(freshness, _http.Fresh)
+
+    def _replay(self, entry: Entry) -> Response:
+        self._state = b"HIT"
+        now_ms = self._context.now_ms()
+        return replayed(self._request, entry, self._injected, now_ms, self._state)
+
+    def ran(self, result: Any) -> None:
+        """Hear what the endpoint returned, before it is serialized."""
+        self._own_response = isinstance(result, Response)
+        if self._own_response:
+            self._injected = ()
+        when = self._policy.when
+        if when is None:
+            return
+        try:
+            self._storable = bool(when(result))
+        except Exception as error:  # the author's predicate may raise anything
+            self._storable = False
+            self._context.warn_once(self._policy.label, f"when= raised {error!r}")
+
+    async def finish(self, response: Response) -> Response:
+        """Announce lifetime and use of the cache, and store what may be stored."""
+        if self._state == b"HIT":
+            return response
+        lease, self._lease = self._lease, None
+        entry = self._entry(response)
+        if entry is None:
+            response.raw_headers = unstored_headers(self._policy, response.raw_headers)
+        else:
+            now_ms = self._context.now_ms()
+            response = announced(self._request, response, entry, self._injected, now_ms)
+        if self._state is not None:
+            response.raw_headers.append((b"x-redis-cache", self._state))
+        if lease is not None:
+            await self._end(lease, entry, response)
+        return response
+
+    def _entry(self, response: Response) -> Entry | None:
+        """What to store, or None where it may not be stored."""
+        body = getattr(response, "body", None)
+        if not isinstance(body, bytes):
+            self._context.not_stored(self._policy.label, _http.Refusal.UNFINISHED)
+            return None
+        now_ms, headers = self._context.now_ms(), response.raw_headers
+        prior_ms = _http.prior_age(headers) * 1000
+        lifetime_ms = self._lifetime_ms(headers, now_ms)
+        left_ms = None if lifetime_ms is None else lifetime_ms - prior_ms
+        refusal = self._refusal(response.status_code, headers, len(body), left_ms)
+        if refusal is not None:
+            self._context.not_stored(self._policy.label, refusal)
+            return None
+        if not self._storable:
+            return None
+        own = without(headers, self._injected)
+        kept = stored_headers(self._policy, own, body, lifetime_ms)
+        if self._own_response:
+            kept.insert(0, OWN_RESPONSE)
+        created_ms = now_ms - prior_ms
+        return Entry(response.status_code, tuple(kept), body, created_ms, lifetime_ms or 0)
+
+    def _lifetime_ms(self, headers: Headers, now_ms: int) -> int | None:
+        ttl_ms = self._context.ttl_ms(self._policy.ttl)
+        shared = not self._policy.per_user
+        return _http.freshness_lifetime_ms(headers, ttl_ms=ttl_ms, now_ms=now_ms, shared=shared)
+
+    def _refusal(
+        self, status: int, headers: Headers, size: int, lifetime_ms: int | None
+    ) -> _http.Refusal | str | None:
+        settings = self._context.settings
+        refusal = _http.storage_refusal(
+            status,
+            headers,
+            body_size=size,
+            max_body_size=settings.max_body_size,
+            max_header_size=settings.max_header_size,
+            lifetime_ms=lifetime_ms,
+            shared=not self._policy.per_user,
+        )
+        if refusal is not None:
+            return refusal
+        keyed = {name.encode() for name in self._policy.vary}
+        names = _http.vary_names(headers)
+        return None if names is not _http.STAR and keyed.issuperset(names) else "vary"
+
+    async def _end(self, lease: Lease, entry: Entry | None, response: Response) -> None:
+        """Begin the fill, so that it overlaps with sending, or let the next caller go ahead."""
+        if entry is None:
+            await lease.release(storable=False)
+            return
+        left_ms = entry.created_ms + entry.fresh_ms - self._context.now_ms()
+        filling = lease.fill(entry, max(1, left_ms) if entry.fresh_ms else None)
+        if self._context.eager:
+            await filling
+            return
+        response.background = _AfterFill(response.background, asyncio.ensure_future(filling))
+
+    async def abandon(self) -> None:
+        """Give up without a response: whoever waits leads next."""
+        lease, self._lease = self._lease, None
+        if lease is not None:
+            await lease.release()
+
+
+class _AfterFill(BackgroundTask):
+    """Runs the response's own tasks, then waits until the fill has ended."""
+
+    def __init__(self, own: BackgroundTask | None, fill: asyncio.Future[bool]) -> None:
+        self._own = own
+        self._fill = fill
+
+    async def __call__(self) -> None:
+        if self._own is not None:
+            await self._own()
+        await self._fill

@@ -1,0 +1,236 @@
+"""What one application holds while it runs, and how a request finds it.
+
+It lives in the lifespan state under one name, so that a mounted sub-application finds it too; where
+a server or a test client passes no state on, on ``app.state``. A test's override of
+``get_async_redis`` or ``get_cache_backend`` takes its place for the request.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Annotated, Any
+from weakref import WeakKeyDictionary
+
+from fastapi import Depends, FastAPI
+from fastapi.dependencies.utils import get_dependant, solve_dependencies
+from redis.asyncio import Redis
+from starlette.requests import Request
+
+from ._context import Context, Said
+from ._engine import Engine
+from ._pool import close_client, open_client
+from ._registry import Registry, check_routes, served_by
+from ._store import Store
+from ._targets import Site
+from .backend import CacheBackend, SyncCacheBackend
+from .exceptions import CacheDeclarationError, CacheSetupError
+from .settings import RedisSettings, get_settings
+
+STATE = "redis_fastapi"
+"""Name in the lifespan state, and on ``app.state``."""
+
+logger = logging.getLogger("redis_fastapi")
+
+
+class Runtime:
+    """Client, engines and registry of one application.
+
+    Without a client it only serves requests whose test overrides the client.
+    """
+
+    def __init__(self, app: FastAPI, settings: RedisSettings, client: Any = None) -> None:
+        self.settings = settings
+        self.client = client
+        self._app = app
+        self._said = Said()
+        self._engines: WeakKeyDictionary[object, Engine] = WeakKeyDictionary()
+        self._site: Site | None = None
+
+    @property
+    def site(self) -> Site:
+        """Where resources are looked up; the routes are read at first use."""
+        if self._site is None:
+            registry = Registry(served_by(self._app.routes))
+            self._site = Site(registry, f"{self.settings.prefix}:cache")
+        return self._site
+
+    def engine_on(self, client: Any) -> Engine:
+        """The engine on a client; one for each client, so that single flight holds."""
+        engine = self._engines.get(client)
+        if engine is None:
+            engine = self._engines[client] = self._new_engine(client)
+        return engine
+
+    def _new_engine(self, client: Any) -> Engine:
+        settings = self.settings
+        store = Store(client, prefix=settings.prefix, deadline=settings.deadline)
+        lease_ms = round(settings.lease_ttl * 1000)
+        return Engine(store, lease_ms=lease_ms, wait_max=settings.wait_max)
+
+    def context(self, engine: Engine, *, eager: bool = False) -> Context:
+        """What a request on this engine needs."""
+        return Context(engine, self.settings, self.site, self._said, eager)
+
+    def check(self) -> None:
+        """Say what only the whole application shows.
+
+        Raises:
+            CacheDeclarationError: For the first error; further ones are logged.
+        """
+        errors, warnings = check_routes(self.site.registry)
+        if self.settings.strict:
+            errors += [_strict_error(message) for message in warnings]
+            warnings = []
+        for message in warnings:
+            logger.warning("%s", message)
+        for error in errors[1:]:
+            logger.error("%s", error)
+        if errors:
+            raise errors[0]
+
+
+def _strict_error(warning: str) -> CacheDeclarationError:
+    route, _, problem = warning.partition(": ")
+    return CacheDeclarationError(
+        code="redis-cache-strict",
+        route=route,
+        problem=problem,
+        fix="what the message asks for, or leave REDIS_STRICT unset to be warned only",
+    )
+
+
+@asynccontextmanager
+async def running(app: FastAPI, settings: RedisSettings | None = None) -> AsyncIterator[Runtime]:
+    """A runtime for the time of a lifespan; every entering has one, with a client of its own.
+
+    Raises:
+        CacheSettingsError: If a setting cannot be used.
+        CacheDeclarationError: If the routes contradict each other.
+    """
+    settings = settings or get_settings()
+    client = open_client(settings)
+    runtime = Runtime(app, settings, client)
+    outer = getattr(app.state, STATE, None)
+    try:
+        runtime.check()
+        setattr(app.state, STATE, runtime)
+        yield runtime
+    finally:
+        if getattr(app.state, STATE, None) is runtime:
+            setattr(app.state, STATE, outer)
+        await close_client(client)
+
+
+def runtime_of(request: Request) -> Runtime | None:
+    """The runtime that serves a request, or None where no lifespan started one."""
+    state = request.scope.get("state")
+    found = state.get(STATE) if state else None
+    return found if found is not None else getattr(request.app.state, STATE, None)
+
+
+def _runtime_for_override(request: Request) -> Runtime:
+    """The runtime, or one without a client for an app whose lifespan a test does not run."""
+    runtime = runtime_of(request)
+    if runtime is None:
+        runtime = Runtime(request.app, get_settings())
+        setattr(request.app.state, STATE, runtime)
+    return runtime
+
+
+async def get_async_redis(request: Request) -> Redis:
+    """The application's asyncio client; override it in tests.
+
+    On a cluster it is a ``RedisCluster``, which has the same commands.
+
+    Raises:
+        CacheSetupError: If no lifespan opened a client.
+    """
+    runtime = runtime_of(request)
+    if runtime is None or runtime.client is None:
+        raise CacheSetupError(
+            "no Redis client is open for this application. Add FastAPIRedis(app).lifespan(), "
+            "and in tests enter the lifespan (`with TestClient(app)`) or override get_async_redis"
+        )
+    client: Redis = runtime.client
+    return client
+
+
+AsyncRedisDep = Annotated[Redis, Depends(get_async_redis)]
+"""The application's Redis client, closed at shutdown."""
+
+
+async def get_cache_backend(request: Request, client: AsyncRedisDep) -> CacheBackend:
+    """The cache by hand, on the engine that serves the endpoints; override it in tests."""
+    runtime = _runtime_for_override(request)
+    return CacheBackend.on(runtime.engine_on(client), runtime.settings)
+
+
+CacheBackendDep = Annotated[CacheBackend, Depends(get_cache_backend)]
+"""The cache by hand, for ``async def`` endpoints."""
+
+
+async def get_sync_cache_backend(backend: CacheBackendDep) -> SyncCacheBackend:
+    """The cache by hand, for code in worker threads."""
+    return SyncCacheBackend(backend)
+
+
+SyncCacheBackendDep = Annotated[SyncCacheBackend, Depends(get_sync_cache_backend)]
+"""The cache by hand, for ``def`` endpoints."""
+
+
+def context_of(request: Request) -> Context | None:
+    """What a request needs of the cache, or None where there is none: off, or not set up."""
+    runtime = runtime_of(request)
+    if runtime is None or runtime.client is None:
+        _say_not_set_up(request.app)
+        return None
+    if not runtime.settings.enabled:
+        return None
+    return runtime.context(runtime.engine_on(runtime.client))
+
+
+async def overridden_context(request: Request, stack: AsyncExitStack) -> Context | None:
+    """Like ``context_of``, for an application with dependency overrides."""
+    overrides = request.app.dependency_overrides
+    if get_cache_backend not in overrides and get_async_redis not in overrides:
+        return context_of(request)
+    runtime = _runtime_for_override(request)
+    if not runtime.settings.enabled:
+        return None
+    if get_cache_backend in overrides:
+        backend = await _solved(request, get_cache_backend, stack)
+        return runtime.context(backend.engine, eager=True)
+    client = await _solved(request, get_async_redis, stack)
+    return runtime.context(runtime.engine_on(client), eager=True)
+
+
+def _say_not_set_up(app: FastAPI) -> None:
+    if not getattr(app.state, _SAID, False):
+        setattr(app.state, _SAID, True)
+        logger.warning(
+            "nothing is cached: no Redis client is open. Add FastAPIRedis(app).lifespan()"
+        )
+
+
+_SAID = f"{STATE}_not_set_up"
+
+
+async def _solved(request: Request, dependency: Callable[..., Any], stack: AsyncExitStack) -> Any:
+    """The value of an overridden dependency, by FastAPI's own rules."""
+
+    def wanted(value: Annotated[Any, Depends(dependency)]) -> None: ...
+
+    wanted.__annotations__ = {"value": Annotated[Any, Depends(dependency)]}
+    solved = await solve_dependencies(
+        request=request,
+        dependant=get_dependant(path="/", call=wanted),
+        dependency_overrides_provider=request.scope["app"],
+        async_exit_stack=stack,
+        embed_body_fields=False,
+    )
+    if solved.errors:
+        name = getattr(dependency, "__name__", repr(dependency))
+        raise CacheSetupError(f"the override of {name} cannot be resolved: {solved.errors}")
+    return solved.values["value"]

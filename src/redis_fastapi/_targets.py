@@ -1,0 +1,177 @@
+"""From one request to names: which entry it reads, which entries and groups it evicts."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from starlette.requests import Request
+
+from ._declare import KeyBuilder
+from ._keys import EPOCH, Target, digest, group_name, path_name
+from ._policy import Eviction, Put, ReadPolicy, Values, WritePolicy
+from ._registry import Registry, put_problem
+from ._resource import ResourceTemplate, mount_of, named_resource, path_of, path_resource
+
+
+class Site(NamedTuple):
+    """Where resources are looked up.
+
+    Attributes:
+        registry: What the application serves.
+        prefix: Prefix that key builders are told, unless the declaration has one of its own.
+    """
+
+    registry: Registry
+    prefix: str
+
+
+class Evicted(NamedTuple):
+    """Names that one write evicts: digests of entries, and generations."""
+
+    entries: tuple[str, ...] = ()
+    generations: tuple[str, ...] = ()
+
+    def plus(self, other: Evicted) -> Evicted:
+        """Both, each name once."""
+        return Evicted(
+            tuple(dict.fromkeys((*self.entries, *other.entries))),
+            tuple(dict.fromkeys((*self.generations, *other.generations))),
+        )
+
+
+EVERYTHING = Evicted(generations=(EPOCH,))
+
+
+async def read_target(policy: ReadPolicy, values: Values, request: Request, site: Site) -> Target:
+    """Where this request's entry is.
+
+    Raises whatever a key builder or a template's attribute raises; the caller goes on without the
+    cache.
+    """
+    resource = await _read_resource(policy, values, request, site)
+    body = await request.body() if policy.selectors.body else b""
+    selected = policy.selectors.parts(values, request, body)
+    return policy.target(resource, selected, tuple(g.render(values) for g in policy.groups))
+
+
+async def _read_resource(policy: ReadPolicy, values: Values, request: Request, site: Site) -> str:
+    if policy.key_builder is not None:
+        group = policy.groups[0].text if policy.groups else ""
+        name = await _built(policy.key_builder, request, group, policy.prefix, site)
+        return named_resource(name, policy.prefix)
+    if policy.key is None:
+        return policy.resource_at(request.path_params, mount_of(request.scope))
+    if isinstance(policy.key, ResourceTemplate):
+        return path_resource(policy.key.render(values), policy.prefix)
+    path = site.registry.spell(policy.key, values)[0]
+    found = site.registry.resources_at(path)
+    return found[0] if found else path_resource(path, policy.prefix)
+
+
+async def evicted_by(eviction: Eviction, values: Values, request: Request, site: Site) -> Evicted:
+    """What one eviction names for this request; raises like ``read_target``."""
+    if eviction.everything:
+        return EVERYTHING
+    groups = tuple(group_name(group.render(values)) for group in eviction.groups)
+    if eviction.key_builder is not None:
+        name = await _built(
+            eviction.key_builder, request, eviction.told_group, eviction.prefix, site
+        )
+        return evicted_resources([named_resource(name, eviction.prefix)])
+    resources = _resources(eviction, values, request, site)
+    return evicted_resources(resources).plus(Evicted(generations=groups))
+
+
+def evicted_resources(resources: Iterable[str]) -> Evicted:
+    """Every variant of these resources: the plain entry by its key, the others by their
+    generation.
+    """
+    named = tuple(resources)
+    return Evicted(tuple(digest([one]) for one in named), tuple(path_name(one) for one in named))
+
+
+def _resources(eviction: Eviction, values: Values, request: Request, site: Site) -> Iterable[str]:
+    if eviction.own_path:
+        return _at(path_of(request.scope), eviction.prefix, site)
+    if eviction.key is None:
+        return ()
+    if isinstance(eviction.key, ResourceTemplate):
+        spelt = eviction.key.spell(values)
+        literal = path_resource(eviction.key.render(values), eviction.prefix)
+        return (literal, *site.registry.resources_at(spelt, eviction.prefix))
+    paths = site.registry.spell(eviction.key, values)
+    return [one for path in paths for one in _at(path, eviction.prefix, site)]
+
+
+def _at(path: str, prefix: str, site: Site) -> tuple[str, ...]:
+    """What is read at a path; where nobody here reads it, the path as it is."""
+    return site.registry.resources_at(path, prefix) or (path_resource(path, prefix),)
+
+
+class PutTarget(NamedTuple):
+    """Where a put writes, or what it evicts instead.
+
+    Attributes:
+        reader: The policy of the GET whose entry is written; None where the put only evicts.
+        target: Its entry.
+        evicted: What goes when the value cannot be written.
+    """
+
+    reader: ReadPolicy | None
+    target: Target | None
+    evicted: Evicted
+
+
+async def put_target(
+    put: Put, write: WritePolicy, values: Values, request: Request, site: Site
+) -> PutTarget:
+    """What a put writes: the one variant its GET reads, or else it evicts every variant."""
+    found = await _reading(put, values, request, site)
+    if found is None:
+        resource = await _unread_resource(put, values, request, site)
+        return PutTarget(None, None, evicted_resources([resource]))
+    reader, resource = found
+    evicted = evicted_resources([resource])
+    if reader.selectors or reader.uncacheable or put_problem(put, write, reader):
+        return PutTarget(None, None, evicted)
+    try:
+        groups = tuple(group.render(values) for group in reader.groups)
+    except (KeyError, AttributeError):
+        return PutTarget(None, None, evicted)
+    return PutTarget(reader, reader.target(resource, (), groups), evicted)
+
+
+async def _reading(
+    put: Put, values: Values, request: Request, site: Site
+) -> tuple[ReadPolicy, str] | None:
+    if put.key_builder is None:
+        return site.registry.reader_at(_put_path(put, values, request, site), put.prefix)
+    reader = site.registry.reader_by(put.key_builder, put.prefix)
+    name = await _built(put.key_builder, request, _first(put.groups), put.prefix, site)
+    return None if reader is None else (reader, named_resource(name, put.prefix))
+
+
+async def _unread_resource(put: Put, values: Values, request: Request, site: Site) -> str:
+    if put.key_builder is None:
+        return path_resource(_put_path(put, values, request, site), put.prefix)
+    name = await _built(put.key_builder, request, _first(put.groups), put.prefix, site)
+    return named_resource(name, put.prefix)
+
+
+def _put_path(put: Put, values: Values, request: Request, site: Site) -> str:
+    if put.key is None:
+        return path_of(request.scope)
+    if isinstance(put.key, ResourceTemplate):
+        return put.key.spell(values)
+    return site.registry.spell(put.key, values)[0]
+
+
+def _first(groups: tuple[str, ...]) -> str:
+    return groups[0] if groups else ""
+
+
+async def _built(builder: KeyBuilder, request: Request, group: str, prefix: str, site: Site) -> str:
+    name = builder(request, eviction_group=group, prefix=prefix or site.prefix)
+    return str(await name) if inspect.isawaitable(name) else str(name)

@@ -1,0 +1,187 @@
+"""One write through the cache: what it evicts is named before it runs, gone before it answers.
+
+A put takes the entry's lease by force before its endpoint runs, so no reader that saw the older
+value can store it afterwards. A write whose fate is unknown (cancelled, or its result could not be
+serialized) evicts.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from . import _http
+from ._answers import stored_headers
+from ._context import Context
+from ._engine import Lease
+from ._entry import Entry
+from ._policy import Put, ReadPolicy, Values, WritePolicy
+from ._targets import EVERYTHING, Evicted, PutTarget, evicted_by, put_target
+
+_REPRESENTATION = frozenset(
+    {b"content-type", b"content-language", b"content-encoding", b"etag", b"last-modified"}
+)
+"""Fields of a write's answer that describe what a GET would send."""
+
+
+class Writing:
+    """What one request for a writing endpoint holds until its answer leaves."""
+
+    def __init__(self, policy: WritePolicy, context: Context, request: Request) -> None:
+        self._policy = policy
+        self._context = context
+        self._request = request
+        self._evicted: list[tuple[Evicted, Callable[[Any], bool] | None]] = []
+        self._put: PutTarget | None = None
+        self._lease: Lease | None = None
+        self._running = False
+        self._due = Evicted()
+        self._written = False
+
+    async def before(self, values: Values) -> None:
+        """Name what will be evicted, and take the lease of what will be written."""
+        for eviction in self._policy.evictions:
+            names = await self._named(evicted_by(eviction, values, self._request, self._site))
+            self._evicted.append((names or EVERYTHING, eviction.when))
+        if self._policy.put is not None and self._request.method not in _http.SAFE_METHODS:
+            await self._prepare_put(self._policy.put, values)
+        self._running = True
+
+    @property
+    def _site(self) -> Any:
+        return self._context.site
+
+    async def _named(self, naming: Any) -> Any:
+        """The names, or None: an eviction that cannot be named evicts everything."""
+        try:
+            return await naming
+        except Exception as error:  # the author's key builder or attribute may raise anything
+            self._context.warn_once(
+                self._policy.label, f"cannot tell what to evict, so everything goes: {error!r}"
+            )
+            return None
+
+    async def _prepare_put(self, put: Put, values: Values) -> None:
+        named = await self._named(put_target(put, self._policy, values, self._request, self._site))
+        self._put = named or PutTarget(None, None, EVERYTHING)
+        if self._put.target is not None:
+            self._lease = await self._context.engine.seize(self._put.target)
+
+    def ran(self, result: Any) -> None:
+        """Hear what the endpoint returned: what is due depends on it."""
+        for names, when in self._evicted:
+            if when is None or self._holds(when, result, otherwise=True):
+                self._due = self._due.plus(names)
+        put = self._policy.put
+        if self._put is None or put is None:
+            return
+        self._written = put.when is None or self._holds(put.when, result, otherwise=False)
+        if self._lease is None or not self._written:
+            self._written = False
+            self._due = self._due.plus(self._put.evicted)
+
+    def _holds(self, when: Callable[[Any], bool], result: Any, *, otherwise: bool) -> bool:
+        try:
+            return bool(when(result))
+        except Exception as error:  # the author's predicate may raise anything
+            self._context.warn_once(self._policy.label, f"when= raised {error!r}")
+            return otherwise
+
+    async def finish(self, response: Response) -> Response:
+        """Evict and write before the response of a success leaves; a failure changes nothing."""
+        if response.status_code >= 400:
+            self._due, self._written = Evicted(), False
+        if self._written:
+            await self._write(response)
+        await self._release()
+        await self._evict()
+        self._running = False
+        return response
+
+    async def _write(self, response: Response) -> None:
+        assert self._put is not None
+        lease, reader = self._lease, self._put.reader
+        entry = None if reader is None else self._entry(reader, response)
+        if lease is None or entry is None:
+            self._due = self._due.plus(self._put.evicted)
+            return
+        self._lease = None
+        if not await self._context.engine.put(lease, entry, entry.fresh_ms or None):
+            self._due = self._due.plus(self._put.evicted)
+
+    def _entry(self, reader: ReadPolicy, response: Response) -> Entry | None:
+        """The GET's entry with this body, or None where a GET's answer like it would not be
+        stored.
+        """
+        body = getattr(response, "body", None)
+        put, settings = self._policy.put, self._context.settings
+        assert put is not None
+        if not isinstance(body, bytes) or not 200 <= response.status_code < 300:
+            return None
+        now_ms, shared = self._context.now_ms(), not reader.per_user
+        ttl_ms = self._context.ttl_ms(reader.ttl if put.ttl is None else put.ttl)
+        lifetime_ms = _http.freshness_lifetime_ms(
+            response.raw_headers, ttl_ms=ttl_ms, now_ms=now_ms, shared=shared
+        )
+        refusal = _http.storage_refusal(
+            reader.status,
+            response.raw_headers,
+            body_size=len(body),
+            max_body_size=settings.max_body_size,
+            max_header_size=settings.max_header_size,
+            lifetime_ms=lifetime_ms,
+            shared=shared,
+        )
+        if refusal is not None:
+            self._context.not_stored(self._policy.label, refusal)
+            return None
+        own = [pair for pair in response.raw_headers if pair[0] in _REPRESENTATION]
+        headers = tuple(stored_headers(reader, own, body, lifetime_ms))
+        return Entry(reader.status, headers, body, now_ms, lifetime_ms or 0)
+
+    async def _release(self) -> None:
+        lease, self._lease = self._lease, None
+        if lease is not None:
+            await lease.release()
+
+    async def _evict(self) -> None:
+        if self._due != Evicted():
+            await self._context.evict(self._due, self._policy.label)
+
+    async def abandon(self, error: BaseException) -> None:
+        """The endpoint failed, or what came after it did.
+
+        An endpoint that raised has written nothing. One that was cancelled, or whose result could
+        not be serialized, may have: what it would have evicted goes.
+        """
+        await self._release()
+        if not self._running:
+            return
+        returned = self._due != Evicted() or self._written
+        if isinstance(error, Exception) and not returned:
+            return
+        for names, _ in self._evicted:
+            self._due = self._due.plus(names)
+        if self._put is not None:
+            self._due = self._due.plus(self._put.evicted)
+        await asyncio.shield(self._evict())
+
+    async def after_cleanup(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> bool:
+        """Evict once more when dependencies have cleaned up: one of them may commit only there.
+
+        A put whose transaction failed to commit is evicted too.
+        """
+        if self._put is not None and self._written and error is not None:
+            self._due = self._due.plus(self._put.evicted)
+        await self._evict()
+        return False

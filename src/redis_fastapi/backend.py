@@ -1,0 +1,337 @@
+"""The cache by hand: values by key and group, on the engine that serves the endpoints.
+
+A value is stored like a response's body, under the same groups, so a
+``CacheEvict(group="products")`` on an endpoint also drops what ``CacheBackend`` keeps in
+``products``, and the other way round.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import lru_cache, partial
+from typing import Any, TypeVar, cast, overload
+
+import orjson
+from anyio import from_thread
+from pydantic import TypeAdapter, ValidationError
+from pydantic_core import to_jsonable_python
+from redis.asyncio import Redis, RedisCluster
+
+from ._engine import Engine, Hit, Lease, Miss
+from ._entry import Entry
+from ._keys import EPOCH, Target, digest, group_name
+from ._rules import seconds_of
+from ._store import Store
+from .settings import RedisSettings, get_settings
+
+T = TypeVar("T")
+D = TypeVar("D")
+
+logger = logging.getLogger("redis_fastapi")
+
+_SHAPE = b"backend1"
+"""Sets stored values apart from stored responses; 8 bytes like every shape."""
+
+
+class CacheBackend:
+    """Get, set and delete values in the cache.
+
+    Keys are texts; a key belongs to one group, or to none. Values are what orjson and pydantic can
+    write as JSON. Redis being away is a miss, a write that is dropped and logged, never an
+    exception.
+
+    Args:
+        client: An asyncio client of redis-py; ``CacheBackendDep`` gives the application's.
+        eviction_group: Group of all keys, where a call names no other.
+        settings: Prefix, default lifetime and size limits; None reads the environment.
+    """
+
+    def __init__(
+        self,
+        client: Redis | RedisCluster,
+        *,
+        eviction_group: str = "",
+        settings: RedisSettings | None = None,
+    ) -> None:
+        self._settings = settings or get_settings()
+        store = Store(client, prefix=self._settings.prefix, deadline=self._settings.deadline)
+        self.engine = Engine(store)
+        self._group = eviction_group
+
+    @classmethod
+    def on(cls, engine: Engine, settings: RedisSettings) -> CacheBackend:
+        """A backend that shares an application's engine, and so its single flight."""
+        backend = cls.__new__(cls)
+        backend.engine = engine
+        backend._settings = settings
+        backend._group = ""
+        return backend
+
+    @overload
+    async def get(self, key: str, *, eviction_group: str | None = None) -> Any: ...
+    @overload
+    async def get(self, key: str, *, default: D, eviction_group: str | None = None) -> Any | D: ...
+    @overload
+    async def get(
+        self, key: str, *, type: type[T], eviction_group: str | None = None
+    ) -> T | None: ...
+    @overload
+    async def get(
+        self, key: str, *, type: type[T], default: D, eviction_group: str | None = None
+    ) -> T | D: ...
+    async def get(
+        self,
+        key: str,
+        *,
+        type: Any = None,
+        default: Any = None,
+        eviction_group: str | None = None,
+    ) -> Any:
+        """The value of a key, or ``default``.
+
+        Args:
+            key: The key, within its group.
+            type: What to validate the value as; without it, plain JSON data. A stored value that
+                does not fit counts as missing, and is logged.
+            default: What a miss gives.
+            eviction_group: The key's group, if not the backend's.
+        """
+        found = await self.engine.peek(self._target(key, eviction_group))
+        if found is None:
+            return default
+        return self._decoded(found.body, type, default, key)
+
+    async def set(
+        self,
+        key: str,
+        value: Any,
+        *,
+        ttl: int | timedelta | None = None,
+        eviction_group: str | None = None,
+    ) -> None:
+        """Store a value; what others were about to store for the key is dropped.
+
+        Args:
+            key: The key, within its group.
+            value: Anything pydantic can write as JSON.
+            ttl: Seconds or timedelta; 0 is no expiry, None the configured default.
+            eviction_group: The key's group, if not the backend's.
+
+        Raises:
+            ValueError: If ``ttl`` is negative, or the value is larger than ``REDIS_MAX_BODY_SIZE``.
+            TypeError: If the value cannot be written as JSON.
+        """
+        entry = self._entry(value, ttl)
+        lease = await self.engine.seize(self._target(key, eviction_group))
+        if lease is None or not await self.engine.put(lease, entry, entry.fresh_ms or None):
+            logger.warning("key %r was not stored: Redis is away or it was evicted meanwhile", key)
+
+    async def delete(self, key: str, *, eviction_group: str | None = None) -> bool:
+        """Delete a key; True where Redis confirmed it."""
+        return await self.engine.evict([self._target(key, eviction_group).entry], [])
+
+    async def has(self, key: str, *, eviction_group: str | None = None) -> bool:
+        """Whether a key has a value that is not evicted; the value itself is not read."""
+        return await self.engine.has(self._target(key, eviction_group))
+
+    async def delete_group(self, eviction_group: str | None = None) -> bool:
+        """Evict a group, endpoints' entries in it too; the whole cache where there is no group.
+
+        Takes the same time for any number of entries. True where Redis confirmed it.
+        """
+        group = self._group if eviction_group is None else eviction_group
+        return await self.engine.evict([], [group_name(group) if group else EPOCH])
+
+    @overload
+    async def get_or_set(
+        self,
+        key: str,
+        factory: Callable[[], Awaitable[T] | T],
+        *,
+        ttl: int | timedelta | None = None,
+        eviction_group: str | None = None,
+    ) -> T: ...
+    @overload
+    async def get_or_set(
+        self,
+        key: str,
+        factory: Callable[[], Awaitable[Any] | Any],
+        *,
+        type: type[T],
+        ttl: int | timedelta | None = None,
+        eviction_group: str | None = None,
+    ) -> T: ...
+    async def get_or_set(
+        self,
+        key: str,
+        factory: Callable[[], Any],
+        *,
+        type: Any = None,
+        ttl: int | timedelta | None = None,
+        eviction_group: str | None = None,
+    ) -> Any:
+        """The value of a key, or what ``factory`` gives, stored.
+
+        One caller at a time runs the factory for a key, over all processes; the others wait for its
+        value. An eviction that happens meanwhile wins: the value is returned, not stored.
+
+        Args:
+            key: The key, within its group.
+            factory: Plain or async function without arguments; its errors reach the caller.
+            type: What to validate a stored value as; without it a hit is plain JSON data.
+            ttl: Seconds or timedelta; 0 is no expiry, None the configured default.
+            eviction_group: The key's group, if not the backend's.
+        """
+        found = await self._begin(key, type, eviction_group)
+        if isinstance(found, _Found):
+            return found.value
+        try:
+            value = factory()
+            if isinstance(value, Awaitable):
+                value = await value
+            entry = self._entry(value, ttl)
+        except BaseException:
+            await _release(found)
+            raise
+        await _fill(found, entry)
+        return value
+
+    async def _begin(
+        self, key: str, wanted: Any, eviction_group: str | None
+    ) -> _Found | Lease | None:
+        """The value, or the lease under which to store one, or None where nothing can be stored."""
+        target = self._target(key, eviction_group)
+        outcome = await self.engine.look_up(target)
+        if isinstance(outcome, Hit):
+            value = self._decoded(outcome.entry.body, wanted, _MISSING, key)
+            if value is not _MISSING:
+                return _Found(value)
+            outcome = await self.engine.look_up(target, refresh=True)
+        return outcome.lease if isinstance(outcome, Miss) else None
+
+    def _target(self, key: str, eviction_group: str | None) -> Target:
+        group = self._group if eviction_group is None else eviction_group
+        generations = (EPOCH, group_name(group)) if group else (EPOCH,)
+        return Target(digest(["backend", group, key]), generations, _SHAPE)
+
+    def _entry(self, value: Any, ttl: int | timedelta | None) -> Entry:
+        body = orjson.dumps(value, default=to_jsonable_python, option=orjson.OPT_NON_STR_KEYS)
+        if len(body) > self._settings.max_body_size:
+            raise ValueError(f"value of {len(body)} bytes is larger than REDIS_MAX_BODY_SIZE")
+        seconds = float(self._settings.default_ttl) if ttl is None else seconds_of(ttl)
+        if seconds is None or seconds < 0:
+            raise ValueError(f"ttl={ttl!r} is not a lifetime of seconds or a timedelta, 0 or more")
+        return Entry(200, (), body, self.engine.now_ms(), round(seconds * 1000))
+
+    def _decoded(self, body: bytes, wanted: Any, default: Any, key: str) -> Any:
+        try:
+            return orjson.loads(body) if wanted is None else _adapter(wanted).validate_json(body)
+        except (ValidationError, ValueError) as error:
+            logger.warning("value of key %r counts as missing: %s", key, _reason(error))
+            return default
+
+
+_MISSING = object()
+
+
+def _reason(error: ValueError) -> str:
+    """What did not fit, without the value."""
+    if isinstance(error, ValidationError):
+        problem = error.errors(include_input=False, include_url=False)[0]
+        return f"{'.'.join(map(str, problem['loc'])) or 'value'}: {problem['msg']}"
+    return "it is not JSON"
+
+
+@lru_cache(maxsize=256)
+def _adapter(wanted: Any) -> TypeAdapter[Any]:
+    return TypeAdapter(wanted)
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """A value that was in the cache."""
+
+    value: Any
+
+
+async def _release(lease: Lease | None) -> None:
+    if lease is not None:
+        await lease.release()
+
+
+async def _fill(lease: Lease | None, entry: Entry) -> None:
+    if lease is not None:
+        await lease.fill(entry, entry.fresh_ms or None)
+
+
+class SyncCacheBackend:
+    """``CacheBackend`` for ``def`` endpoints and dependencies, which run in worker threads.
+
+    Every method raises RuntimeError in a thread that no event loop of FastAPI started.
+    """
+
+    def __init__(self, backend: CacheBackend) -> None:
+        self._backend = backend
+
+    @overload
+    def get(self, key: str, *, eviction_group: str | None = None) -> Any: ...
+    @overload
+    def get(self, key: str, *, default: D, eviction_group: str | None = None) -> Any | D: ...
+    @overload
+    def get(self, key: str, *, type: type[T], eviction_group: str | None = None) -> T | None: ...
+    @overload
+    def get(
+        self, key: str, *, type: type[T], default: D, eviction_group: str | None = None
+    ) -> T | D: ...
+    def get(self, key: str, **options: Any) -> Any:
+        """Like ``CacheBackend.get``."""
+        return from_thread.run(partial(self._backend.get, key, **options))
+
+    def set(
+        self,
+        key: str,
+        value: Any,
+        *,
+        ttl: int | timedelta | None = None,
+        eviction_group: str | None = None,
+    ) -> None:
+        """Like ``CacheBackend.set``."""
+        call = partial(self._backend.set, key, value, ttl=ttl, eviction_group=eviction_group)
+        from_thread.run(call)
+
+    def delete(self, key: str, *, eviction_group: str | None = None) -> bool:
+        """Like ``CacheBackend.delete``."""
+        return from_thread.run(partial(self._backend.delete, key, eviction_group=eviction_group))
+
+    def has(self, key: str, *, eviction_group: str | None = None) -> bool:
+        """Like ``CacheBackend.has``."""
+        return from_thread.run(partial(self._backend.has, key, eviction_group=eviction_group))
+
+    def delete_group(self, eviction_group: str | None = None) -> bool:
+        """Like ``CacheBackend.delete_group``."""
+        return from_thread.run(self._backend.delete_group, eviction_group)
+
+    def get_or_set(
+        self,
+        key: str,
+        factory: Callable[[], T],
+        *,
+        type: Any = None,
+        ttl: int | timedelta | None = None,
+        eviction_group: str | None = None,
+    ) -> T:
+        """Like ``CacheBackend.get_or_set``; the factory runs in the calling thread."""
+        found = from_thread.run(self._backend._begin, key, type, eviction_group)
+        if isinstance(found, _Found):
+            return cast(T, found.value)
+        try:
+            value = factory()
+            entry = self._backend._entry(value, ttl)
+        except BaseException:
+            from_thread.run(_release, found)
+            raise
+        from_thread.run(_fill, found, entry)
+        return value

@@ -1,0 +1,364 @@
+"""The route class: reads a declaration at registration, and leads each request through the cache.
+
+A route wraps its endpoint, so that every dependency and all validation run before a hit is
+answered, and it wraps the handler that FastAPI builds, where the serialized response of a miss
+passes by.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from contextlib import AsyncExitStack
+from functools import partial
+from typing import Any, NamedTuple
+
+import orjson
+from fastapi import params
+from fastapi.datastructures import DefaultPlaceholder
+from fastapi.dependencies.models import Dependant
+from fastapi.routing import APIRoute
+from pydantic import TypeAdapter
+from pydantic.errors import PydanticUserError
+from starlette.concurrency import run_in_threadpool
+from starlette.convertors import PathConvertor
+from starlette.requests import Request
+from starlette.responses import Response
+
+from ._compile import RouteFacts, compile_policy
+from ._context import Context
+from ._declare import (
+    CacheDependency,
+    Declaration,
+    Declared,
+    declaration_error,
+    declare,
+    take_dependencies,
+)
+from ._policy import Policy, Values
+from ._reading import Reading
+from ._reads import own_reads, tree_reads
+from ._rules import check
+from ._runtime import context_of, overridden_context
+from ._signature import is_coroutine_endpoint, parameter_of_type
+from ._writing import Writing
+
+Handler = Callable[[Request], Coroutine[Any, Any, Response]]
+
+CALL = "redis_fastapi"
+"""Where a request's scope holds its passage through the cache."""
+
+_DECLARATION = "__redis_fastapi__"
+_REQUEST = "redis_fastapi_request_"
+_RESPONSE = "redis_fastapi_response_"
+
+
+class CacheRoute(APIRoute):
+    """A route that does what its endpoint's return type says about caching.
+
+    Use it as ``APIRouter(route_class=CacheRoute)``; ``FastAPIRedis(app).caching()`` sets it for
+    ``@app.get``.
+
+    Raises:
+        CacheDeclarationError: At registration, where a declaration cannot mean what it says.
+    """
+
+    def __init__(
+        self,
+        path: str,
+        endpoint: Callable[..., Any],
+        *,
+        dependencies: Sequence[params.Depends] | None = None,
+        **options: Any,
+    ) -> None:
+        kept, extra = take_dependencies(dependencies)
+        # up to FastAPI 0.136 an inclusion builds the route again, from the wrapper
+        known: Declaration | None = getattr(endpoint, _DECLARATION, None)
+        self._declaration = known.within(extra) if known else declare(endpoint, extra)
+        self._policies: list[tuple[Dependant, Policy | None]] = []
+        self.author_endpoint = self._declaration.endpoint
+        methods = frozenset(method.upper() for method in options.get("methods") or ["GET"])
+        label = f"{'|'.join(sorted(methods))} {path} ({self._declaration.name})"
+        _refuse(self._declaration, methods, label)
+        if self._declaration.declared and not known:
+            endpoint = _wrapped(self._declaration).endpoint
+        super().__init__(path, endpoint, dependencies=kept, **options)
+        if self._declaration.declared:
+            _refuse(self._declaration, methods, label, self.dependant)
+
+    def policy_for(self, dependant: Dependant) -> Policy | None:
+        """The policy under these effective dependencies, compiled once."""
+        for known, policy in self._policies:
+            if known is dependant:
+                return policy
+        declaration = self._declaration
+        included = _take_included(dependant)
+        if included:
+            declaration = declaration.within(included)
+            _install_wrapper(dependant, declaration)
+        policy = None
+        if declaration.declared:
+            policy = compile_policy(declaration, self._facts(dependant))
+        self._policies.append((dependant, policy))
+        return policy
+
+    def _facts(self, dependant: Dependant) -> RouteFacts:
+        convertors = self.param_convertors.items()
+        return RouteFacts(
+            path=dependant.path or self.path_format,
+            methods=frozenset(self.methods or ()),
+            dependant=dependant,
+            slashes=frozenset(name for name, kind in convertors if isinstance(kind, PathConvertor)),
+            model=functools.cache(partial(_model_text, self)),
+            status=self.status_code or 200,
+        )
+
+    def get_route_handler(self) -> Handler:
+        """FastAPI's handler, with the cache round it where the endpoint asks for one."""
+        handler = super().get_route_handler()
+        policy = self.policy_for(self._effective_dependant(handler))
+        if policy is None or (policy.read is None and policy.write is None):
+            return handler
+        # reading the policy may have put the wrapper into an inclusion's dependencies
+        handler = super().get_route_handler()
+
+        async def handle_with_cache(request: Request) -> Response:
+            if not getattr(request.scope.get("app"), "dependency_overrides", None):
+                return await _serve(handler, policy, request, context_of(request))
+            async with AsyncExitStack() as stack:
+                context = await overridden_context(request, stack)
+                return await _serve(handler, policy, request, context)
+
+        return handle_with_cache
+
+    def _effective_dependant(self, handler: Handler) -> Dependant:
+        """The dependencies in force where this handler serves; an inclusion may add some."""
+        if getattr(handler, "__module__", "") != "fastapi.routing":
+            handler = APIRoute.get_route_handler(self)
+        if not inspect.isfunction(handler):
+            return self.dependant
+        found = inspect.getclosurevars(handler).nonlocals.get("dependant")
+        return found if isinstance(found, Dependant) else self.dependant
+
+
+# -- registration
+
+
+def _refuse(
+    declaration: Declaration,
+    methods: frozenset[str],
+    label: str,
+    dependant: Dependant | None = None,
+) -> None:
+    """Raise for the first rule that a declaration breaks, as far as its dependencies are known."""
+    form = False
+    secured_by: tuple[str, ...] = ()
+    if dependant is not None:
+        received = [below for below in dependant.dependencies if below.name is not None]
+        form = own_reads(dependant).form or any(tree_reads(below).form for below in received)
+        secured_by = tuple(str(below.name) for below in received if tree_reads(below).schemes)
+    facts = declaration.facts(methods, form=form, secured_by=secured_by)
+    for problem in check(facts):
+        raise declaration_error(problem, label)
+
+
+def _model_text(route: APIRoute) -> str:
+    """Text that changes with what the response model sends: its schema and how it is written."""
+    chosen = route.response_class
+    rendered_by = chosen.value if isinstance(chosen, DefaultPlaceholder) else chosen
+    written = (
+        _ordered(route.response_model_include),
+        _ordered(route.response_model_exclude),
+        route.response_model_by_alias,
+        route.response_model_exclude_unset,
+        route.response_model_exclude_defaults,
+        route.response_model_exclude_none,
+        rendered_by.__name__,
+    )
+    return f"{_schema_text(route)} {written!r}"
+
+
+def _ordered(chosen: Any) -> Any:
+    """Sets as lists: the order of a set differs from process to process."""
+    if isinstance(chosen, dict):
+        return {name: _ordered(below) for name, below in chosen.items()}
+    return sorted(chosen, key=repr) if isinstance(chosen, (set, frozenset)) else chosen
+
+
+def _schema_text(route: APIRoute) -> str:
+    if route.response_field is None:
+        return "none"
+    annotation: Any = route.response_field.field_info.annotation
+    try:
+        schema = TypeAdapter(annotation).json_schema(mode="serialization")
+    except PydanticUserError:
+        return repr(annotation)
+    return orjson.dumps(schema, option=orjson.OPT_SORT_KEYS).decode()
+
+
+def _take_included(dependant: Dependant) -> list[Declared]:
+    """What ``include_router(dependencies=[Depends(cache())])`` declares, taken out of the
+    dependencies.
+    """
+    taken = [below for below in dependant.dependencies if isinstance(below.call, CacheDependency)]
+    for below in taken:
+        dependant.dependencies.remove(below)
+    return [below.call.declared for below in taken if isinstance(below.call, CacheDependency)]
+
+
+def _install_wrapper(dependant: Dependant, declaration: Declaration) -> None:
+    if hasattr(dependant.call, _DECLARATION):
+        return
+    wrapper = _wrapped(declaration, dependant.request_param_name, dependant.response_param_name)
+    dependant.request_param_name = wrapper.request_name
+    dependant.response_param_name = wrapper.response_name
+    dependant.call = wrapper.endpoint
+
+
+class _Wrapper(NamedTuple):
+    """An endpoint with the cache before it, and the names under which it takes request and
+    response.
+    """
+
+    endpoint: Callable[..., Any]
+    request_name: str
+    response_name: str
+
+
+def _wrapped(
+    declaration: Declaration, request_name: str | None = None, response_name: str | None = None
+) -> _Wrapper:
+    """Wrap an endpoint so that FastAPI sees its own signature, and the wrapper request and
+    response.
+    """
+    signature, endpoint = declaration.signature, declaration.endpoint
+    own_request = request_name or parameter_of_type(signature, Request)
+    own_response = response_name or parameter_of_type(signature, Response)
+    request_name, response_name = own_request or _REQUEST, own_response or _RESPONSE
+    run = _runner(endpoint)
+
+    async def cached_endpoint(**values: Any) -> Any:
+        request = values[request_name] if own_request else values.pop(request_name)
+        response = values[response_name] if own_response else values.pop(response_name)
+        call: _Call | None = request.scope.get(CALL)
+        if call is None:
+            return await run(values)
+        return await call.run(run, values, response)
+
+    functools.update_wrapper(cached_endpoint, endpoint)
+    # some FastAPI releases look through __wrapped__
+    cached_endpoint.__dict__.pop("__wrapped__", None)
+    cached_endpoint.__annotations__ = {}
+    cached_endpoint.__name__ = declaration.name
+    added = [
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, annotation=annotation)
+        for name, annotation, own in (
+            (request_name, Request, own_request),
+            (response_name, Response, own_response),
+        )
+        if own is None
+    ]
+    cached_endpoint.__signature__ = _with_parameters(signature, added)  # type: ignore[attr-defined]
+    setattr(cached_endpoint, _DECLARATION, declaration)
+    return _Wrapper(cached_endpoint, request_name, response_name)
+
+
+def _with_parameters(
+    signature: inspect.Signature, added: list[inspect.Parameter]
+) -> inspect.Signature:
+    """The signature with keyword-only parameters in their place, before any ``**kwargs``."""
+    present = list(signature.parameters.values())
+    last = [p for p in present if p.kind is inspect.Parameter.VAR_KEYWORD]
+    first = [p for p in present if p.kind is not inspect.Parameter.VAR_KEYWORD]
+    return signature.replace(parameters=[*first, *added, *last])
+
+
+def _runner(endpoint: Callable[..., Any]) -> Callable[[dict[str, Any]], Awaitable[Any]]:
+    if is_coroutine_endpoint(endpoint):
+
+        async def run_on_loop(values: dict[str, Any]) -> Any:
+            return await endpoint(**values)
+
+        return run_on_loop
+
+    async def run_in_thread(values: dict[str, Any]) -> Any:
+        return await run_in_threadpool(endpoint, **values)
+
+    return run_in_thread
+
+
+# -- one request
+
+
+class _Call:
+    """One request's passage: what its wrapper and its handler share."""
+
+    def __init__(self, policy: Policy, context: Context, request: Request) -> None:
+        reads = policy.read is not None and request.method in ("GET", "HEAD")
+        self.reading = Reading(policy.read, context, request) if reads and policy.read else None
+        self.writing = Writing(policy.write, context, request) if policy.write else None
+
+    async def run(
+        self, run: Callable[[dict[str, Any]], Awaitable[Any]], values: Values, injected: Response
+    ) -> Any:
+        """Answer from the cache, or run the endpoint."""
+        if self.reading is not None:
+            answer = await self.reading.before(values, injected)
+            if answer is not None:
+                return answer
+        if self.writing is not None:
+            await self.writing.before(values)
+        result = await run(dict(values))
+        if self.reading is not None:
+            self.reading.ran(result)
+        if self.writing is not None:
+            self.writing.ran(result)
+        return result
+
+    async def finish(self, response: Response) -> Response:
+        """What is due once the response is known."""
+        if self.writing is not None:
+            response = await self.writing.finish(response)
+        if self.reading is not None:
+            response = await self.reading.finish(response)
+        return response
+
+    async def abandon(self, error: BaseException) -> None:
+        """What is due when there is no response."""
+        if self.reading is not None:
+            await self.reading.abandon()
+        if self.writing is not None:
+            await self.writing.abandon(error)
+
+
+async def _serve(
+    handler: Handler, policy: Policy, request: Request, context: Context | None
+) -> Response:
+    if context is None:
+        return await handler(request)
+    call = _Call(policy, context, request)
+    request.scope[CALL] = call
+    cleanup = request.scope.get("fastapi_inner_astack")
+    if policy.write is not None and policy.write.late_cleanup and call.writing and cleanup:
+        # pushed first, so it runs after the dependencies' own cleanup
+        cleanup.push_async_exit(call.writing.after_cleanup)
+    try:
+        return await call.finish(await handler(request))
+    except BaseException as error:
+        await call.abandon(error)
+        _name_author(error, policy.endpoint)
+        raise
+
+
+def _name_author(error: BaseException, endpoint: Callable[..., Any]) -> None:
+    """Make validation errors of newer FastAPI releases name the author's file, not ours."""
+    if getattr(error, "endpoint_file", None) is None:
+        return
+    try:
+        lines = inspect.getsourcelines(endpoint)
+        where = {"endpoint_file": inspect.getsourcefile(endpoint), "endpoint_line": lines[1]}
+    except (OSError, TypeError):
+        return
+    for name, value in where.items():
+        setattr(error, name, value)

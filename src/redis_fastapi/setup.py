@@ -1,0 +1,88 @@
+"""Fluent set-up: ``FastAPIRedis(app).lifespan().caching()``."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Any
+
+from fastapi import FastAPI
+from starlette.types import ASGIApp
+
+from ._adopt import adopt_routes, cache_route_class
+from ._runtime import STATE, running
+from .settings import RedisSettings
+
+_DONE = "redis_fastapi_setup"
+"""Name on ``app.state`` of the steps already taken."""
+
+
+class FastAPIRedis:
+    """Give an application a Redis client and caching.
+
+    Every step returns the builder, and taking a step twice changes nothing.
+
+    Args:
+        app: The application.
+        settings: Where Redis is and how the cache behaves; None reads ``REDIS_*`` at start-up.
+    """
+
+    def __init__(self, app: FastAPI, settings: RedisSettings | None = None) -> None:
+        self._app = app
+        self._settings = settings
+
+    def lifespan(self) -> FastAPIRedis:
+        """Open a client at start-up and close it at shutdown, round any lifespan the app has."""
+        if self._first("lifespan"):
+            router = self._app.router
+            router.lifespan_context = _around(router.lifespan_context, self._settings)
+        return self
+
+    def caching(self) -> FastAPIRedis:
+        """Read cache declarations on ``@app.get`` and its like, and on routes of plain routers.
+
+        Markers on ``@app.get`` are read on endpoints that follow this call; dependencies, wherever
+        they stand.
+        """
+        if self._first("caching"):
+            router = self._app.router
+            router.route_class = cache_route_class(router.route_class)
+            adopt_routes(router)
+            self._app.add_middleware(_AdoptLate, served=self._app)
+        return self
+
+    def _first(self, step: str) -> bool:
+        """Whether a step is taken for the first time."""
+        done: set[str] = getattr(self._app.state, _DONE, set())
+        setattr(self._app.state, _DONE, done | {step})
+        return step not in done
+
+
+class _AdoptLate:
+    """Adopts routes made after ``caching()``, when the first request builds the middleware stack.
+
+    Its constructor hands the inner application back, so no request passes through it.
+    """
+
+    def __new__(cls, app: ASGIApp, served: FastAPI) -> ASGIApp:  # type: ignore[misc]
+        adopt_routes(served.router)
+        return app
+
+
+def _around(inner: Any, settings: RedisSettings | None) -> Any:
+    """A lifespan that opens ours before ``inner`` and passes the state of both on."""
+
+    @asynccontextmanager
+    async def lifespan_with_redis(app: FastAPI) -> AsyncIterator[Mapping[str, Any]]:
+        adopt_routes(app.router)
+        async with running(app, settings) as runtime, inner(app) as state:
+            yield {**(state or {}), STATE: runtime}
+
+    return lifespan_with_redis
+
+
+@asynccontextmanager
+async def redis_lifespan(app: FastAPI) -> AsyncIterator[Mapping[str, Any]]:
+    """A lifespan that opens the Redis client: ``FastAPI(lifespan=redis_lifespan)``."""
+    async with running(app) as runtime:
+        yield {STATE: runtime}
