@@ -34,7 +34,7 @@ from redis.exceptions import (
 )
 
 from redis_fastapi._keys import Target
-from redis_fastapi.exceptions import CacheSetupError, CacheUnavailableError
+from redis_fastapi.exceptions import CacheError, CacheSetupError, CacheUnavailableError
 
 if sys.version_info >= (3, 11):
     from asyncio import timeout
@@ -459,7 +459,7 @@ class Store:
         try:
             async with timeout(self._deadline if deadline is None else deadline):
                 return await operation
-        except CacheSetupError:
+        except CacheError:
             raise
         except Exception as error:  # also what a client raises that another event loop has closed
             raise CacheUnavailableError(f"Redis: {error!r}") from error

@@ -1,0 +1,238 @@
+"""The Redis variants that store and engine are tested on, and engines that break one rule."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from fakeredis import FakeAsyncRedis, FakeServer
+from redis.asyncio import Redis, RedisCluster
+
+from redis_fastapi import _store
+from redis_fastapi._engine import Engine, Hit, Lease, Miss, Outcome
+from redis_fastapi._entry import Entry, head_size
+from redis_fastapi._keys import EPOCH, Target, digest, group_name, path_name
+from redis_fastapi._store import Claim, Store, lease_value, validity_of
+from servers import RedisCluster3, RedisServer
+
+PATH = path_name("/products/1")
+GROUP = group_name("products")
+TARGET = Target(digest(["GET", "/products/1"]), (EPOCH, PATH, GROUP), b"shape--1")
+
+OLD = Entry(200, ((b"content-type", b"text/plain"),), b"old", 1_000, 60_000)
+NEW = Entry(200, ((b"content-type", b"text/plain"),), b"new", 2_000, 60_000)
+TTL_MS = 60_000
+
+VARIANTS = ("fakeredis", "fakeredis-plain", "redis", "redis-acl", "cluster")
+
+_CACHE_USER = "~* &* +@all -@scripting"
+
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """One Redis, seen by as many clients as a test has processes."""
+
+    connect: Callable[[], Redis | RedisCluster]
+    scripting: bool
+    clients: list[Redis | RedisCluster] = field(default_factory=list)
+
+    def client(self) -> Redis | RedisCluster:
+        """One more client, closed after the test."""
+        client = self.connect()
+        self.clients.append(client)
+        return client
+
+    def store(self, kind: type[Store] = Store, **options: Any) -> Store:
+        """A store over a client of its own."""
+        return kind(self.client(), prefix="t", scripting=self.scripting, **options)
+
+    def engine(
+        self, kind: type[Store] = Store, *, engine: type[Engine] = Engine, **options: Any
+    ) -> Engine:
+        """An engine as another process would have it."""
+        return engine(self.store(kind), **options)
+
+    async def command(self, *args: str | int | bytes) -> Any:
+        """A command beside the store."""
+        return await self.clients[0].execute_command(*args)
+
+
+def variant_of(name: str, servers: Callable[[str], Any]) -> Variant:
+    """The variant called `name`; `servers` yields the fixture of a server by its name."""
+    if name.startswith("fakeredis"):
+        fake = FakeServer()
+        return Variant(lambda: FakeAsyncRedis(server=fake), name == "fakeredis")
+    if name == "cluster":
+        cluster: RedisCluster3 = servers("redis_cluster")
+        cluster.flush()
+        return Variant(lambda: RedisCluster.from_url(cluster.url), True)
+    server: RedisServer = servers("redis_server")
+    server.flush()
+    if name == "redis":
+        return Variant(lambda: Redis.from_url(server.url), True)
+    server.command("ACL", "SETUSER", "unscripted", "on", ">secret", *_CACHE_USER.split())
+    url = server.url.replace("://", "://unscripted:secret@")
+    return Variant(lambda: Redis.from_url(url), True)
+
+
+@asynccontextmanager
+async def opened(variant: Variant) -> AsyncIterator[Variant]:
+    """Closes the clients of a variant in the end."""
+    async with AsyncExitStack() as stack:
+        stack.callback(variant.clients.clear)
+        yield variant
+        for client in variant.clients:
+            await stack.enter_async_context(client)
+
+
+def claim(
+    target: Target, tokens: Sequence[bytes | None], nonce: bytes = b"nonce--1", **options: Any
+) -> Claim:
+    """A claim by one who read `tokens`; it creates the missing generations."""
+    made = [nonce[-2:] + b"new-%02d" % number for number in range(len(tokens))]
+    fresh = tuple(new if t is None else None for new, t in zip(made, tokens, strict=True))
+    believed = [new or known for new, known in zip(fresh, tokens, strict=True)]
+    validity = validity_of(target, believed)
+    assert validity is not None
+    kind = b"w" if options.get("force") else b"r"
+    return Claim(target, lease_value(kind, nonce, validity), fresh, 10_000, **options)
+
+
+async def miss_of(engine: Engine, **options: Any) -> Lease:
+    """The lease of a look-up that has to miss."""
+    outcome = await engine.look_up(TARGET, **options)
+    assert isinstance(outcome, Miss), outcome
+    return outcome.lease
+
+
+async def seized(engine: Engine) -> Lease:
+    """A writer's lease."""
+    lease = await engine.seize(TARGET)
+    assert lease is not None
+    return lease
+
+
+def body_of(outcome: Outcome) -> bytes | None:
+    """The body of a hit, None for a look-up that has to compute."""
+    return outcome.entry.body if isinstance(outcome, Hit) else None
+
+
+class UnconditionalFill(Store):
+    """Breaks the rule that a fill needs its lease."""
+
+    async def fill(self, target: Target, lease: bytes, payload: bytes, px: int | None) -> bool:
+        await self._send_or_raise((_store._command("SET", self._entry_key(target.entry), payload),))
+        return True
+
+
+class GenerationsReadAtFill(Store):
+    """Breaks the rule that an entry carries the tokens read before its computation."""
+
+    async def fill(self, target: Target, lease: bytes, payload: bytes, px: int | None) -> bool:
+        tokens = await self.tokens(target)
+        if None in tokens:
+            await self.acquire(claim(target, tokens, b"nonce--2"))
+            tokens = await self.tokens(target)
+        validity = validity_of(target, tokens)
+        if validity is None:
+            return False
+        late = payload[: head_size(0)] + validity + payload[head_size(len(validity)) :]
+        return await super().fill(target, lease, late, px)
+
+
+class EvictionOfTheEntryAlone(Store):
+    """Breaks the rule that an eviction ends the lease."""
+
+    async def evict(
+        self,
+        entries: Iterable[str],
+        generations: Iterable[str],
+        *,
+        deadline: float | None = None,
+    ) -> None:
+        keys = [self._entry_key(entry) for entry in entries]
+        await self._send_or_raise([_store._command("DEL", key) for key in keys])
+        await super().evict((), generations, deadline=deadline)
+
+
+class FollowsAnyFlight(Engine):
+    """Breaks the rule that only the lease seen in Redis names the computation to wait for."""
+
+    async def look_up(self, target: Target, *, refresh: bool = False, wait: bool = True) -> Outcome:
+        for flight in list(self._shared.flights.values()):
+            end = await asyncio.shield(flight)
+            if isinstance(end, Entry):
+                return Hit(end, 0, collapsed=True)
+        return await super().look_up(target, refresh=refresh, wait=wait)
+
+
+def count_stale_reads(url: str, kind: type[Store], seconds: float) -> int:
+    """Races readers and writers in this process; a broken rule ends the run at the first find.
+
+    Returns:
+        How many look-ups returned less than an eviction acknowledged before them announced.
+    """
+    return asyncio.run(_race(url, kind, seconds))
+
+
+async def _race(url: str, kind: type[Store], seconds: float) -> int:
+    async with Redis.from_url(url) as client:
+        race = _Race(client, Engine(kind(client, prefix="t")), seconds)
+        await asyncio.gather(race.write(), *(race.read() for _ in range(4)))
+        await race.engine.aclose()
+        return race.stale
+
+
+@dataclass(slots=True)
+class _Race:
+    """Counters in Redis: `truth` is what a computation reads, `told` what evictions announced."""
+
+    client: Redis
+    engine: Engine
+    seconds: float
+    stale: int = 0
+    ends: float = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.ends = asyncio.get_running_loop().time() + self.seconds
+
+    def goes_on(self) -> bool:
+        return self.stale == 0 and asyncio.get_running_loop().time() < self.ends
+
+    async def write(self) -> None:
+        evictions: tuple[tuple[tuple[str, ...], tuple[str, ...]], ...] = (
+            ((TARGET.entry,), ()),
+            ((), (GROUP,)),
+            ((), (PATH,)),
+        )
+        while self.goes_on():
+            truth = await self.client.incr("truth")
+            entries, generations = random.choice(evictions)
+            assert await self.engine.evict(entries, generations)
+            await self._tell(truth)
+            await asyncio.sleep(random.uniform(0, 0.004))
+
+    async def _tell(self, truth: int) -> None:
+        # Two writers finish in any order: only the greater number counts.
+        await self.client.zadd("told", {"truth": truth}, gt=True)
+
+    async def read(self) -> None:
+        while self.goes_on():
+            told = await self.client.zscore("told", "truth") or 0
+            if await self._look_up() < told:
+                self.stale += 1
+            await asyncio.sleep(random.uniform(0, 0.002))
+
+    async def _look_up(self) -> int:
+        outcome = await self.engine.look_up(TARGET)
+        if isinstance(outcome, Hit):
+            return int(outcome.entry.body)
+        truth = int(await self.client.get("truth") or 0)
+        await asyncio.sleep(random.uniform(0, 0.006))
+        if isinstance(outcome, Miss):
+            await outcome.lease.fill(Entry(200, (), b"%d" % truth, 0, 0), TTL_MS)
+        return truth
