@@ -15,7 +15,7 @@ help:
 	@echo "make coverage  run the tests and report what they do not reach"
 	@echo "make lint      check style and formatting;  make format  repairs both"
 	@echo "make types     mypy --strict on src, tests and examples"
-	@echo "make bench     compare with the plain endpoint and the official SDK"
+	@echo "make bench     compare with the plain endpoint and the official SDK; BENCH_ARGS=--quick"
 	@echo "make clean     remove environments, caches and build results"
 
 demo:
@@ -44,7 +44,7 @@ bench: .setup
 	@.ci/install-redis
 	@.ci/venv $(VENV) $(PYTHON) $(ALL) --group bench
 	@.ci/venv .venvs/sdk $(PYTHON) $(SDK)
-	SDK_PYTHON=.venvs/sdk/bin/python $(VENV)/bin/python tests/benchmarks
+	SDK_PYTHON=.venvs/sdk/bin/python $(VENV)/bin/python tests/benchmarks $(BENCH_ARGS)
 
 clean:
 	rm -rf .venv .venvs dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage

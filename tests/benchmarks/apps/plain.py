@@ -1,0 +1,33 @@
+"""Without any cache: what the endpoints cost by themselves."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, FastAPI
+
+from benchmarks.catalogue import Product, product_of
+
+
+def build(size: int) -> FastAPI:
+    """The application."""
+    answer = product_of(0, size)
+    router = APIRouter(prefix="/products")
+
+    @router.get("/{product_id}")
+    async def get_product(product_id: int) -> Product:
+        return answer
+
+    @router.put("/{product_id}")
+    async def put_product(product_id: int, product: Product) -> Product:
+        return product
+
+    @router.delete("/{product_id}")
+    async def delete_product(product_id: int) -> None:
+        return None
+
+    @router.delete("")
+    async def delete_products() -> None:
+        return None
+
+    app = FastAPI()
+    app.include_router(router, prefix="/shop")
+    return app

@@ -1,0 +1,62 @@
+"""What the parent and its workers say to each other, one JSON object a line."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from typing import Literal
+
+Clock = Literal["wall", "cpu"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Order:
+    """What to measure.
+
+    Attributes:
+        app: Module below `benchmarks.apps`.
+        caches: Whether that application has a cache.
+        scenario: Name of the scenario.
+        lanes: Requests under way at a time.
+        seconds: For how long.
+        profile: Whether to run under cProfile instead of timing.
+    """
+
+    app: str
+    caches: bool
+    scenario: str
+    lanes: int
+    seconds: float
+    profile: bool = False
+
+    def line(self) -> str:
+        """As sent."""
+        return json.dumps(asdict(self)) + "\n"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """What came of an order.
+
+    Attributes:
+        requests: How many were answered.
+        wall_seconds: How long that took, all lanes together.
+        cpu_seconds: What the process computed meanwhile; waiting costs none.
+        strays: How many were answered otherwise than the scenario says.
+        profile: The top of the profile, or nothing.
+    """
+
+    requests: int
+    wall_seconds: float
+    cpu_seconds: float
+    strays: int
+    profile: str = ""
+
+    def microseconds(self, clock: Clock) -> float:
+        """Per request."""
+        seconds = self.cpu_seconds if clock == "cpu" else self.wall_seconds
+        return seconds / self.requests * 1e6
+
+    def line(self) -> str:
+        """As sent."""
+        return json.dumps(asdict(self)) + "\n"

@@ -1,0 +1,166 @@
+"""Runs in the environment of one library: takes orders on stdin, reports on stdout.
+
+    python -m benchmarks.worker
+
+Its first line names the versions it runs on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import cProfile
+import importlib
+import io
+import itertools
+import json
+import platform
+import pstats
+import sys
+import time
+from collections.abc import Callable, Coroutine
+from contextlib import AsyncExitStack
+from dataclasses import replace
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+from typing import Any
+
+from benchmarks.driver import Answer, Request, Server, serving
+from benchmarks.protocol import Order, Report
+from benchmarks.scenarios import PRODUCT, STATE, Requests, Scenario, scenario_named
+
+PACKAGES = (
+    "fastapi-redis-annotated",
+    "fastapi-redis-sdk",
+    "fastapi",
+    "starlette",
+    "pydantic",
+    "redis",
+    "hiredis",
+    "uvloop",
+)
+PROFILE_LINES = 45
+
+
+class Bench:
+    """The applications of one environment, started when first asked for."""
+
+    def __init__(self, stack: AsyncExitStack) -> None:
+        self._stack = stack
+        self._servers: dict[tuple[str, int], Server] = {}
+        self._number = itertools.count(1_000).__next__
+
+    async def carry_out(self, order: Order) -> Report:
+        """Measure what the order says."""
+        scenario = scenario_named(order.scenario)
+        server = await self._server(order.app, scenario.size)
+        lanes = [await self._lane(server, scenario, number) for number in range(order.lanes)]
+        run = _Run(server, scenario, order)
+        report = await run.profiled(lanes) if order.profile else await run.timed(lanes)
+        if order.caches and not order.profile:
+            await _check_afterwards(server, scenario)
+        return report
+
+    async def _server(self, app: str, size: int) -> Server:
+        if (app, size) not in self._servers:
+            built = importlib.import_module(f"benchmarks.apps.{app}").build(size)
+            self._servers[app, size] = await self._stack.enter_async_context(serving(built))
+        return self._servers[app, size]
+
+    async def _lane(self, server: Server, scenario: Scenario, number: int) -> Requests:
+        """What a lane sends, once the entry that it needs is there."""
+        if scenario.fresh and number:
+            return scenario.requests(number, None, self._number)
+        answer = await server.send(_get(number))
+        return scenario.requests(number, answer.header(b"etag"), self._number)
+
+
+def _get(number: int) -> Request:
+    return Request("GET", PRODUCT.format(number=number))
+
+
+async def _check_afterwards(server: Server, scenario: Scenario) -> None:
+    state = (await server.send(_get(0))).header(STATE)
+    if state != scenario.afterwards:
+        sys.exit(f"after {scenario.name!r} a GET is {state!r}, not {scenario.afterwards!r}")
+
+
+class _Run:
+    """One measurement: lanes that send one request after the other."""
+
+    def __init__(self, server: Server, scenario: Scenario, order: Order) -> None:
+        self._server = server
+        self._order = order
+        self._expected = scenario.status if order.caches else 200
+        self._state = scenario.state if order.caches else None
+        self._requests = 0
+        self._strays = 0
+
+    async def timed(self, lanes: list[Requests]) -> Report:
+        started, computed = time.perf_counter(), time.process_time()
+        until = started + self._order.seconds
+        await asyncio.gather(*(self._lane(lane, until) for lane in lanes))
+        return Report(
+            requests=self._requests,
+            wall_seconds=time.perf_counter() - started,
+            cpu_seconds=time.process_time() - computed,
+            strays=self._strays,
+        )
+
+    async def profiled(self, lanes: list[Requests]) -> Report:
+        profiler = cProfile.Profile()
+        profiler.enable()
+        report = await self.timed(lanes)
+        profiler.disable()
+        text = io.StringIO()
+        text.write(f"{report.requests} requests\n")
+        statistics = pstats.Stats(profiler, stream=text)
+        statistics.sort_stats("tottime").print_stats(PROFILE_LINES)
+        return replace(report, profile=text.getvalue())
+
+    async def _lane(self, next_request: Requests, until: float) -> None:
+        while time.perf_counter() < until:
+            answer = await self._server.send(next_request())
+            self._requests += 1
+            self._strays += not self._is_expected(answer)
+
+    def _is_expected(self, answer: Answer) -> bool:
+        if answer.status != self._expected:
+            return False
+        return self._state is None or (STATE, self._state) in answer.headers
+
+
+def versions() -> dict[str, str]:
+    """Python and the packages that matter here."""
+    found = {"python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def _say(line: str) -> None:
+    sys.stdout.write(line)
+    sys.stdout.flush()
+
+
+async def work() -> None:
+    """Carry out orders until stdin ends."""
+    _say(json.dumps(versions()) + "\n")
+    async with AsyncExitStack() as stack:
+        bench = Bench(stack)
+        # in a thread, so that what the libraries do in the background goes on
+        while line := await asyncio.to_thread(sys.stdin.readline):
+            report = await bench.carry_out(Order(**json.loads(line)))
+            _say(report.line())
+
+
+def _runner() -> Callable[[Coroutine[Any, Any, None]], None]:
+    loop = importlib.import_module("uvloop" if find_spec("uvloop") else "asyncio")
+    run: Callable[[Coroutine[Any, Any, None]], None] = loop.run
+    return run
+
+
+if __name__ == "__main__":
+    _runner()(work())
