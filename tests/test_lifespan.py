@@ -1,0 +1,599 @@
+"""The pool and the runtime of an application: opened, found, overridden, closed."""
+
+import asyncio
+import gc
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from typing import Annotated, Any
+
+import pytest
+from fakeredis import FakeAsyncRedis, FakeServer
+from fastapi import APIRouter, Depends, FastAPI, Header, Request
+from fastapi.testclient import TestClient
+from redis.asyncio import Redis
+
+from redis_fastapi import (
+    AsyncRedisDep,
+    CacheBackend,
+    CacheBackendDep,
+    Cached,
+    CacheEvict,
+    CacheRoute,
+    CacheSettingsError,
+    CacheSetupError,
+    FastAPIRedis,
+    cache,
+    get_async_redis,
+    get_cache_backend,
+    get_settings,
+    redis_lifespan,
+)
+from servers import RedisServer, free_port
+from support import (
+    Body,
+    Runs,
+    calling,
+    keys_of,
+    new_app,
+    serving,
+    settings,
+    share_client,
+    start_up,
+    state_of,
+)
+
+
+def add_endpoints(app: FastAPI, runs: Runs | None = None) -> FastAPI:
+    router = APIRouter(route_class=CacheRoute)
+    counted = runs if runs is not None else Runs()
+
+    @router.get("/x")
+    async def read() -> Annotated[Body, Cached(60, group="g")]:
+        return {"run": counted.note()}
+
+    @router.delete("/x")
+    async def drop() -> Annotated[None, CacheEvict(group="g")]:
+        return None
+
+    @router.get("/client")
+    async def client_id(client: AsyncRedisDep) -> int:
+        return id(client)
+
+    app.include_router(router)
+    return app
+
+
+def cached_app(**changes: Any) -> FastAPI:
+    return add_endpoints(new_app(using=settings(**changes)))
+
+
+def states(client: TestClient, *paths: str) -> list[str | None]:
+    return [state_of(client.get(path)) for path in paths]
+
+
+def connections(server: RedisServer) -> int:
+    """How many clients the server sees, the one that asks left out."""
+    return len(server.command("CLIENT", "LIST")) - 1
+
+
+async def until(condition: Callable[[], bool]) -> bool:
+    """Poll until a condition holds; false after two seconds."""
+    for _ in range(200):
+        if condition():
+            return True
+        await asyncio.sleep(0.01)
+    return False
+
+
+# -- opened and closed
+
+
+def test_each_application_has_a_pool_of_its_own() -> None:
+    with serving(cached_app()) as one, serving(cached_app()) as other:
+        assert one.get("/client").json() == one.get("/client").json()
+        assert one.get("/client").json() != other.get("/client").json()
+        assert states(one, "/x", "/x") == ["MISS", "HIT"]
+        assert states(other, "/x") == ["MISS"]
+
+
+def test_an_eviction_in_one_application_leaves_the_other_alone() -> None:
+    with serving(cached_app()) as one, serving(cached_app()) as other:
+        states(one, "/x")
+        states(other, "/x")
+        one.delete("/x")
+        assert states(one, "/x") + states(other, "/x") == ["MISS", "HIT"]
+
+
+def test_two_prefixes_on_one_server_are_two_caches(redis_url: str) -> None:
+    one, other = (cached_app(url=redis_url, prefix=prefix) for prefix in ("one", "other"))
+    with serving(one) as first, serving(other) as second:
+        assert states(first, "/x", "/x") == ["MISS", "HIT"]
+        assert states(second, "/x", "/x") == ["MISS", "HIT"]
+        first.delete("/x")
+        assert states(first, "/x") + states(second, "/x") == ["MISS", "HIT"]
+
+
+async def test_shutdown_closes_every_connection(redis_server: RedisServer) -> None:
+    app = cached_app(url=redis_server.url)
+    before = connections(redis_server)
+    async with app.router.lifespan_context(app):
+        async with calling(app) as client:
+            await asyncio.gather(*(client.get("/x") for _ in range(10)))
+            await client.delete("/x")
+        assert connections(redis_server) > before
+    assert await until(lambda: connections(redis_server) <= before)
+
+
+async def test_a_failing_shutdown_of_the_app_closes_every_connection(
+    redis_server: RedisServer,
+) -> None:
+    @asynccontextmanager
+    async def broken(_: FastAPI) -> AsyncIterator[None]:
+        yield
+        raise OSError("cannot shut down")
+
+    app = FastAPI(lifespan=broken)
+    FastAPIRedis(app, settings(url=redis_server.url)).lifespan().caching()
+    add_endpoints(app)
+    before = connections(redis_server)
+    with pytest.raises(OSError, match="cannot shut down"):
+        async with app.router.lifespan_context(app), calling(app) as client:
+            await client.get("/x")
+    assert await until(lambda: connections(redis_server) <= before)
+
+
+async def test_nothing_runs_on_after_shutdown(redis_url: str) -> None:
+    app = cached_app(url=redis_url)
+    before = asyncio.all_tasks()
+    async with app.router.lifespan_context(app), calling(app) as client:
+        await asyncio.gather(*(client.get("/x") for _ in range(10)))
+        await client.get("/x", headers={"cache-control": "no-cache"})
+    assert asyncio.all_tasks() == before
+
+
+async def test_a_lease_that_is_given_up_at_shutdown_is_gone_on_the_server(
+    redis_url: str, redis_client: Redis
+) -> None:
+    app = new_app(using=settings(url=redis_url))
+    started = asyncio.Event()
+
+    @app.get("/slow")
+    async def slow() -> Annotated[Body, Cached(60)]:
+        started.set()
+        await asyncio.Event().wait()
+        return {}
+
+    async with app.router.lifespan_context(app), calling(app) as client:
+        request = asyncio.create_task(client.get("/slow"))
+        await started.wait()
+        assert len(await keys_of(redis_client, "l:")) == 1
+        request.cancel()
+        await asyncio.sleep(0)
+    assert await keys_of(redis_client, "l:") == []
+    with pytest.raises(asyncio.CancelledError):
+        await request
+
+
+def test_start_up_does_not_need_redis() -> None:
+    app = cached_app(url=f"redis://127.0.0.1:{free_port()}/0", deadline=0.5)
+    with serving(app) as client:
+        assert states(client, "/x") == ["BYPASS"]
+
+
+def test_a_bad_setting_stops_start_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REDIS_URL", "http://nowhere")
+    get_settings.cache_clear()
+    app = FastAPI()
+    FastAPIRedis(app).lifespan()
+    with pytest.raises(CacheSettingsError, match="REDIS_URL"):
+        start_up(app)
+    get_settings.cache_clear()
+
+
+def test_an_application_starts_again_after_it_stopped() -> None:
+    app = cached_app()
+    for _ in range(2):
+        with serving(app) as client:
+            assert states(client, "/x", "/x") == ["MISS", "HIT"]
+
+
+async def test_a_lifespan_entered_twice_serves_until_the_last_one_left() -> None:
+    app = cached_app()
+    async with app.router.lifespan_context(app):
+        async with app.router.lifespan_context(app), calling(app) as client:
+            assert state_of(await client.get("/x")) == "MISS"
+            assert state_of(await client.get("/x")) == "HIT"
+        async with calling(app) as client:
+            assert state_of(await client.get("/x")) == "MISS"
+            assert state_of(await client.get("/x")) == "HIT"
+    async with calling(app) as client:
+        assert state_of(await client.get("/x")) is None
+
+
+async def test_a_lifespan_entered_twice_closes_both_pools(redis_server: RedisServer) -> None:
+    app = cached_app(url=redis_server.url)
+    before = connections(redis_server)
+    async with app.router.lifespan_context(app):
+        async with app.router.lifespan_context(app), calling(app) as client:
+            await client.get("/x")
+        async with calling(app) as client:
+            await client.get("/x")
+    assert await until(lambda: connections(redis_server) <= before)
+
+
+def test_steps_taken_twice_change_nothing() -> None:
+    app = FastAPI()
+    builder = FastAPIRedis(app, settings())
+    assert builder.lifespan().lifespan().caching().caching() is builder
+    FastAPIRedis(app, settings()).lifespan().caching()
+    lifespan = app.router.lifespan_context
+    FastAPIRedis(app).lifespan()
+    assert app.router.lifespan_context is lifespan
+    with serving(add_endpoints(app)) as client:
+        assert states(client, "/x", "/x") == ["MISS", "HIT"]
+
+
+# -- round another lifespan
+
+
+def test_an_existing_lifespan_runs_and_its_state_is_passed_on() -> None:
+    runs = Runs()
+
+    @asynccontextmanager
+    async def existing(_: FastAPI) -> AsyncIterator[Mapping[str, Any]]:
+        runs.note("start")
+        yield {"answer": 42}
+        runs.note("stop")
+
+    app = FastAPI(lifespan=existing)
+    FastAPIRedis(app, settings()).lifespan().caching()
+
+    @app.get("/state")
+    async def answer(request: Request) -> int:
+        return int(request.state.answer)
+
+    with serving(add_endpoints(app)) as client:
+        assert client.get("/state").json() == 42
+        assert states(client, "/x", "/x") == ["MISS", "HIT"]
+        assert runs.names == ["start"]
+    assert runs.names == ["start", "stop"]
+
+
+def test_an_existing_lifespan_can_use_the_client(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REDIS_URL", "memory://")
+    get_settings.cache_clear()
+
+    @asynccontextmanager
+    async def both(app: FastAPI) -> AsyncIterator[Mapping[str, Any]]:
+        async with redis_lifespan(app) as state:
+            yield {**state, "mine": 1}
+
+    app = FastAPI(lifespan=both)
+    FastAPIRedis(app).caching()
+    with serving(add_endpoints(app)) as client:
+        assert states(client, "/x", "/x") == ["MISS", "HIT"]
+    get_settings.cache_clear()
+
+
+def test_redis_lifespan_is_a_lifespan_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REDIS_URL", "memory://")
+    get_settings.cache_clear()
+    with serving(add_endpoints(FastAPI(lifespan=redis_lifespan))) as client:
+        assert states(client, "/x", "/x") == ["MISS", "HIT"]
+    get_settings.cache_clear()
+
+
+# -- without a lifespan
+
+
+def test_the_client_without_a_lifespan_says_what_to_add() -> None:
+    client = TestClient(add_endpoints(FastAPI()))
+    with pytest.raises(CacheSetupError, match=r"FastAPIRedis\(app\)\.lifespan\(\)") as said:
+        client.get("/client")
+    assert "dependency_overrides" in str(said.value) or "override get_async_redis" in str(
+        said.value
+    )
+
+
+def test_a_test_client_without_context_manager_is_plain_and_says_so_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    client = TestClient(cached_app())
+    assert states(client, "/x", "/x") == [None, None]
+    assert client.delete("/x").status_code == 200
+    said = [r.getMessage() for r in caplog.records if "lifespan()" in r.getMessage()]
+    assert len(said) == 1
+
+
+def test_a_test_client_without_context_manager_caches_on_an_override() -> None:
+    server = FakeServer()
+    app = cached_app()
+
+    async def on_server() -> AsyncIterator[Redis]:
+        async with FakeAsyncRedis(server=server) as client:
+            yield client
+
+    app.dependency_overrides[get_async_redis] = on_server
+    client = TestClient(app)
+    assert states(client, "/x", "/x") == ["MISS", "HIT"]
+    client.delete("/x")
+    assert states(client, "/x") == ["MISS"]
+
+
+# -- mounted applications
+
+
+def test_a_mounted_application_uses_the_client_of_its_parent() -> None:
+    app, sub = cached_app(), add_endpoints(FastAPI())
+    app.mount("/sub", sub)
+    with serving(app) as client:
+        assert states(client, "/sub/x", "/sub/x", "/x") == ["MISS", "HIT", "MISS"]
+        assert client.get("/sub/client").json() == client.get("/client").json()
+        client.delete("/x")
+        assert states(client, "/sub/x") == ["MISS"]
+
+
+def test_a_mounted_application_declares_by_dependency_too() -> None:
+    app, sub = cached_app(), FastAPI()
+    FastAPIRedis(sub).caching()
+
+    @sub.get("/y", dependencies=[Depends(cache(60))])
+    async def plain() -> Body:
+        return {}
+
+    app.mount("/sub", sub)
+    with serving(app) as client:
+        assert states(client, "/sub/y", "/sub/y") == ["MISS", "HIT"]
+
+
+def test_an_override_of_a_mounted_application_is_its_own() -> None:
+    app, sub = cached_app(), add_endpoints(FastAPI())
+    app.mount("/sub", sub)
+
+    def no_client() -> Redis:
+        raise AssertionError("not the override of the other application")
+
+    with serving(app) as client:
+        app.dependency_overrides[get_async_redis] = no_client
+        assert states(client, "/sub/x", "/sub/x") == ["MISS", "HIT"]
+
+
+# -- off, and embedded
+
+
+def test_switched_off_nothing_is_cached_and_nothing_is_announced() -> None:
+    with serving(cached_app(enabled=False)) as client:
+        answers = [client.get("/x") for _ in range(2)]
+        assert [answer.json() for answer in answers] == [{"run": 1}, {"run": 2}]
+        assert not {"etag", "x-redis-cache", "cache-control"} & set(answers[0].headers)
+        assert client.delete("/x").status_code == 200
+        assert isinstance(client.get("/client").json(), int)
+
+
+async def test_switched_off_an_override_is_not_used_for_caching(fake_client: Redis) -> None:
+    app = cached_app(enabled=False)
+    async with app.router.lifespan_context(app), calling(app) as client:
+        share_client(app, fake_client)
+        await client.get("/x")
+    assert await fake_client.dbsize() == 0
+
+
+def test_the_switch_is_an_environment_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REDIS_ENABLED", "false")
+    monkeypatch.setenv("REDIS_URL", "memory://")
+    get_settings.cache_clear()
+    app = FastAPI()
+    FastAPIRedis(app).lifespan().caching()
+    with serving(add_endpoints(app)) as client:
+        assert states(client, "/x", "/x") == [None, None]
+    get_settings.cache_clear()
+
+
+def test_the_embedded_server_is_named_in_the_log_and_gone_at_shutdown(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    app = cached_app(url="memory://")
+    with serving(app) as client:
+        assert states(client, "/x", "/x") == ["MISS", "HIT"]
+    assert any("memory://" in record.getMessage() for record in caplog.records)
+    with serving(app) as client:
+        assert states(client, "/x") == ["MISS"]
+
+
+# -- overrides
+
+
+def lambda_override(client: Redis) -> Callable[..., Any]:
+    return lambda: client
+
+
+def async_override(client: Redis) -> Callable[..., Any]:
+    async def override() -> Redis:
+        return client
+
+    return override
+
+
+def generator_override(client: Redis) -> Callable[..., Any]:
+    def override() -> Any:
+        yield client
+
+    return override
+
+
+def async_generator_override(client: Redis) -> Callable[..., Any]:
+    async def override() -> AsyncIterator[Redis]:
+        yield client
+
+    return override
+
+
+def dependent_override(client: Redis) -> Callable[..., Any]:
+    async def chosen(x_choice: Annotated[str, Header()] = "default") -> str:
+        return x_choice
+
+    async def override(request: Request, choice: Annotated[str, Depends(chosen)]) -> Redis:
+        assert (request.url.path, choice) != ("", "")
+        return client
+
+    return override
+
+
+each_form = pytest.mark.parametrize(
+    "form",
+    [
+        lambda_override,
+        async_override,
+        generator_override,
+        async_generator_override,
+        dependent_override,
+    ],
+)
+
+
+@each_form
+@pytest.mark.parametrize("with_lifespan", [True, False])
+async def test_an_override_of_the_client_serves_the_requests(
+    form: Callable[[Redis], Callable[..., Any]], with_lifespan: bool, fake_client: Redis
+) -> None:
+    app = cached_app()
+    app.dependency_overrides[get_async_redis] = form(fake_client)
+
+    async def requests() -> None:
+        async with calling(app) as client:
+            assert state_of(await client.get("/x")) == "MISS"
+            assert state_of(await client.get("/x")) == "HIT"
+            assert (await client.get("/client")).json() == id(fake_client)
+            await client.delete("/x")
+            assert state_of(await client.get("/x")) == "MISS"
+
+    if with_lifespan:
+        async with app.router.lifespan_context(app):
+            await requests()
+    else:
+        await requests()
+    assert await fake_client.dbsize() > 0
+
+
+@each_form
+async def test_an_override_of_the_backend_serves_the_endpoints(
+    form: Callable[[Any], Callable[..., Any]], fake_client: Redis
+) -> None:
+    app = cached_app()
+    backend = CacheBackend(fake_client, settings=settings())
+
+    @app.get("/backend")
+    async def same(found: CacheBackendDep) -> bool:
+        return found is backend
+
+    app.dependency_overrides[get_cache_backend] = form(backend)
+    async with calling(app) as client:
+        assert (await client.get("/backend")).json() is True
+        assert state_of(await client.get("/x")) == "MISS"
+        assert state_of(await client.get("/x")) == "HIT"
+    assert await fake_client.dbsize() > 0
+    await backend.engine.aclose()
+
+
+async def test_an_override_of_the_backend_wins_over_one_of_the_client(fake_client: Redis) -> None:
+    app = cached_app()
+    backend = CacheBackend(fake_client, settings=settings())
+
+    def no_client() -> Redis:
+        raise AssertionError("the backend has a client already")
+
+    app.dependency_overrides[get_async_redis] = no_client
+    app.dependency_overrides[get_cache_backend] = lambda: backend
+    async with calling(app) as client:
+        assert state_of(await client.get("/x")) == "MISS"
+        assert state_of(await client.get("/x")) == "HIT"
+    await backend.engine.aclose()
+
+
+async def test_a_generator_override_is_cleaned_up_after_each_request() -> None:
+    runs = Runs()
+    server = FakeServer()
+    app = cached_app()
+
+    async def override() -> AsyncIterator[Redis]:
+        runs.note("open")
+        async with FakeAsyncRedis(server=server) as client:
+            yield client
+        runs.note("close")
+
+    app.dependency_overrides[get_async_redis] = override
+    async with calling(app) as client:
+        for state in ("MISS", "HIT", "HIT"):
+            assert state_of(await client.get("/x")) == state
+    assert runs.names == ["open", "close"] * 3
+
+
+async def test_a_client_made_for_each_request_is_not_kept() -> None:
+    server = FakeServer()
+    app = cached_app()
+    made: list[int] = []
+
+    async def override() -> AsyncIterator[Redis]:
+        async with FakeAsyncRedis(server=server) as client:
+            made.append(id(client))
+            yield client
+
+    app.dependency_overrides[get_async_redis] = override
+    async with calling(app) as client:
+        for _ in range(20):
+            await client.get("/x")
+    gc.collect()
+    assert len(app.state.redis_fastapi._engines) < 5
+
+
+async def test_an_override_removed_is_an_override_forgotten(fake_client: Redis) -> None:
+    app = cached_app()
+    async with app.router.lifespan_context(app), calling(app) as client:
+        share_client(app, fake_client)
+        assert state_of(await client.get("/x")) == "MISS"
+        app.dependency_overrides.clear()
+        assert state_of(await client.get("/x")) == "MISS"
+        assert state_of(await client.get("/x")) == "HIT"
+
+
+async def test_two_applications_with_two_overrides_share_nothing(fake_client: Redis) -> None:
+    async with FakeAsyncRedis(server=FakeServer()) as other_client:
+        one, other = cached_app(), cached_app()
+        share_client(one, fake_client)
+        share_client(other, other_client)
+        async with calling(one) as first, calling(other) as second:
+            assert state_of(await first.get("/x")) == "MISS"
+            assert state_of(await second.get("/x")) == "MISS"
+            await first.delete("/x")
+            assert state_of(await second.get("/x")) == "HIT"
+
+
+async def test_requests_on_an_override_share_one_flight(fake_client: Redis) -> None:
+    runs = Runs()
+    go = asyncio.Event()
+    app = new_app()
+
+    @app.get("/slow")
+    async def slow() -> Annotated[Body, Cached(60)]:
+        await go.wait()
+        return {"run": runs.note()}
+
+    share_client(app, fake_client)
+    async with calling(app) as client:
+        tasks = [asyncio.create_task(client.get("/slow")) for _ in range(10)]
+        await asyncio.sleep(0.05)
+        go.set()
+        assert [answer.json() for answer in await asyncio.gather(*tasks)] == [{"run": 1}] * 10
+
+
+async def test_an_override_that_cannot_be_resolved_says_so(fake_client: Redis) -> None:
+    app = cached_app()
+
+    async def needs(x_must: Annotated[str, Header()]) -> Redis:
+        return fake_client
+
+    app.dependency_overrides[get_async_redis] = needs
+    async with calling(app) as client:
+        with pytest.raises(CacheSetupError, match="override of get_async_redis"):
+            await client.get("/x")
+        assert state_of(await client.get("/x", headers={"x-must": "1"})) == "MISS"
