@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections.abc import AsyncIterator
 from datetime import timedelta
 from typing import Annotated, Any
 
@@ -827,3 +828,30 @@ def test_a_declaration_error_of_a_late_route_is_found_at_start_up(
     with caplog.at_level(logging.WARNING, "redis_fastapi"):
         start_up(app)
     assert any("no cached GET" in record.getMessage() for record in caplog.records)
+
+
+@pytest.mark.parametrize("place", ["router", "include"])
+async def test_a_router_wide_cache_leaves_streams_and_forms_as_they_are(
+    place: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    declared = [Depends(cache(ttl=60))]
+    router = APIRouter(
+        route_class=CacheRoute, dependencies=declared if place == "router" else None
+    )
+
+    @router.get("/stream")
+    async def stream() -> AsyncIterator[str]:
+        yield "a"
+
+    @router.get("/listed")
+    async def listed() -> list[str]:
+        return ["a"]
+
+    app = FastAPI()
+    FastAPIRedis(app, RedisSettings(url=SecretStr("memory://"), deadline=5)).lifespan().caching()
+    app.include_router(router, dependencies=declared if place == "include" else None)
+    with TestClient(app) as client:
+        client.get("/listed")
+        assert client.get("/listed").headers["x-redis-cache"] == "HIT"
+    streams = [record for record in caplog.records if "streams its answer" in record.getMessage()]
+    assert len(streams) >= 1

@@ -125,7 +125,13 @@ def _read_policy(
         uncacheable=uncacheable,
         status=route.status,
         model=route.model,
+        origin=_origin(declaration.endpoint),
     )
+
+
+def _origin(endpoint: Callable[..., Any]) -> str:
+    named = endpoint if hasattr(endpoint, "__qualname__") else type(endpoint)
+    return f"{named.__module__}.{named.__qualname__}"
 
 
 def _opaque(declaration: Declaration, reads: RouteReads) -> tuple[str, ...]:
@@ -140,7 +146,7 @@ def _selectors(
     own, received = reads.own.names, reads.received.names
     own_query, query = reads.own_query, Names(query=received.query)
     if _opaque(declaration, reads) and not (marker.vary or marker.shared is True):
-        query = Names(query=(EVERYTHING,))
+        query = Names(query=(EVERYTHING,), headers=("host",))
     if _own_key_builder(declared) is not None:
         own_query, query = (), NO_NAMES
     names = query.plus(Names(headers=own.headers, cookies=own.cookies))

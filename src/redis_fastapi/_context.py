@@ -19,12 +19,12 @@ class Said:
 
     once: set[tuple[str, str]] = field(default_factory=set)
 
-    def warn(self, route: str, message: str, key: str) -> None:
-        """Log a warning unless this route said it before."""
+    def warn(self, route: str, message: str, key: str, error: Exception | None = None) -> None:
+        """Log a warning, with the error's traceback, unless this route said it before."""
         if (route, key) in self.once:
             return
         self.once.add((route, key))
-        logger.warning("%s: %s", route, message, extra={"route": route})
+        logger.warning("%s: %s", route, message, exc_info=error, extra={"route": route})
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,9 +66,9 @@ class Context:
                 extra={"route": route},
             )
 
-    def warn_once(self, route: str, message: str) -> None:
-        """Log a warning the first time a route meets a trouble."""
-        self.said.warn(route, message, message.split(":")[0])
+    def warn_once(self, route: str, message: str, error: Exception) -> None:
+        """Log a warning the first time the author's code troubles a route."""
+        self.said.warn(route, f"{message}: {error!r}", message, error)
 
     def not_stored(self, route: str, refusal: object) -> None:
         """Log, once a route and reason, why an answer is not stored."""

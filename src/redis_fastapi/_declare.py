@@ -10,10 +10,10 @@ from __future__ import annotations
 import inspect
 import logging
 import re
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from operator import itemgetter
-from typing import Any, NamedTuple, Protocol
+from typing import Annotated, Any, NamedTuple, Protocol
 from urllib.parse import quote
 
 from fastapi import params
@@ -22,6 +22,7 @@ from starlette.requests import HTTPConnection, Request
 from ._rules import EndpointFacts, MarkerFacts, Problem
 from ._signature import (
     is_generator_endpoint,
+    names_of_module,
     parameter_of_type,
     resolve_signature,
     type_text,
@@ -123,8 +124,15 @@ class Declaration(NamedTuple):
     takes_request: bool
 
     def within(self, extra: Iterable[Declared]) -> Declaration:
-        """The declaration with what an enclosing router or inclusion adds."""
-        return self._replace(declared=(*extra, *self.declared))
+        """The declaration with what dependencies add, where the endpoint does not stream.
+
+        What is nearest to the endpoint stands last, and wins.
+        """
+        added = tuple(extra)
+        if added and self.generator:
+            logger.warning("%s streams its answer: Depends(...) caches nothing here", self.name)
+            return self
+        return self._replace(declared=(*added, *self.declared))
 
     @property
     def name(self) -> str:
@@ -177,32 +185,48 @@ def declare(endpoint: Callable[..., Any], extra: Iterable[Declared] = ()) -> Dec
         misplaced += [type(marker).__name__ for marker in inside.markers]
         misplaced += [*inside.classes, *inside.misplaced]
     _refuse_unread(signature.return_annotation, endpoint)
-    # what is nearest to the endpoint stands last, and wins
-    declared = (*extra, *(Declared(marker) for marker in found.markers))
-    return Declaration(
+    written = Declaration(
         endpoint,
         signature.replace(return_annotation=found.annotation),
-        declared,
+        tuple(Declared(marker) for marker in found.markers),
         found.classes,
         tuple(misplaced),
         is_generator_endpoint(endpoint),
         parameter_of_type(signature, HTTPConnection) is not None,
     )
+    return written.within(extra)
 
 
-_MARKER_IN_TEXT = re.compile(r"\b(Cached|CachePut|CacheEvict)\b")
+_MARKERS = frozenset({"Cached", "CachePut", "CacheEvict"})
+_NAME = re.compile(r"[^\W\d][\w.]*")
+
+
+def _markers_in_text(text: str, names: Mapping[str, Any]) -> Iterator[str]:
+    """Names in a text that stand for a marker, or for a type that holds one."""
+    for name in _NAME.findall(text):
+        first, *attributes = name.split(".")
+        value = names.get(first)
+        for attribute in attributes:
+            value = getattr(value, attribute, None)
+        found = find_markers(Annotated[Any, value])
+        within = find_markers(value)
+        if {first, *attributes} & _MARKERS or any((*found[1:], *within[1:])):
+            yield name
 
 
 def _refuse_unread(annotation: object, endpoint: Callable[..., Any]) -> None:
     """A marker in an annotation that cannot be evaluated is an error, never "not cached"."""
-    if isinstance(annotation, str) and (found := _MARKER_IN_TEXT.search(annotation)):
-        raise CacheDeclarationError(
-            code="redis-cache-unread",
-            route=getattr(endpoint, "__qualname__", repr(endpoint)),
-            problem=f"{found[0]} stands in {annotation!r}, "
-            "which names something not imported at run time",
-            fix="import the names of the return annotation outside `if TYPE_CHECKING:`",
-        )
+    if not isinstance(annotation, str):
+        return
+    name = next(_markers_in_text(annotation, names_of_module(endpoint)), None)
+    if name is None:
+        return
+    raise CacheDeclarationError(
+        code="redis-cache-unread",
+        route=getattr(endpoint, "__qualname__", repr(endpoint)),
+        problem=f"{name} stands in {annotation!r}, which names something not imported at run time",
+        fix="import the names of the return annotation outside `if TYPE_CHECKING:`",
+    )
 
 
 def take_dependencies(

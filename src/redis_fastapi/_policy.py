@@ -137,6 +137,8 @@ class ReadPolicy:
         uncacheable: Why nothing is ever stored, or None.
         status: Status code of a successful answer.
         model: Gives a text that changes with the response model's schema.
+        origin: Module and name of the endpoint, so that two applications on one Redis never
+            replay each other's answers.
     """
 
     label: str
@@ -155,11 +157,13 @@ class ReadPolicy:
     uncacheable: str | None
     status: int
     model: Callable[[], str]
+    origin: str
 
     @cached_property
     def shape(self) -> bytes:
-        """8 bytes that change with the route, its selectors or its response model."""
-        parts = [self.template.pattern, repr(self.selectors), str(self.private), self.model()]
+        """8 bytes that change with the route, its endpoint, its selectors or its model."""
+        selected = f"{self.selectors!r} {self.private}"
+        parts = [self.template.pattern, self.origin, selected, self.model()]
         return bytes.fromhex(digest(parts, size=8))
 
     def resource_at(self, path_params: Values, mount: str) -> str:

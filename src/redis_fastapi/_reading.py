@@ -63,7 +63,7 @@ class Reading:
         try:
             return await read_target(policy, values, self._request, self._context.site)
         except Exception as error:  # the author's key builder or attribute may raise anything
-            self._context.warn_once(policy.label, f"no key for a request: {error!r}")
+            self._context.warn_once(policy.label, "no key for a request", error)
             return None
 
     async def _look_up(self, target: Target) -> Response | None:
@@ -107,7 +107,7 @@ class Reading:
             self._storable = bool(when(result))
         except Exception as error:  # the author's predicate may raise anything
             self._storable = False
-            self._context.warn_once(self._policy.label, f"when= raised {error!r}")
+            self._context.warn_once(self._policy.label, "when= raised", error)
 
     async def finish(self, response: Response) -> Response:
         """Announce lifetime and use of the cache, and store what may be stored."""

@@ -14,10 +14,11 @@ from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
 from starlette.routing import BaseRoute, Host, Mount, compile_path
 
+from . import _rules
 from ._declare import KeyBuilder, declaration_error, declare
 from ._policy import Policy, Put, ReadPolicy, WritePolicy
 from ._resource import ResourceTemplate
-from ._rules import Problem, check
+from ._rules import Problem, PutFacts, check
 from ._signature import resolve_signature
 from .exceptions import CacheDeclarationError
 
@@ -209,14 +210,24 @@ def _eviction_errors(
                 problem=f"key={name} names an endpoint that this application does not serve",
                 fix='CacheEvict(key="/path/as/a/client/writes/it")',
             )
-        for missing in _missing(templates, served):
-            yield CacheDeclarationError(
-                code="redis-cache-key",
-                route=write.label,
-                problem=f"the path of {name} needs {missing!r}, no parameter of this endpoint",
-                fix=f"add {missing!r} to the parameters, or name the path: "
-                f'CacheEvict(key="{templates[0].template.text}")',
-            )
+        yield from _missing_errors("CacheEvict", eviction.key, served, write, registry)
+    if write.put is not None and callable(write.put.key):
+        yield from _missing_errors("CachePut", write.put.key, served, write, registry)
+
+
+def _missing_errors(
+    kind: str, key: Callable[..., Any], served: Served, write: WritePolicy, registry: Registry
+) -> Iterator[CacheDeclarationError]:
+    templates = registry.paths_of(key)
+    name = getattr(key, "__name__", repr(key))
+    for missing in sorted(_missing(templates, served)):
+        yield CacheDeclarationError(
+            code="redis-cache-key",
+            route=write.label,
+            problem=f"the path of {name} needs {missing!r}, no parameter of this endpoint",
+            fix=f"add {missing!r} to the parameters, or name the path: "
+            f'{kind}(key="{templates[0].template.text}")',
+        )
 
 
 def _missing(templates: tuple[ResourceTemplate, ...], served: Served) -> set[str]:
@@ -246,6 +257,19 @@ def _check_put(
             f"{write.label}: {reader.label} varies by more than its path, so the put evicts its "
             "variants instead of writing one"
         )
+    elif reader is not None and (undone := _groups_of(reader) & _evicted_groups(write)):
+        warnings.append(
+            f"{write.label}: evicts group {min(undone)!r} after its put, and so what it has just "
+            f"written: {reader.label} is in that group"
+        )
+
+
+def _groups_of(reader: ReadPolicy) -> set[str]:
+    return {template.text for template in reader.groups}
+
+
+def _evicted_groups(write: WritePolicy) -> set[str]:
+    return {template.text for eviction in write.evictions for template in eviction.groups}
 
 
 def _reader_of(put: Put, served: Served, registry: Registry) -> ReadPolicy | None:
@@ -258,26 +282,10 @@ def _reader_of(put: Put, served: Served, registry: Registry) -> ReadPolicy | Non
 def put_problem(put: Put, write: WritePolicy, reader: ReadPolicy | None) -> Problem | None:
     """Why a put cannot write the entry of this GET; its models and groups must agree."""
     if reader is None:
-        return Problem(
-            "redis-cache-put",
-            "CachePut writes what a GET reads, and no cached GET serves that path",
-            '@router.get("...") ... -> Annotated[..., Cached(ttl=300)]  '
-            "# or CacheEvict on this write",
-        )
-    if write.model() != reader.model():
-        return Problem(
-            "redis-cache-put",
-            f"CachePut returns another model than {reader.label}, whose entry it would write",
-            "return the model of the GET, or use CacheEvict",
-        )
+        return _rules.put_problem(PutFacts(reader=""))
     groups = tuple(template.text for template in reader.groups)
-    if put.groups and put.groups != groups:
-        return Problem(
-            "redis-cache-put",
-            f"CachePut says group={put.groups!r}, {reader.label} says {groups!r}",
-            "leave group out of CachePut, it takes the groups of the GET",
-        )
-    return None
+    same = write.model() == reader.model()
+    return _rules.put_problem(PutFacts(put.groups, reader.label, groups, same))
 
 
 def _label(served: Served) -> str:

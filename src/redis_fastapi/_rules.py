@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from difflib import get_close_matches
+from math import inf
 from typing import Final, NamedTuple
 
 from ._templates import Field, Template
@@ -27,6 +28,12 @@ UNKNOWN: Final = Unknown()
 
 SAFE_METHODS: Final = frozenset({"GET", "HEAD"})
 
+_EXAMPLES: Final = {
+    "Cached": "Cached(ttl=300)",
+    "CachePut": "CachePut(ttl=300)",
+    "CacheEvict": "CacheEvict(group='products')",
+}
+
 
 @dataclass(frozen=True, slots=True)
 class MarkerFacts:
@@ -39,6 +46,19 @@ class MarkerFacts:
     kind: str
     arguments: Mapping[str, object] = field(default_factory=dict)
     lenient: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class PutFacts:
+    """A ``CachePut`` and the GET whose entry it writes; None is "not known".
+
+    ``reader`` names that GET; empty where no cached GET serves the path.
+    """
+
+    groups: tuple[str, ...] | None = ()
+    reader: str | None = None
+    reader_groups: tuple[str, ...] | None = None
+    same_model: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +77,13 @@ class EndpointFacts:
     form: bool | None = None
     secured_by: tuple[str, ...] | None = None
     """Parameters that receive something from a security scheme."""
+    lacking: Mapping[str, str] = field(default_factory=dict)
+    """Fields such as ``user.idd`` that their parameter's type cannot have, and why."""
+    stream: str | None = None
+    """Name of the return type where it is sent piece by piece."""
+    schemaless: str | None = None
+    """Name of a class in the return type that pydantic cannot serialize."""
+    put: PutFacts | None = None
 
 
 class Problem(NamedTuple):
@@ -72,13 +99,17 @@ class Problem(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """A rule: its code, why it exists, a wrong and a right line, and the check itself."""
+    """A rule: its code, why it exists, a wrong and a right line, and the check itself.
+
+    ``seen`` says who can prove it. A rule without a check needs more than facts of one endpoint.
+    """
 
     code: str
     why: str
     wrong: str
     right: str
-    check: Callable[[EndpointFacts], Iterator[Problem]]
+    check: Callable[[EndpointFacts], Iterator[Problem]] = lambda facts: iter(())
+    seen: str = "mypy, registration"
 
 
 def check(facts: EndpointFacts) -> Iterator[Problem]:
@@ -129,7 +160,7 @@ def _instances(facts: EndpointFacts) -> Iterator[Problem]:
         yield Problem(
             "redis-cache-instance",
             f"{name} is the class, not a marker, and says nothing",
-            f"-> Annotated[{facts.returns}, {name}(...)]",
+            f"-> Annotated[{facts.returns}, {_EXAMPLES.get(name, name)}]",
         )
 
 
@@ -138,7 +169,7 @@ def _places(facts: EndpointFacts) -> Iterator[Problem]:
         yield Problem(
             "redis-cache-misplaced",
             f"{name} stands where it has no effect; it belongs at the top of the return annotation",
-            f"-> Annotated[{facts.returns}, {name}(...)]",
+            f"-> Annotated[{facts.returns}, {_EXAMPLES.get(name, name)}]",
         )
 
 
@@ -148,6 +179,7 @@ def _values(facts: EndpointFacts) -> Iterator[Problem]:
         yield from _text_problems(facts, index, marker)
         yield from _kind_problems(facts, index, marker)
         yield from _emptiness(facts, index, marker)
+        yield from _stale_problems(facts, index, marker)
 
 
 def _ttl_problems(facts: EndpointFacts, index: int, marker: MarkerFacts) -> Iterator[Problem]:
@@ -156,7 +188,7 @@ def _ttl_problems(facts: EndpointFacts, index: int, marker: MarkerFacts) -> Iter
         return
     seconds = seconds_of(ttl)
     least = 0 if marker.lenient else 1
-    if seconds is not None and seconds >= least:
+    if seconds is not None and least <= seconds < inf:
         return
     problem = f"ttl={ttl!r} of {marker.kind} is not a lifetime of at least one second"
     if seconds == 0:
@@ -216,6 +248,22 @@ def _emptiness(facts: EndpointFacts, index: int, marker: MarkerFacts) -> Iterato
         )
 
 
+def _stale_problems(facts: EndpointFacts, index: int, marker: MarkerFacts) -> Iterator[Problem]:
+    if "ttl" not in marker.arguments or marker.arguments["ttl"] is not None:
+        return
+    for argument in ("stale_while_revalidate", "stale_if_error"):
+        value = marker.arguments.get(argument)
+        if value and not isinstance(value, Unknown):
+            yield Problem(
+                "redis-cache-value",
+                f"{argument}={value!r} of {marker.kind} begins when a lifetime ends, and there is "
+                "no ttl",
+                spell(facts, marker, ttl=300),
+                index,
+                argument,
+            )
+
+
 def _placeholders(facts: EndpointFacts) -> Iterator[Problem]:
     for index, marker in enumerate(facts.markers):
         for argument in ("group", "key", "vary"):
@@ -244,6 +292,16 @@ def _template_problems(
     for found in fields:
         if found.name not in facts.parameters:
             yield _unknown_parameter(facts, index, marker, argument, text, found)
+        elif str(found) in facts.lacking:
+            yield Problem(
+                "redis-cache-placeholder",
+                f"{argument}={text!r} of {marker.kind} names {str(found)!r}, "
+                f"but {facts.lacking[str(found)]}",
+                spell(facts, marker, **{argument: None}),
+                index,
+                argument,
+                str(found),
+            )
 
 
 def _unknown_parameter(
@@ -251,7 +309,12 @@ def _unknown_parameter(
 ) -> Problem:
     meant = closest(found.name, facts.parameters or frozenset())
     hint = f"; did you mean {meant!r}?" if meant else ""
-    better = text.replace(found.name, meant or "PARAMETER", 1)
+    brace = "" if argument == "vary" else "{"
+    right = text.replace(f"{brace}{found.name}", f"{brace}{meant or 'PARAMETER'}", 1)
+    said = marker.arguments.get(argument)
+    better = (
+        tuple(right if one == text else one for one in said) if isinstance(said, tuple) else right
+    )
     return Problem(
         "redis-cache-placeholder",
         f"{argument}={text!r} of {marker.kind} names {found.name!r}, "
@@ -311,20 +374,77 @@ def _conflicts(facts: EndpointFacts) -> Iterator[Problem]:
 
 
 def _serializable(facts: EndpointFacts) -> Iterator[Problem]:
-    stores = [marker for marker in facts.markers if marker.kind != "CacheEvict"]
-    if facts.generator and stores:
+    if facts.generator and facts.markers:
         yield Problem(
             "redis-cache-serialize",
-            f"{stores[0].kind} on a generator: a stream has no body that could be stored",
+            f"{facts.markers[0].kind} on a generator: it runs while its answer is sent, "
+            "and a stream has no body that could be stored",
             f"async def {facts.name}(...) -> list[...]: ...  # or leave the marker out",
-            facts.markers.index(stores[0]),
+            0,
         )
-    if facts.form and any(marker.kind == "Cached" for marker in stores):
+    yield from _unstorable(facts)
+    if facts.form and any(one.kind == "Cached" and not one.lenient for one in facts.markers):
         yield Problem(
             "redis-cache-serialize",
             "Cached on an endpoint that reads a form: a form cannot be part of the key",
             "take the values as query parameters",
         )
+
+
+def _unstorable(facts: EndpointFacts) -> Iterator[Problem]:
+    stores = [one for one in facts.markers if one.kind != "CacheEvict" and not one.lenient]
+    if not stores:
+        return
+    index = facts.markers.index(stores[0])
+    if facts.stream and not facts.generator:
+        yield Problem(
+            "redis-cache-serialize",
+            f"{stores[0].kind} on {facts.stream}: a stream has no body that could be stored",
+            f"async def {facts.name}(...) -> list[...]: ...  # or leave the marker out",
+            index,
+        )
+    if facts.schemaless:
+        yield Problem(
+            "redis-cache-serialize",
+            f"{stores[0].kind} on {facts.schemaless}: pydantic has no schema for that class, so "
+            "there is no body that could be stored",
+            f"class {facts.schemaless}(BaseModel): ...",
+            index,
+        )
+
+
+def _puts(facts: EndpointFacts) -> Iterator[Problem]:
+    if facts.put is None:
+        return
+    for index, marker in enumerate(facts.markers):
+        if marker.kind == "CachePut" and (problem := put_problem(facts.put)):
+            yield problem._replace(marker=index)
+
+
+def put_problem(facts: PutFacts) -> Problem | None:
+    """Why a put cannot write the entry of its GET: their models and groups must agree."""
+    if facts.reader == "":
+        return Problem(
+            "redis-cache-put",
+            "CachePut writes what a GET reads, and no cached GET serves that path",
+            '@router.get("...") ... -> Annotated[..., Cached(ttl=300)]  '
+            "# or CacheEvict on this write",
+        )
+    if facts.same_model is False:
+        return Problem(
+            "redis-cache-put",
+            f"CachePut returns another model than {facts.reader}, whose entry it would write",
+            "return the model of the GET, or use CacheEvict",
+        )
+    known = facts.groups is not None and facts.reader_groups is not None
+    if known and facts.groups and facts.groups != facts.reader_groups:
+        return Problem(
+            "redis-cache-put",
+            f"CachePut says group={facts.groups!r}, {facts.reader} says {facts.reader_groups!r}",
+            "leave group out of CachePut, it takes the groups of the GET",
+            argument="group",
+        )
+    return None
 
 
 def _secured(facts: EndpointFacts) -> Iterator[Problem]:
@@ -418,5 +538,34 @@ RULES: Final[tuple[Rule, ...]] = (
         "router = APIRouter()",
         "router = APIRouter(route_class=CacheRoute)",
         _routes,
+    ),
+    Rule(
+        "redis-cache-put",
+        "A put writes the entry that its GET reads, so both must mean the same answer.",
+        '@router.put("/products/{product_id}") ... -> Annotated[Receipt, CachePut()]',
+        '@router.put("/products/{product_id}") ... -> Annotated[Product, CachePut()]',
+        _puts,
+        seen="mypy (same module and router), start-up",
+    ),
+    Rule(
+        "redis-cache-key",
+        "An endpoint as key must be served here, and its path filled in with what is at hand.",
+        "async def refresh() -> Annotated[None, CacheEvict(key=get_product)]",
+        "async def refresh(product_id: int) -> Annotated[None, CacheEvict(key=get_product)]",
+        seen="start-up",
+    ),
+    Rule(
+        "redis-cache-unread",
+        "A marker in an annotation that cannot be evaluated would silently do nothing.",
+        "if TYPE_CHECKING: from .models import Product",
+        "from .models import Product",
+        seen="registration",
+    ),
+    Rule(
+        "redis-cache-strict",
+        "Under REDIS_STRICT every start-up warning is an error.",
+        'CacheEvict(group="product")  # and nobody fills a group of that name',
+        'CacheEvict(group="products")',
+        seen="start-up with REDIS_STRICT",
     ),
 )

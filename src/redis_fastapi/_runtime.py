@@ -22,6 +22,7 @@ from ._context import Context, Said
 from ._engine import Engine
 from ._pool import close_client, open_client
 from ._registry import Registry, check_routes, served_by
+from ._resource import mount_of
 from ._store import Store
 from ._targets import Site
 from .backend import CacheBackend, SyncCacheBackend
@@ -40,8 +41,11 @@ class Runtime:
     Without a client it only serves requests whose test overrides the client.
     """
 
-    def __init__(self, app: FastAPI, settings: RedisSettings, client: Any = None) -> None:
+    def __init__(
+        self, app: FastAPI, settings: RedisSettings, client: Any = None, *, mount: str = ""
+    ) -> None:
         self.settings = settings
+        self._mount = mount
         self.client = client
         self._app = app
         self._said = Said()
@@ -52,7 +56,7 @@ class Runtime:
     def site(self) -> Site:
         """Where resources are looked up; the routes are read at first use."""
         if self._site is None:
-            registry = Registry(served_by(self._app.routes))
+            registry = Registry(served_by(self._app.routes, self._mount))
             self._site = Site(registry, f"{self.settings.prefix}:cache")
         return self._site
 
@@ -68,6 +72,12 @@ class Runtime:
         store = Store(client, prefix=settings.prefix, deadline=settings.deadline)
         lease_ms = round(settings.lease_ttl * 1000)
         return Engine(store, lease_ms=lease_ms, wait_max=settings.wait_max)
+
+    async def close(self) -> None:
+        """End what the engines do in the background, then close the client."""
+        for engine in list(self._engines.values()):
+            await engine.aclose()
+        await close_client(self.client)
 
     def context(self, engine: Engine, *, eager: bool = False) -> Context:
         """What a request on this engine needs."""
@@ -120,7 +130,7 @@ async def running(app: FastAPI, settings: RedisSettings | None = None) -> AsyncI
     finally:
         if getattr(app.state, STATE, None) is runtime:
             setattr(app.state, STATE, outer)
-        await close_client(client)
+        await runtime.close()
 
 
 def runtime_of(request: Request) -> Runtime | None:
@@ -134,7 +144,7 @@ def _runtime_for_override(request: Request) -> Runtime:
     """The runtime, or one without a client for an app whose lifespan a test does not run."""
     runtime = runtime_of(request)
     if runtime is None:
-        runtime = Runtime(request.app, get_settings())
+        runtime = Runtime(request.app, get_settings(), mount=mount_of(request.scope))
         setattr(request.app.state, STATE, runtime)
     return runtime
 

@@ -6,7 +6,8 @@ import functools
 import inspect
 import sys
 from collections.abc import Callable
-from typing import Annotated, Any, get_args, get_origin
+from types import UnionType
+from typing import Annotated, Any, Union, get_args, get_origin
 
 
 def resolve_signature(endpoint: Callable[..., Any]) -> inspect.Signature:
@@ -18,7 +19,7 @@ def resolve_signature(endpoint: Callable[..., Any]) -> inspect.Signature:
         return inspect.signature(endpoint, eval_str=True)
     except NameError:
         pass
-    names = getattr(_function(endpoint), "__globals__", {})
+    names = names_of_module(endpoint)
     signature = _lazy_signature(endpoint)
     parameters = [
         parameter.replace(annotation=_evaluated(parameter.annotation, names))
@@ -26,6 +27,12 @@ def resolve_signature(endpoint: Callable[..., Any]) -> inspect.Signature:
     ]
     returns = _evaluated(signature.return_annotation, names)
     return signature.replace(parameters=parameters, return_annotation=returns)
+
+
+def names_of_module(endpoint: Callable[..., Any]) -> dict[str, Any]:
+    """The names that an endpoint's annotations may use."""
+    names: dict[str, Any] = getattr(_function(endpoint), "__globals__", {})
+    return names
 
 
 def _lazy_signature(endpoint: Callable[..., Any]) -> inspect.Signature:
@@ -87,6 +94,15 @@ def type_text(annotation: Any) -> str:
     """An annotation as its author would write it, for messages."""
     if annotation is inspect.Signature.empty:
         return "..."
-    if inspect.isclass(annotation) and get_origin(annotation) is None:
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        return type_text(arguments[0])
+    if origin in (Union, UnionType):
+        return " | ".join(map(type_text, arguments))
+    if annotation in (None, type(None), ...):
+        return "..." if annotation is ... else "None"
+    if inspect.isclass(origin):
+        return f"{origin.__name__}[{', '.join(map(type_text, arguments))}]"
+    if inspect.isclass(annotation):
         return annotation.__name__
     return str(annotation).replace("typing.", "")

@@ -117,17 +117,30 @@ class PutTarget(NamedTuple):
         reader: The policy of the GET whose entry is written; None where the put only evicts.
         target: Its entry.
         evicted: What goes when the value cannot be written.
+        beside: What goes in any case: the other paths of an endpoint that is served at several.
     """
 
     reader: ReadPolicy | None
     target: Target | None
     evicted: Evicted
+    beside: Evicted = Evicted()
 
 
 async def put_target(
     put: Put, write: WritePolicy, values: Values, request: Request, site: Site
 ) -> PutTarget:
     """What a put writes: the one variant its GET reads, or else it evicts every variant."""
+    named = await _put_target(put, write, values, request, site)
+    if put.key is None or isinstance(put.key, ResourceTemplate):
+        return named
+    others = site.registry.spell(put.key, values)[1:]
+    beside = evicted_resources(one for path in others for one in _at(path, put.prefix, site))
+    return named._replace(evicted=named.evicted.plus(beside), beside=beside)
+
+
+async def _put_target(
+    put: Put, write: WritePolicy, values: Values, request: Request, site: Site
+) -> PutTarget:
     found = await _reading(put, values, request, site)
     if found is None:
         resource = await _unread_resource(put, values, request, site)
@@ -149,8 +162,11 @@ async def _reading(
     if put.key_builder is None:
         return site.registry.reader_at(_put_path(put, values, request, site), put.prefix)
     reader = site.registry.reader_by(put.key_builder, put.prefix)
-    name = await _built(put.key_builder, request, _first(put.groups), put.prefix, site)
-    return None if reader is None else (reader, named_resource(name, put.prefix))
+    if reader is None:
+        return None
+    told = _first(put.groups or tuple(group.text for group in reader.groups))
+    name = await _built(put.key_builder, request, told, put.prefix, site)
+    return reader, named_resource(name, put.prefix)
 
 
 async def _unread_resource(put: Put, values: Values, request: Request, site: Site) -> str:

@@ -61,9 +61,8 @@ class Writing:
         try:
             return await naming
         except Exception as error:  # the author's key builder or attribute may raise anything
-            self._context.warn_once(
-                self._policy.label, f"cannot tell what to evict, so everything goes: {error!r}"
-            )
+            message = "cannot tell what to evict, so everything goes"
+            self._context.warn_once(self._policy.label, message, error)
             return None
 
     async def _prepare_put(self, put: Put, values: Values) -> None:
@@ -81,6 +80,7 @@ class Writing:
         if self._put is None or put is None:
             return
         self._written = put.when is None or self._holds(put.when, result, otherwise=False)
+        self._due = self._due.plus(self._put.beside)
         if self._lease is None or not self._written:
             self._written = False
             self._due = self._due.plus(self._put.evicted)
@@ -89,7 +89,7 @@ class Writing:
         try:
             return bool(when(result))
         except Exception as error:  # the author's predicate may raise anything
-            self._context.warn_once(self._policy.label, f"when= raised {error!r}")
+            self._context.warn_once(self._policy.label, "when= raised", error)
             return otherwise
 
     async def finish(self, response: Response) -> Response:
@@ -121,7 +121,7 @@ class Writing:
         body = getattr(response, "body", None)
         put, settings = self._policy.put, self._context.settings
         assert put is not None
-        if not isinstance(body, bytes) or not 200 <= response.status_code < 300:
+        if not isinstance(body, bytes) or response.status_code not in (200, 201):
             return None
         now_ms, shared = self._context.now_ms(), not reader.per_user
         ttl_ms = self._context.ttl_ms(reader.ttl if put.ttl is None else put.ttl)
@@ -159,17 +159,19 @@ class Writing:
         An endpoint that raised has written nothing. One that was cancelled, or whose result could
         not be serialized, may have: what it would have evicted goes.
         """
-        await self._release()
-        if not self._running:
-            return
         returned = self._due != Evicted() or self._written
-        if isinstance(error, Exception) and not returned:
-            return
-        for names, _ in self._evicted:
-            self._due = self._due.plus(names)
-        if self._put is not None:
-            self._due = self._due.plus(self._put.evicted)
-        await asyncio.shield(self._evict())
+        if self._running and (returned or not isinstance(error, Exception)):
+            for names, _ in self._evicted:
+                self._due = self._due.plus(names)
+            if self._put is not None:
+                self._due = self._due.plus(self._put.evicted)
+        # one task: where a scope is cancelled, each further await here would be too
+        await asyncio.shield(asyncio.ensure_future(self._give_up()))
+
+    async def _give_up(self) -> None:
+        await self._release()
+        if self._running:
+            await self._evict()
 
     async def after_cleanup(
         self,

@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import lru_cache, partial
+from math import ceil
 from typing import Any, TypeVar, cast, overload
 
 import orjson
@@ -149,7 +150,16 @@ class CacheBackend:
     async def get_or_set(
         self,
         key: str,
-        factory: Callable[[], Awaitable[T] | T],
+        factory: Callable[[], Awaitable[T]],
+        *,
+        ttl: int | timedelta | None = None,
+        eviction_group: str | None = None,
+    ) -> T: ...
+    @overload
+    async def get_or_set(
+        self,
+        key: str,
+        factory: Callable[[], T],
         *,
         ttl: int | timedelta | None = None,
         eviction_group: str | None = None,
@@ -224,7 +234,7 @@ class CacheBackend:
         seconds = float(self._settings.default_ttl) if ttl is None else seconds_of(ttl)
         if seconds is None or seconds < 0:
             raise ValueError(f"ttl={ttl!r} is not a lifetime of seconds or a timedelta, 0 or more")
-        return Entry(200, (), body, self.engine.now_ms(), round(seconds * 1000))
+        return Entry(200, (), body, self.engine.now_ms(), ceil(seconds * 1000))
 
     def _decoded(self, body: bytes, wanted: Any, default: Any, key: str) -> Any:
         try:

@@ -26,8 +26,10 @@ from starlette.responses import Response
 class Marker:
     """Base of the three markers."""
 
+    # static, since the class itself may stand where an instance is meant
+    @staticmethod
     def __get_pydantic_core_schema__(
-        self, source: Any, handler: GetCoreSchemaHandler
+        source: Any, handler: GetCoreSchemaHandler
     ) -> core_schema.CoreSchema:
         """Let ``Annotated[Response, marker]`` register on a plain route, where start-up reports
         it.

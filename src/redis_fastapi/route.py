@@ -96,9 +96,9 @@ class CacheRoute(APIRoute):
         included = _take_included(dependant)
         if included:
             declaration = declaration.within(included)
-            _install_wrapper(dependant, declaration)
         policy = None
         if declaration.declared:
+            _install_wrapper(dependant, declaration)
             policy = compile_policy(declaration, self._facts(dependant))
         self._policies.append((dependant, policy))
         return policy
@@ -326,28 +326,40 @@ class _Call:
 
     async def abandon(self, error: BaseException) -> None:
         """What is due when there is no response."""
-        if self.reading is not None:
-            await self.reading.abandon()
-        if self.writing is not None:
-            await self.writing.abandon(error)
+        try:
+            if self.reading is not None:
+                await self.reading.abandon()
+        finally:
+            if self.writing is not None:
+                await self.writing.abandon(error)
 
 
 async def _serve(
     handler: Handler, policy: Policy, request: Request, context: Context | None
 ) -> Response:
-    if context is None:
-        return await handler(request)
+    try:
+        if context is None:
+            return await handler(request)
+        return await _pass_cache(handler, policy, request, context)
+    except BaseException as error:
+        _name_author(error, policy.endpoint)
+        raise
+
+
+async def _pass_cache(
+    handler: Handler, policy: Policy, request: Request, context: Context
+) -> Response:
     call = _Call(policy, context, request)
     request.scope[CALL] = call
-    cleanup = request.scope.get("fastapi_inner_astack")
-    if policy.write is not None and policy.write.late_cleanup and call.writing and cleanup:
+    if policy.write is not None and policy.write.late_cleanup and call.writing:
         # pushed first, so it runs after the dependencies' own cleanup
-        cleanup.push_async_exit(call.writing.after_cleanup)
+        for name in ("fastapi_inner_astack", "fastapi_function_astack"):
+            if (cleanup := request.scope.get(name)) is not None:
+                cleanup.push_async_exit(call.writing.after_cleanup)
     try:
         return await call.finish(await handler(request))
     except BaseException as error:
         await call.abandon(error)
-        _name_author(error, policy.endpoint)
         raise
 
 
@@ -357,7 +369,11 @@ def _name_author(error: BaseException, endpoint: Callable[..., Any]) -> None:
         return
     try:
         lines = inspect.getsourcelines(endpoint)
-        where = {"endpoint_file": inspect.getsourcefile(endpoint), "endpoint_line": lines[1]}
+        where = {
+            "endpoint_file": inspect.getsourcefile(endpoint),
+            "endpoint_line": lines[1],
+            "endpoint_function": getattr(endpoint, "__name__", type(endpoint).__name__),
+        }
     except (OSError, TypeError):
         return
     for name, value in where.items():
