@@ -832,7 +832,7 @@ def test_a_declaration_error_of_a_late_route_is_found_at_start_up(
 
 @pytest.mark.parametrize("place", ["router", "include"])
 async def test_a_router_wide_cache_leaves_streams_and_forms_as_they_are(
-    place: str, caplog: pytest.LogCaptureFixture
+    place: str, in_memory: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     declared = [Depends(cache(ttl=60))]
     router = APIRouter(
@@ -848,7 +848,7 @@ async def test_a_router_wide_cache_leaves_streams_and_forms_as_they_are(
         return ["a"]
 
     app = FastAPI()
-    FastAPIRedis(app, RedisSettings(url=SecretStr("memory://"), deadline=5)).lifespan().caching()
+    FastAPIRedis(app).lifespan().caching()
     app.include_router(router, dependencies=declared if place == "include" else None)
     with TestClient(app) as client:
         client.get("/listed")
