@@ -8,9 +8,9 @@ serialized) evicts.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -21,7 +21,9 @@ from ._context import Context
 from ._engine import Lease
 from ._entry import Entry
 from ._policy import Put, ReadPolicy, Values, WritePolicy
-from ._targets import EVERYTHING, Evicted, PutTarget, evicted_by, put_target
+from ._targets import EVERYTHING, Evicted, PutTarget, Site, evicted_by, put_target
+
+_T = TypeVar("_T")
 
 _REPRESENTATION = frozenset(
     {b"content-type", b"content-language", b"content-encoding", b"etag", b"last-modified"}
@@ -53,10 +55,10 @@ class Writing:
         self._running = True
 
     @property
-    def _site(self) -> Any:
+    def _site(self) -> Site:
         return self._context.site
 
-    async def _named(self, naming: Any) -> Any:
+    async def _named(self, naming: Awaitable[_T]) -> _T | None:
         """The names, or None: an eviction that cannot be named evicts everything."""
         try:
             return await naming
