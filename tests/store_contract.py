@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import random
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from fakeredis import FakeAsyncRedis, FakeServer
 from redis.asyncio import Redis, RedisCluster
 
-from redis_fastapi import _store
 from redis_fastapi._engine import Engine, Hit, Lease, Miss, Outcome
 from redis_fastapi._entry import Entry, head_size
+from redis_fastapi._held import hold
 from redis_fastapi._keys import EPOCH, Target, digest, group_name, path_name
 from redis_fastapi._store import Claim, Store, lease_value, validity_of
+from redis_fastapi._transport import keyed
 from servers import RedisCluster3, RedisServer
 
 PATH = path_name("/products/1")
@@ -27,7 +27,13 @@ OLD = Entry(200, ((b"content-type", b"text/plain"),), b"old", 1_000, 60_000)
 NEW = Entry(200, ((b"content-type", b"text/plain"),), b"new", 2_000, 60_000)
 TTL_MS = 60_000
 
-VARIANTS = ("fakeredis", "fakeredis-plain", "redis", "redis-acl", "cluster")
+VARIANTS = (
+    *("fakeredis", "fakeredis-plain", "redis", "redis-acl", "cluster"),
+    *("redis-held", "cluster-held"),
+)
+
+PATIENT = 5.0
+"""Deadline of a connection in seconds, for a busy machine."""
 
 _CACHE_USER = "~* &* +@all -@scripting"
 
@@ -38,7 +44,9 @@ class Variant:
 
     connect: Callable[[], Redis | RedisCluster]
     scripting: bool
+    held: bool = False
     clients: list[Redis | RedisCluster] = field(default_factory=list)
+    stores: list[Store] = field(default_factory=list)
 
     def client(self) -> Redis | RedisCluster:
         """One more client, closed after the test."""
@@ -48,7 +56,12 @@ class Variant:
 
     def store(self, kind: type[Store] = Store, **options: Any) -> Store:
         """A store over a client of its own."""
-        return kind(self.client(), prefix="t", scripting=self.scripting, **options)
+        client = self.client()
+        if self.held:
+            options["transport"] = hold(client, prefix="t", name="test", deadline=PATIENT)
+        store = kind(client, prefix="t", scripting=self.scripting, **options)
+        self.stores.append(store)
+        return store
 
     def engine(
         self, kind: type[Store] = Store, *, engine: type[Engine] = Engine, **options: Any
@@ -63,6 +76,12 @@ class Variant:
 
 def variant_of(name: str, servers: Callable[[str], Any]) -> Variant:
     """The variant called `name`; `servers` yields the fixture of a server by its name."""
+    bare, held, _ = name.partition("-held")
+    variant = _variant_of(bare, servers)
+    return replace(variant, held=bool(held))
+
+
+def _variant_of(name: str, servers: Callable[[str], Any]) -> Variant:
     if name.startswith("fakeredis"):
         fake = FakeServer()
         return Variant(lambda: FakeAsyncRedis(server=fake), name == "fakeredis")
@@ -85,6 +104,8 @@ async def opened(variant: Variant) -> AsyncIterator[Variant]:
     async with AsyncExitStack() as stack:
         stack.callback(variant.clients.clear)
         yield variant
+        for store in variant.stores:
+            await store.aclose()
         for client in variant.clients:
             await stack.enter_async_context(client)
 
@@ -125,7 +146,8 @@ class UnconditionalFill(Store):
     """Breaks the rule that a fill needs its lease."""
 
     async def fill(self, target: Target, lease: bytes, payload: bytes, px: int | None) -> bool:
-        await self._send_or_raise((_store._command("SET", self._entry_key(target.entry), payload),))
+        fill = keyed("SET", self._entry_key(target.entry), payload)
+        await self._send_or_raise((fill,), self.until())
         return True
 
 
@@ -155,7 +177,7 @@ class EvictionOfTheEntryAlone(Store):
         deadline: float | None = None,
     ) -> None:
         keys = [self._entry_key(entry) for entry in entries]
-        await self._send_or_raise([_store._command("DEL", key) for key in keys])
+        await self._send_or_raise([keyed("DEL", key) for key in keys], self.until())
         await super().evict((), generations, deadline=deadline)
 
 
@@ -168,71 +190,3 @@ class FollowsAnyFlight(Engine):
             if isinstance(end, Entry):
                 return Hit(end, 0, collapsed=True)
         return await super().look_up(target, refresh=refresh, wait=wait)
-
-
-def count_stale_reads(url: str, kind: type[Store], seconds: float) -> int:
-    """Races readers and writers in this process; a broken rule ends the run at the first find.
-
-    Returns:
-        How many look-ups returned less than an eviction acknowledged before them announced.
-    """
-    return asyncio.run(_race(url, kind, seconds))
-
-
-async def _race(url: str, kind: type[Store], seconds: float) -> int:
-    async with Redis.from_url(url) as client:
-        race = _Race(client, Engine(kind(client, prefix="t")), seconds)
-        await asyncio.gather(race.write(), *(race.read() for _ in range(4)))
-        await race.engine.aclose()
-        return race.stale
-
-
-@dataclass(slots=True)
-class _Race:
-    """Counters in Redis: `truth` is what a computation reads, `told` what evictions announced."""
-
-    client: Redis
-    engine: Engine
-    seconds: float
-    stale: int = 0
-    ends: float = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.ends = asyncio.get_running_loop().time() + self.seconds
-
-    def goes_on(self) -> bool:
-        return self.stale == 0 and asyncio.get_running_loop().time() < self.ends
-
-    async def write(self) -> None:
-        evictions: tuple[tuple[tuple[str, ...], tuple[str, ...]], ...] = (
-            ((TARGET.entry,), ()),
-            ((), (GROUP,)),
-            ((), (PATH,)),
-        )
-        while self.goes_on():
-            truth = await self.client.incr("truth")
-            entries, generations = random.choice(evictions)
-            assert await self.engine.evict(entries, generations)
-            await self._tell(truth)
-            await asyncio.sleep(random.uniform(0, 0.004))
-
-    async def _tell(self, truth: int) -> None:
-        # Two writers finish in any order: only the greater number counts.
-        await self.client.zadd("told", {"truth": truth}, gt=True)
-
-    async def read(self) -> None:
-        while self.goes_on():
-            told = await self.client.zscore("told", "truth") or 0
-            if await self._look_up() < told:
-                self.stale += 1
-            await asyncio.sleep(random.uniform(0, 0.002))
-
-    async def _look_up(self) -> int:
-        outcome = await self.engine.look_up(TARGET)
-        if isinstance(outcome, Hit):
-            return int(outcome.entry.body)
-        truth = int(await self.client.get("truth") or 0)
-        await asyncio.sleep(random.uniform(0, 0.006))
-        if isinstance(outcome, Miss):
-            await outcome.lease.fill(Entry(200, (), b"%d" % truth, 0, 0), TTL_MS)
-        return truth

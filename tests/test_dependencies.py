@@ -420,10 +420,10 @@ def test_many_requests_compile_a_policy_once() -> None:
         (route,) = [r for r in router.routes if isinstance(r, CacheRoute)] or [
             r for r in app.routes if isinstance(r, CacheRoute)
         ]
-        known = len(route._policies)
+        known = len(route._compiled)
         for _ in range(5):
             client.get("/x")
-        assert len(route._policies) == known
+        assert len(route._compiled) == known
 
 
 # -- without caching()

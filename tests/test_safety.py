@@ -1507,6 +1507,7 @@ def test_a_client_whose_every_call_raises_is_no_error(
 
     for name in ("get_connection", "release"):
         monkeypatch.setattr("redis.asyncio.connection.ConnectionPool." + name, fail)
+    monkeypatch.setattr("redis.asyncio.connection.AbstractConnection.pack_commands", fail)
     monkeypatch.setattr(FakeAsyncRedis, "execute_command", fail)
     monkeypatch.setattr(FakeAsyncRedis, "pipeline", fail)
     assert_serves_without_redis(app, runs)

@@ -51,7 +51,7 @@ def unstored_headers(policy: ReadPolicy, headers: Headers) -> list[tuple[bytes, 
         own.append((b"cache-control", control))
     if vary is not None:
         own.append((b"vary", vary))
-    return own
+    return for_one_user(own)
 
 
 def with_fresh(stored: Headers, fresh: Headers) -> list[tuple[bytes, bytes]]:
@@ -59,7 +59,18 @@ def with_fresh(stored: Headers, fresh: Headers) -> list[tuple[bytes, bytes]]:
     if not fresh:
         return list(stored)
     replaced = _REPLACED.intersection(name for name, _ in fresh)
-    return [*(pair for pair in stored if pair[0] not in replaced), *fresh]
+    return for_one_user([*(pair for pair in stored if pair[0] not in replaced), *fresh])
+
+
+def for_one_user(headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+    """The fields, and ``private`` where they set a cookie: no cache downstream may share that."""
+    if not any(name == b"set-cookie" for name, _ in headers):
+        return headers
+    control = _http.cache_control_to_send(headers, b"private", private=True) or b"private"
+    if not _http.response_directives([(b"cache-control", control)]).no_store:
+        said = _http.response_directives([(b"cache-control", control)])
+        control = control if said.private else control + b", private"
+    return [*(pair for pair in headers if pair[0] != b"cache-control"), (b"cache-control", control)]
 
 
 def without(headers: Headers, removed: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
@@ -112,6 +123,11 @@ def _precondition_answer(
     if outcome is _http.Outcome.PRECONDITION_FAILED:
         return raw_response(412, [*_http.failure_headers(headers), (b"content-length", b"0")], b"")
     return None
+
+
+def sends_its_body(response: Response) -> bool:
+    """Whether what is sent is ``body``: a subclass with a ``__call__`` of its own may send more."""
+    return type(response).__call__.__module__.split(".")[0] == "starlette"
 
 
 def raw_response(status: int, headers: Headers, body: bytes) -> Response:

@@ -118,20 +118,25 @@ def _read_policy(
         selectors=selectors,
         groups=tuple(_group_template(text, declared) for text in names_of(marker.group) if text),
         ttl=ttl_seconds(marker.ttl),
-        private=_is_private(marker, reads),
+        private=_is_private(marker, reads) or "cookie" in selectors.names.headers,
         per_user=_is_per_user(selectors, reads),
-        vary=_announced(marker, reads),
+        vary=_announced(marker, reads, selectors),
         when=marker.when,
         uncacheable=uncacheable,
         status=route.status,
         model=route.model,
         origin=_origin(declaration.endpoint),
+        single_flight=marker.single_flight,
     )
 
 
 def _origin(endpoint: Callable[..., Any]) -> str:
     named = endpoint if hasattr(endpoint, "__qualname__") else type(endpoint)
     return f"{named.__module__}.{named.__qualname__}"
+
+
+_ANYTHING = Names(query=(EVERYTHING,), headers=("authorization", "cookie", "host"))
+"""What selects where a callable takes the whole request: what requests mostly differ in."""
 
 
 def _opaque(declaration: Declaration, reads: RouteReads) -> tuple[str, ...]:
@@ -144,14 +149,15 @@ def _selectors(
 ) -> tuple[Selectors, str | None]:
     """What selects the variant, and why nothing may be stored, if so."""
     own, received = reads.own.names, reads.received.names
+    spoken_for = bool(marker.vary) or marker.shared is True
     own_query, query = reads.own_query, Names(query=received.query)
-    if _opaque(declaration, reads) and not (marker.vary or marker.shared is True):
-        query = Names(query=(EVERYTHING,), headers=("host",))
+    if _opaque(declaration, reads) and not spoken_for:
+        query = _ANYTHING
     if _own_key_builder(declared) is not None:
-        own_query, query = (), NO_NAMES
+        own_query, query = (), query._replace(query=())
     names = query.plus(Names(headers=own.headers, cookies=own.cookies))
     uncacheable = "form" if reads.own.form or reads.received.form else None
-    if not marker.vary and marker.shared is not True:
+    if not spoken_for:
         credentials = _reads.credentials_of(reads.received.schemes)
         if credentials is None:
             uncacheable = "unknown-security-scheme"
@@ -164,6 +170,8 @@ def _selectors(
 def _is_private(marker: Cached, reads: RouteReads) -> bool:
     received, guards, own = reads.received, reads.guards, reads.own
     gated = received.schemes or guards.schemes or guards.names.headers or guards.names.cookies
+    # a guard that takes the request may look for a session
+    gated = gated or guards.opaque
     cookies = own.names.cookies or received.names.cookies
     authorization = "authorization" in (*own.names.headers, *received.names.headers)
     return bool(marker.private or marker.vary or gated or cookies or authorization)
@@ -179,14 +187,21 @@ def _is_per_user(selectors: Selectors, reads: RouteReads) -> bool:
     )
 
 
-def _announced(marker: Cached, reads: RouteReads) -> tuple[str, ...]:
+def _announced(marker: Cached, reads: RouteReads, selectors: Selectors) -> tuple[str, ...]:
     """Field names for ``Vary`` (RFC 9110 section 12.5.5)."""
-    names = reads.own.names
+    names = reads.own.names.plus(selectors.names)
     if marker.shared is not True:
         names = names.plus(reads.received.names)
         names = names.plus(_reads.credentials_of(reads.received.schemes) or NO_NAMES)
     cookie = ("cookie",) if names.cookies else ()
-    return tuple(sorted({*names.headers, *cookie} - {EVERYTHING}))
+    # a model of headers is read by either spelling
+    twice = {name for name in names.headers if "_" in name and _hyphened(name) in names.headers}
+    listed = set(names.headers) - twice
+    return tuple(sorted({*listed, *cookie} - {EVERYTHING, "host"}))
+
+
+def _hyphened(name: str) -> str:
+    return name.replace("_", "-")
 
 
 def _read_warnings(
@@ -201,7 +216,13 @@ def _read_warnings(
         who = ", ".join(opaque)
         yield (
             f"{read.label}: {who} takes the whole Request, so anything in it may reach the answer; "
-            "the key holds the whole query, but no header. Say vary=(...) or shared=True"
+            "the key holds the query, Host, Authorization and Cookie. Say vary=(...) or shared=True"
+        )
+    if reads.guards.names.query:
+        query = ", ".join(reads.guards.names.query)
+        yield (
+            f"{read.label}: a guard reads the query parameter {query}, which selects none; where "
+            "its value reaches the endpoint (by a context variable, say), receive it as a parameter"
         )
     if reads.received.schemes and not spoken_for:
         yield (
@@ -237,6 +258,7 @@ def _put(declared: Declared) -> Put:
         ttl=ttl_seconds(marker.ttl),
         when=marker.when,
         by_dependency=declared.by_dependency,
+        strict=marker.strict,
     )
 
 
@@ -245,9 +267,13 @@ def _eviction(declared: Declared) -> Eviction:
     assert isinstance(marker, CacheEvict)
     groups = tuple(_group_template(text, declared) for text in names_of(marker.group) if text)
     if not declared.by_dependency:
-        return Eviction(groups=groups, key=_key(marker.key), when=marker.when)
+        key = _key(marker.key)
+        return Eviction(groups=groups, key=key, when=marker.when, strict=marker.strict)
     if declared.key_builder is None:
-        return Eviction(groups=groups, everything=not groups, when=marker.when)
+        everything = not groups
+        return Eviction(
+            groups=groups, everything=everything, when=marker.when, strict=marker.strict
+        )
     builder = _own_key_builder(declared)
     return Eviction(
         own_path=builder is None,
@@ -255,6 +281,7 @@ def _eviction(declared: Declared) -> Eviction:
         told_group=groups[0].text if groups else "",
         prefix=declared.prefix,
         when=marker.when,
+        strict=marker.strict,
     )
 
 

@@ -55,16 +55,9 @@ class Context:
         seconds = self.settings.default_ttl if ttl is None else ttl
         return seconds * 1000 or None
 
-    async def evict(self, names: Evicted, route: str) -> None:
-        """Evict, and say so where Redis did not confirm it."""
-        if not await self.engine.evict(names.entries, names.generations):
-            logger.error(
-                "%s: Redis did not confirm an eviction of %d entries and %d groups",
-                route,
-                len(names.entries),
-                len(names.generations),
-                extra={"route": route},
-            )
+    async def evict(self, names: Evicted) -> bool:
+        """Evict; False where Redis did not confirm it and the engine keeps it for later."""
+        return await self.engine.evict(names.entries, names.generations)
 
     def warn_once(self, route: str, message: str, error: Exception) -> None:
         """Log a warning the first time the author's code troubles a route."""

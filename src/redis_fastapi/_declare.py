@@ -19,18 +19,23 @@ from urllib.parse import quote
 from fastapi import params
 from starlette.requests import HTTPConnection, Request
 
-from ._rules import EndpointFacts, MarkerFacts, Problem
+from ._attributes import why_lacking
+from ._rules import EndpointFacts, MarkerFacts, Problem, fields_of
 from ._signature import (
     is_generator_endpoint,
     names_of_module,
     parameter_of_type,
     resolve_signature,
+    returns_stream,
     type_text,
 )
 from .exceptions import CacheDeclarationError
 from .markers import Marker, find_markers
 
 logger = logging.getLogger("redis_fastapi")
+
+SCOPE_KEY = "redis_fastapi"
+"""Where a request's scope holds its passage through the cache."""
 
 
 class KeyBuilder(Protocol):
@@ -74,8 +79,9 @@ class Declared:
     prefix: str = ""
 
     def facts(self) -> MarkerFacts:
-        """The marker as the rules see it."""
-        arguments = {field.name: getattr(self.marker, field.name) for field in fields(self.marker)}
+        """The marker as the rules see it: with the arguments that are not the defaults."""
+        values = ((field, getattr(self.marker, field.name)) for field in fields(self.marker))
+        arguments = {field.name: value for field, value in values if value is not field.default}
         return MarkerFacts(type(self.marker).__name__, arguments, self.by_dependency)
 
 
@@ -92,14 +98,15 @@ class CacheDependency:
         # FastAPI before 0.116 cannot evaluate the annotations of an instance
         self.__signature__ = inspect.signature(self.__call__, eval_str=True)
 
-    async def __call__(self, request: Request) -> None:
-        if not self._said:
-            self._said = True
-            logger.warning(
-                "%s %s: Depends(...) caches nothing here. Add FastAPIRedis(app).caching()",
-                request.method,
-                request.url.path,
-            )
+    async def __call__(self, request: HTTPConnection) -> None:
+        if self._said or request.scope["type"] != "http" or SCOPE_KEY in request.scope:
+            return
+        self._said = True
+        logger.warning(
+            "%s %s: Depends(...) caches nothing here. Add FastAPIRedis(app).caching()",
+            request.scope["method"],
+            request.url.path,
+        )
 
 
 class Declaration(NamedTuple):
@@ -165,7 +172,19 @@ class Declaration(NamedTuple):
             generator=self.generator,
             form=form,
             secured_by=secured_by,
+            lacking=self._lacking(),
+            stream=self.returns if returns_stream(self.signature.return_annotation) else None,
         )
+
+    def _lacking(self) -> dict[str, str]:
+        """Fields of the templates that their parameter cannot have, and why."""
+        found = {}
+        for field in (one for declared in self.declared for one in fields_of(declared.facts())):
+            parameter = self.signature.parameters.get(field.name)
+            why = why_lacking(parameter.annotation, field.attributes) if parameter else None
+            if why is not None:
+                found[str(field)] = why
+        return found
 
 
 def declaration_error(problem: Problem, route: str) -> CacheDeclarationError:

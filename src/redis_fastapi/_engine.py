@@ -7,22 +7,35 @@
 - A computation starts after the replies that showed its lease and its tokens, never before.
 - A write takes the lease by force before it runs. What it cannot store it evicts, so racing writes,
   and reads that race a write, end in a miss and never in the older value.
+- An eviction that Redis did not acknowledge is sent before anything it may concern is believed.
 - Losing a lease, a token or Redis costs a computation, nothing else. No Redis error leaves here.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
+from itertools import chain, repeat
 from typing import Any, TypeVar
 
+from redis.exceptions import (
+    AskError,
+    ClusterDownError,
+    MasterDownError,
+    ReadOnlyError,
+    ResponseError,
+    TryAgainError,
+)
+
+from redis_fastapi._backlog import Backlog
 from redis_fastapi._entry import Entry, decode, encode, head_size, is_current
-from redis_fastapi._keys import Target
+from redis_fastapi._keys import Target, is_path_name
 from redis_fastapi._store import (
     PASS,
     READER,
@@ -36,14 +49,14 @@ from redis_fastapi._store import (
     lease_value,
     validity_of,
 )
+from redis_fastapi._transport import AwayError
 from redis_fastapi.exceptions import CacheUnavailableError
+
+_log = logging.getLogger("redis_fastapi")
 
 _T = TypeVar("_T")
 
 _TOKEN_SIZE = 8
-
-_PATH = "p:"
-"""How the generation that all variants of a path share begins, see `_keys.path_name`."""
 
 _CLAIMS = 4
 """Claims of one look-up against generations that keep changing, before it goes without."""
@@ -56,11 +69,19 @@ _PASS_MS = 1_000
 
 _EVICT_SECONDS = 0.5
 _EVICT_PAUSES_SECONDS = (0.02, 0.05, 0.1, 0.2)
+_REPLAY_PAUSES_SECONDS = (0.1, 0.2, 0.5)
+"""Between two attempts to send what is owed; the last one stays."""
+
+_MOST_WAITING = 10_000
+"""Look-ups that wait for others' computations, beyond which they compute beside them."""
 
 _SHORTEST_POLL_SECONDS = 0.005
 _LONGEST_POLL_SECONDS = 0.05
 
 _CLOSE_SECONDS = 1.0
+
+_PASSING = (AskError, ClusterDownError, MasterDownError, ReadOnlyError, TryAgainError)
+"""Refusals of a cluster or a failover under way; an outage, if it is one, is said elsewhere."""
 
 
 class BypassReason(str, Enum):
@@ -132,6 +153,7 @@ class _Shared:
         self.lease_ms = lease_ms
         self.flights: dict[bytes, _Flight] = {}
         self.closed = False
+        self._refusals: set[str] = set()
         self._tasks: set[asyncio.Task[Any]] = set()
 
     def spawn(self, work: Coroutine[Any, Any, _T]) -> asyncio.Task[_T]:
@@ -140,6 +162,16 @@ class _Shared:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
+
+    def refused(self, error: Exception) -> None:
+        """Log, once for each kind of refusal, that Redis is there and refuses."""
+        reason = type(error.__cause__).__name__
+        if not isinstance(error.__cause__, ResponseError) or reason in self._refusals:
+            return
+        if isinstance(error.__cause__, _PASSING):
+            return
+        self._refusals.add(reason)
+        _log.warning("nothing is stored where Redis refuses: %s", error.__cause__)
 
     async def close(self) -> None:
         """Give what runs a second to end, then cancel it."""
@@ -187,7 +219,8 @@ class Lease:
         try:
             payload = encode(entry, lease_validity(self._value))
             stored = await self._shared.store.fill(self._target, self._value, payload, ttl_ms)
-        except (ValueError, CacheUnavailableError):
+        except (ValueError, CacheUnavailableError) as error:
+            self._shared.refused(error)
             self._shared.spawn(self._let_go(_Ending.UNSTORABLE))
             return False
         except BaseException:
@@ -309,6 +342,10 @@ class Engine:
         self._sleep = sleep
         self._wait_max = wait_max
         self._shared = _Shared(store, lease_ms)
+        self._backlog = Backlog()
+        self._replay: asyncio.Task[bool] | None = None
+        self._replayer: asyncio.Task[None] | None = None
+        self._waiting = 0
 
     async def look_up(self, target: Target, *, refresh: bool = False, wait: bool = True) -> Outcome:
         """A valid entry, the lease to fill one, or the reason to go without.
@@ -322,10 +359,13 @@ class Engine:
         until = asyncio.get_running_loop().time() + patience
         request = _Request(target, refresh, until)
         try:
-            snapshot = await self._store.read(target)
+            budget = self._store.until()
+            await self._settle(budget)
+            snapshot = await self._store.read(target, until=budget)
             hit = self._hit_or_none(request, snapshot)
-            return hit or await self._lead_or_follow(request, snapshot)
-        except CacheUnavailableError:
+            return hit or await self._lead_or_follow(request, snapshot, budget)
+        except CacheUnavailableError as error:
+            self._shared.refused(error)
             return Bypass(BypassReason.UNAVAILABLE)
 
     def now_ms(self) -> int:
@@ -335,6 +375,7 @@ class Engine:
     async def peek(self, target: Target) -> Entry | None:
         """A valid entry, without any wish to fill one; None also when Redis does not answer."""
         try:
+            await self._settle(self._store.until())
             snapshot = await self._store.read(target)
         except CacheUnavailableError:
             return None
@@ -345,6 +386,7 @@ class Engine:
         """Whether a valid entry is there; False also when Redis does not answer."""
         size = head_size(len(target.shape) + _TOKEN_SIZE * len(target.generations))
         try:
+            await self._settle(self._store.until())
             snapshot = await self._store.probe(target, size=size)
         except CacheUnavailableError:
             return False
@@ -358,8 +400,9 @@ class Engine:
             None when Redis did not answer or the generations kept changing: evict after the write.
         """
         try:
-            tokens = await self._store.tokens(target)
-            claimed = await self._claim(WRITER, target, tokens)
+            budget = self._store.until()
+            tokens = await self._store.tokens(target, until=budget)
+            claimed = await self._claim(WRITER, target, tokens, budget)
         except CacheUnavailableError:
             return None
         return self._lead(claimed) if claimed else None
@@ -379,14 +422,17 @@ class Engine:
         """Remove entries and generations; goes on when the caller is cancelled.
 
         Returns:
-            True when Redis acknowledged; False when it did not within half a second.
+            True when Redis acknowledged. False when it did not within half a second, or is known to
+            be away: the eviction is kept, and sent before this engine believes an entry again.
         """
         eviction = self._evict(tuple(entries), tuple(generations))
         return await asyncio.shield(self._shared.spawn(eviction))
 
     async def aclose(self) -> None:
-        """End what runs in the background; the client stays open."""
+        """End what runs in the background and close what is the cache's own, not the client."""
         await self._shared.close()
+        await self._close_backlog()
+        await self._store.aclose()
 
     def _hit_or_none(
         self, request: _Request, snapshot: Snapshot, *, collapsed: bool = False
@@ -401,10 +447,12 @@ class Engine:
         age_ms = self.now_ms() - entry.created_ms
         return Hit(entry, max(0, age_ms), collapsed)
 
-    async def _lead_or_follow(self, request: _Request, snapshot: Snapshot) -> Outcome:
+    async def _lead_or_follow(
+        self, request: _Request, snapshot: Snapshot, budget: float | None
+    ) -> Outcome:
         waited = False
         while True:
-            claimed = await self._claim(READER, request.target, snapshot.tokens)
+            claimed = await self._claim(READER, request.target, snapshot.tokens, budget)
             if claimed is None:
                 return Bypass(BypassReason.CONTENDED)
             hit = self._hit_or_none(request, claimed.snapshot, collapsed=waited)
@@ -416,16 +464,20 @@ class Engine:
             followed = await self._follow(request, claimed.holder)
             if not isinstance(followed, Snapshot):
                 return followed
-            snapshot, waited = followed, True
+            snapshot, waited, budget = followed, True, self._store.until()
             if (hit := self._hit_or_none(request, snapshot, collapsed=True)) is not None:
                 return hit
 
     async def _claim(
-        self, kind: bytes, target: Target, tokens: tuple[bytes | None, ...]
+        self,
+        kind: bytes,
+        target: Target,
+        tokens: tuple[bytes | None, ...],
+        budget: float | None,
     ) -> _Claimed | None:
         """The lease of the current generations; None when they changed with every attempt."""
         for _ in range(_CLAIMS):
-            claim = self._new_claim(kind, target, tokens)
+            claim = replace(self._new_claim(kind, target, tokens), until=budget)
             acquired = await self._send(claim)
             holder, tokens = acquired.holder, acquired.snapshot.tokens
             if holder and lease_validity(holder) == validity_of(target, tokens):
@@ -462,8 +514,16 @@ class Engine:
         """What came of another's lease: an outcome, or what was read once it was gone."""
         if lease_kind(holder) == PASS:
             return Bypass(BypassReason.UNSTORABLE)
+        if self._waiting >= _MOST_WAITING:
+            return self._join(request.target, holder)
+        self._waiting += 1
+        try:
+            return await self._wait(request, holder)
+        finally:
+            self._waiting -= 1
+
+    async def _wait(self, request: _Request, holder: bytes) -> Outcome | Snapshot:
         started = asyncio.get_running_loop().time()
-        snapshot: Snapshot | None = None
         while (left := request.seconds_left()) > 0:
             flight = self._shared.flights.get(holder)
             if flight is not None:
@@ -499,20 +559,70 @@ class Engine:
     async def _put(self, lease: Lease, entry: Entry, ttl_ms: int | None) -> bool:
         if await lease.fill(entry, ttl_ms):
             return True
-        paths = [name for name in lease.target.generations if name.startswith(_PATH)]
+        paths = [name for name in lease.target.generations if is_path_name(name)]
         return await self._evict((lease.target.entry,), tuple(paths))
 
     async def _evict(self, entries: tuple[str, ...], generations: tuple[str, ...]) -> bool:
         loop = asyncio.get_running_loop()
         end = loop.time() + _EVICT_SECONDS
         for pause in _EVICT_PAUSES_SECONDS:
-            with suppress(CacheUnavailableError):
+            try:
                 await self._store.evict(entries, generations, deadline=end - loop.time())
                 return True
+            except AwayError:
+                break
+            except CacheUnavailableError as error:
+                self._shared.refused(error)
             if loop.time() + pause >= end:
                 break
             await self._sleep(pause)
+        self._owe(entries, generations)
         return False
+
+    def _owe(self, entries: tuple[str, ...], generations: tuple[str, ...]) -> None:
+        if not self._backlog:
+            _log.error("Redis did not confirm an eviction; it is kept and sent when Redis is back")
+        self._backlog.keep(entries, generations)
+        if self._replayer is None and not self._shared.closed:
+            self._replayer = asyncio.get_running_loop().create_task(self._replay_in_time())
+
+    async def _replay_in_time(self) -> None:
+        """Sends what is owed as soon as Redis takes it, whether or not anybody looks up."""
+        for pause in chain(_REPLAY_PAUSES_SECONDS, repeat(_REPLAY_PAUSES_SECONDS[-1])):
+            await asyncio.sleep(pause)
+            with suppress(CacheUnavailableError):
+                await self._settle(None)
+                break
+        self._replayer = None
+
+    async def _settle(self, until: float | None) -> None:
+        """Return once nothing is owed; CacheUnavailableError where that takes too long."""
+        if not self._backlog:
+            return
+        if self._replay is None or self._replay.done():
+            self._replay = self._shared.spawn(self._send_owed())
+        left = None if until is None else until - asyncio.get_running_loop().time()
+        await asyncio.wait((self._replay,), timeout=left)
+        if not self._replay.done() or not self._replay.result() or self._backlog:
+            raise CacheUnavailableError("evictions are owed")
+
+    async def _send_owed(self) -> bool:
+        owed = self._backlog.owed()
+        try:
+            await self._store.evict(owed.entries, owed.generations, deadline=_EVICT_SECONDS)
+        except CacheUnavailableError:
+            return False
+        self._backlog.settle(owed)
+        number = len(owed.entries) + len(owed.generations)
+        _log.warning("Redis confirmed the evictions that were kept for it: %d names", number)
+        return True
+
+    async def _close_backlog(self) -> None:
+        if self._replayer is not None:
+            self._replayer.cancel()
+            await asyncio.gather(self._replayer, return_exceptions=True)
+        if self._backlog and not await self._send_owed():
+            _log.error("evictions of %d names are lost with this process", len(self._backlog))
 
 
 def _moved_on(target: Target, snapshot: Snapshot, holder: bytes) -> bool:

@@ -13,6 +13,8 @@ from hashlib import blake2b
 EPOCH = "g:"
 """Generation every entry belongs to; evicting it evicts the whole cache."""
 
+_PATH = "p:"
+
 _LONGEST_GROUP_NAME = 128
 """Bytes up to which a group's name stands in its Redis key as it is."""
 
@@ -51,4 +53,9 @@ def group_name(group: str) -> str:
 
 def path_name(resource: str) -> str:
     """Generation name that all variants (query, header, user) of one resource share."""
-    return f"p:{digest([resource])}"
+    return f"{_PATH}{digest([resource])}"
+
+
+def is_path_name(name: str) -> bool:
+    """Whether a generation is one that the variants of a resource share."""
+    return name.startswith(_PATH)

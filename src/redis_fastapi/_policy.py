@@ -137,6 +137,7 @@ class ReadPolicy:
         uncacheable: Why nothing is ever stored, or None.
         status: Status code of a successful answer.
         model: Gives a text that changes with the response model's schema.
+        single_flight: Whether a request waits while another computes the same entry.
         origin: Module and name of the endpoint, so that two applications on one Redis never
             replay each other's answers.
     """
@@ -158,6 +159,7 @@ class ReadPolicy:
     status: int
     model: Callable[[], str]
     origin: str
+    single_flight: bool = True
 
     @cached_property
     def shape(self) -> bytes:
@@ -191,6 +193,7 @@ class Eviction:
         prefix: Sets the resource apart.
         everything: Whether the whole cache goes.
         when: The author's predicate on the result.
+        strict: Whether an eviction that Redis did not confirm is an error.
     """
 
     groups: tuple[Template, ...] = ()
@@ -201,6 +204,7 @@ class Eviction:
     prefix: str = ""
     everything: bool = False
     when: Callable[[Any], bool] | None = None
+    strict: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,6 +220,7 @@ class Put:
         ttl: Seconds; 0 is no expiry, None the GET's.
         when: The author's predicate on the result.
         by_dependency: Whether it may only warn, never refuse.
+        strict: Whether a write that Redis did not confirm is an error.
     """
 
     key: Key
@@ -225,6 +230,7 @@ class Put:
     ttl: int | None
     when: Callable[[Any], bool] | None
     by_dependency: bool
+    strict: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,6 +251,12 @@ class WritePolicy:
     evictions: tuple[Eviction, ...]
     late_cleanup: bool
     model: Callable[[], str]
+
+    @property
+    def strict(self) -> bool:
+        """Whether the answer says so where Redis did not confirm what this write evicts."""
+        put_is_strict = self.put is not None and self.put.strict
+        return put_is_strict or any(eviction.strict for eviction in self.evictions)
 
 
 @dataclass(frozen=True, slots=True)

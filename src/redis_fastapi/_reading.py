@@ -18,6 +18,7 @@ from ._answers import (
     OWN_RESPONSE,
     announced,
     replayed,
+    sends_its_body,
     stored_headers,
     unstored_headers,
     without,
@@ -45,8 +46,12 @@ class Reading:
         self._storable = True
         self._own_response = False
 
-    async def before(self, values: Values, injected: Response) -> Response | None:
-        """Answer from the cache, or None where the endpoint has to run."""
+    async def before(self, values: Values, request: Request, injected: Response) -> Response | None:
+        """Answer from the cache, or None where the endpoint has to run.
+
+        ``request`` is the one that dependencies saw: another route class may have made a new one.
+        """
+        self._request = request
         self._injected = tuple(injected.raw_headers)
         if self._context.settings.obey_client_directives:
             self._asked = _http.request_directives(self._request.scope["headers"])
@@ -68,7 +73,8 @@ class Reading:
 
     async def _look_up(self, target: Target) -> Response | None:
         engine = self._context.engine
-        outcome = await engine.look_up(target, refresh=self._asked.no_cache)
+        refresh, wait = self._asked.no_cache, self._policy.single_flight
+        outcome = await engine.look_up(target, refresh=refresh, wait=wait)
         if isinstance(outcome, Hit):
             if self._satisfies(outcome.entry):
                 return self._replay(outcome.entry)
@@ -129,7 +135,7 @@ class Reading:
     def _entry(self, response: Response) -> Entry | None:
         """What to store, or None where it may not be stored."""
         body = getattr(response, "body", None)
-        if not isinstance(body, bytes):
+        if not isinstance(body, bytes) or not sends_its_body(response):
             self._context.not_stored(self._policy.label, _http.Refusal.UNFINISHED)
             return None
         now_ms, headers = self._context.now_ms(), response.raw_headers

@@ -7,7 +7,6 @@ select an entry.
 
 from __future__ import annotations
 
-import functools
 import inspect
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -27,8 +26,14 @@ from fastapi.security.http import HTTPBase
 from fastapi.security.oauth2 import OAuth2
 from pydantic import BaseModel
 
+from ._signature import is_generator_endpoint
+
 EVERYTHING = "*"
 """Stands for every query parameter, or every header, of a request."""
+
+
+_INJECTED: Final = f"{__name__.rpartition('.')[0]}._runtime"
+"""The module of the dependencies that give an endpoint the cache or the client."""
 
 
 class Names(NamedTuple):
@@ -128,9 +133,17 @@ def tree_reads(dependant: Dependant) -> Reads:
         reads = reads.plus(Reads(schemes=(call,)))
     elif takes_request(dependant) and not _is_ours(call):
         reads = reads.plus(Reads(opaque=(getattr(call, "__name__", type(call).__name__),)))
-    if _is_generator(call):
+    if call is not None and is_generator_endpoint(call):
         reads = reads.plus(Reads(generators=True))
     return union(tree_reads(below) for below in dependant.dependencies).plus(reads)
+
+
+def hands_out_cache(dependant: Dependant) -> bool:
+    """Whether anything in a tree receives the cache, or the client, from this library."""
+    return any(
+        _module_of(below.call) == _INJECTED or hands_out_cache(below)
+        for below in dependant.dependencies
+    )
 
 
 def union(many: Iterable[Reads]) -> Reads:
@@ -197,7 +210,9 @@ def _names_of(field: Any) -> Iterator[str]:
 
 def _model_names(model: type[BaseModel], *, header: bool) -> Iterator[str]:
     """Names that a parameter model reads; everything where it takes more than it declares."""
-    if model.model_config.get("extra") == "allow":
+    validators = model.__pydantic_decorators__.model_validators.values()
+    sees_all = any(validator.info.mode != "after" for validator in validators)
+    if sees_all or model.model_config.get("extra") == "allow":
         yield EVERYTHING
     for name, info in model.model_fields.items():
         alias = info.validation_alias or info.alias or name
@@ -208,16 +223,6 @@ def _model_names(model: type[BaseModel], *, header: bool) -> Iterator[str]:
             yield name
             if header:
                 yield name.replace("_", "-")
-
-
-def _is_generator(call: Any) -> bool:
-    while isinstance(call, functools.partial):
-        call = call.func
-    functions = (call, _call_of(call))
-    return any(
-        inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function)
-        for function in functions
-    )
 
 
 def _call_of(instance: Any) -> Any:

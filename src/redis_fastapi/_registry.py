@@ -16,7 +16,9 @@ from starlette.routing import BaseRoute, Host, Mount, compile_path
 
 from . import _rules
 from ._declare import KeyBuilder, declaration_error, declare
+from ._overview import Overview, Place
 from ._policy import Policy, Put, ReadPolicy, WritePolicy
+from ._reads import hands_out_cache
 from ._resource import ResourceTemplate
 from ._rules import Problem, PutFacts, check
 from ._signature import resolve_signature
@@ -163,17 +165,24 @@ class Registry:
 
     def paths_of(self, endpoint: Callable[..., Any]) -> tuple[ResourceTemplate, ...]:
         """The full path templates at which an endpoint is served."""
-        return tuple(
-            ResourceTemplate.parse(one.path) for one in self.served if one.endpoint == endpoint
-        )
+        return tuple(ResourceTemplate.parse(one.path) for one in self.places_of(endpoint))
+
+    def places_of(self, endpoint: Callable[..., Any]) -> tuple[Served, ...]:
+        """The routes that serve an endpoint."""
+        return tuple(one for one in self.served if one.endpoint == endpoint)
 
     def spell(self, endpoint: Callable[..., Any], values: Mapping[str, object]) -> tuple[str, ...]:
         """The paths of an endpoint for these values; raises KeyError for a missing one."""
         return tuple(template.spell(values) for template in self.paths_of(endpoint))
 
 
-def check_routes(registry: Registry) -> tuple[list[CacheDeclarationError], list[str]]:
-    """Errors and warnings that only the whole application shows."""
+def check_routes(
+    registry: Registry, *, default_ttl: int = 0
+) -> tuple[list[CacheDeclarationError], list[str]]:
+    """Errors and warnings that only the whole application shows.
+
+    ``default_ttl`` is in seconds, 0 being no expiry.
+    """
     errors: list[CacheDeclarationError] = []
     warnings: list[str] = []
     for served in registry.served:
@@ -184,7 +193,18 @@ def check_routes(registry: Registry) -> tuple[list[CacheDeclarationError], list[
             if served.policy.write is not None:
                 errors += _eviction_errors(served, served.policy.write, registry)
                 _check_put(served, served.policy.write, registry, errors, warnings)
+    warnings += _overview(registry, default_ttl).warnings()
     return errors, warnings
+
+
+def _overview(registry: Registry, default_ttl: int) -> Overview:
+    places = tuple(
+        Place(one.path, one.endpoint, one.policy)
+        for one in registry.served
+        if one.policy is not None
+    )
+    by_hand = any(hands_out_cache(one.route.dependant) for one in registry.served)
+    return Overview(places, default_ttl, by_hand)
 
 
 def _unread_markers(served: Served) -> Iterator[CacheDeclarationError]:
@@ -210,9 +230,21 @@ def _eviction_errors(
                 problem=f"key={name} names an endpoint that this application does not serve",
                 fix='CacheEvict(key="/path/as/a/client/writes/it")',
             )
+        if any(_is_named_by_builder(place) for place in registry.places_of(eviction.key)):
+            yield CacheDeclarationError(
+                code="redis-cache-key",
+                route=write.label,
+                problem=f"a key builder names the resources of {name}, so its path tells nothing",
+                fix="Depends(cache_evict(key_builder=...)) with the same key builder, or a group",
+            )
         yield from _missing_errors("CacheEvict", eviction.key, served, write, registry)
     if write.put is not None and callable(write.put.key):
         yield from _missing_errors("CachePut", write.put.key, served, write, registry)
+
+
+def _is_named_by_builder(served: Served) -> bool:
+    read = served.policy.read if served.policy is not None else None
+    return read is not None and read.key_builder is not None
 
 
 def _missing_errors(

@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from difflib import get_close_matches
-from math import inf
 from typing import Final, NamedTuple
 
 from ._templates import Field, Template
@@ -26,6 +25,9 @@ class Unknown:
 
 UNKNOWN: Final = Unknown()
 
+_LONGEST_TTL: Final = 100 * 366 * 24 * 60 * 60
+"""Seconds; what is longer means no expiry, and Redis would refuse it."""
+
 SAFE_METHODS: Final = frozenset({"GET", "HEAD"})
 
 _EXAMPLES: Final = {
@@ -37,7 +39,7 @@ _EXAMPLES: Final = {
 
 @dataclass(frozen=True, slots=True)
 class MarkerFacts:
-    """One marker: its name and its arguments, by name.
+    """One marker: its name and its arguments, by name; an absent one has its default.
 
     ``lenient`` marks the dependency form, where a ttl of 0 means "no expiry" and text in braces
     that names no parameter is only text.
@@ -188,7 +190,7 @@ def _ttl_problems(facts: EndpointFacts, index: int, marker: MarkerFacts) -> Iter
         return
     seconds = seconds_of(ttl)
     least = 0 if marker.lenient else 1
-    if seconds is not None and least <= seconds < inf:
+    if seconds is not None and least <= seconds <= _LONGEST_TTL:
         return
     problem = f"ttl={ttl!r} of {marker.kind} is not a lifetime of at least one second"
     if seconds == 0:
@@ -249,7 +251,7 @@ def _emptiness(facts: EndpointFacts, index: int, marker: MarkerFacts) -> Iterato
 
 
 def _stale_problems(facts: EndpointFacts, index: int, marker: MarkerFacts) -> Iterator[Problem]:
-    if "ttl" not in marker.arguments or marker.arguments["ttl"] is not None:
+    if marker.arguments.get("ttl") is not None:
         return
     for argument in ("stale_while_revalidate", "stale_if_error"):
         value = marker.arguments.get(argument)
@@ -271,13 +273,28 @@ def _placeholders(facts: EndpointFacts) -> Iterator[Problem]:
                 yield from _template_problems(facts, index, marker, argument, text)
 
 
+def fields_of(marker: MarkerFacts) -> Iterator[Field]:
+    """Fields of a marker's templates; those of a malformed one are left out."""
+    for argument in ("group", "key", "vary"):
+        for text in names_of(marker.arguments.get(argument)):
+            try:
+                yield from _fields(argument, text)
+            except ValueError:
+                continue
+
+
+def _fields(argument: str, text: str) -> tuple[Field, ...]:
+    """Fields of one text; raises ValueError where it is malformed."""
+    return (Field.parse(text),) if argument == "vary" else Template.parse(text).fields
+
+
 def _template_problems(
     facts: EndpointFacts, index: int, marker: MarkerFacts, argument: str, text: str
 ) -> Iterator[Problem]:
     if marker.lenient:
         return
     try:
-        fields = (Field.parse(text),) if argument == "vary" else Template.parse(text).fields
+        fields = _fields(argument, text)
     except ValueError as error:
         yield Problem(
             "redis-cache-placeholder",
@@ -408,7 +425,7 @@ def _unstorable(facts: EndpointFacts) -> Iterator[Problem]:
             "redis-cache-serialize",
             f"{stores[0].kind} on {facts.schemaless}: pydantic has no schema for that class, so "
             "there is no body that could be stored",
-            f"class {facts.schemaless}(BaseModel): ...",
+            f"return a model, a dataclass or a plain value instead of {facts.schemaless}",
             index,
         )
 
@@ -437,7 +454,7 @@ def put_problem(facts: PutFacts) -> Problem | None:
             "return the model of the GET, or use CacheEvict",
         )
     known = facts.groups is not None and facts.reader_groups is not None
-    if known and facts.groups and facts.groups != facts.reader_groups:
+    if known and facts.groups and set(facts.groups) != set(facts.reader_groups or ()):
         return Problem(
             "redis-cache-put",
             f"CachePut says group={facts.groups!r}, {facts.reader} says {facts.reader_groups!r}",

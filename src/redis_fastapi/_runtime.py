@@ -20,11 +20,13 @@ from starlette.requests import Request
 
 from ._context import Context, Said
 from ._engine import Engine
+from ._held import hold
 from ._pool import close_client, open_client
 from ._registry import Registry, check_routes, served_by
 from ._resource import mount_of
 from ._store import Store
 from ._targets import Site
+from ._transport import Transport
 from .backend import CacheBackend, SyncCacheBackend
 from .exceptions import CacheDeclarationError, CacheSetupError
 from .settings import RedisSettings, get_settings
@@ -60,6 +62,10 @@ class Runtime:
             self._site = Site(registry, f"{self.settings.prefix}:cache")
         return self._site
 
+    def forget_routes(self) -> None:
+        """Read the routes again at the next use: some were changed."""
+        self._site = None
+
     def engine_on(self, client: Any) -> Engine:
         """The engine on a client; one for each client, so that single flight holds."""
         engine = self._engines.get(client)
@@ -69,9 +75,21 @@ class Runtime:
 
     def _new_engine(self, client: Any) -> Engine:
         settings = self.settings
-        store = Store(client, prefix=settings.prefix, deadline=settings.deadline)
+        store = Store(
+            client,
+            prefix=settings.prefix,
+            deadline=settings.deadline,
+            wait_replicas=settings.wait_replicas,
+            transport=self._held() if client is self.client else None,
+        )
         lease_ms = round(settings.lease_ttl * 1000)
         return Engine(store, lease_ms=lease_ms, wait_max=settings.wait_max)
+
+    def _held(self) -> Transport:
+        """Connections of the cache's own; only to a client whose end this runtime sees."""
+        settings = self.settings
+        place, deadline = settings.location, settings.deadline
+        return hold(self.client, prefix=settings.prefix, name=place, deadline=deadline)
 
     async def close(self) -> None:
         """End what the engines do in the background, then close the client."""
@@ -89,7 +107,7 @@ class Runtime:
         Raises:
             CacheDeclarationError: For the first error; further ones are logged.
         """
-        errors, warnings = check_routes(self.site.registry)
+        errors, warnings = check_routes(self.site.registry, default_ttl=self.settings.default_ttl)
         if self.settings.strict:
             errors += [_strict_error(message) for message in warnings]
             warnings = []

@@ -5,9 +5,11 @@ from __future__ import annotations
 import functools
 import inspect
 import sys
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable
 from types import UnionType
 from typing import Annotated, Any, Union, get_args, get_origin
+
+from starlette.responses import FileResponse, StreamingResponse
 
 
 def resolve_signature(endpoint: Callable[..., Any]) -> inspect.Signature:
@@ -106,3 +108,13 @@ def type_text(annotation: Any) -> str:
     if inspect.isclass(annotation):
         return annotation.__name__
     return str(annotation).replace("typing.", "")
+
+
+_STREAMS = (AsyncIterator, AsyncIterable, AsyncGenerator)
+_STREAMED = (StreamingResponse, FileResponse)
+
+
+def returns_stream(annotation: Any) -> bool:
+    """Whether what an annotation stands for is sent piece by piece."""
+    kind = get_origin(annotation) or annotation
+    return kind in _STREAMS or (inspect.isclass(kind) and issubclass(kind, _STREAMED))

@@ -13,33 +13,26 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import sys
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
-from contextlib import AbstractAsyncContextManager, suppress
+from collections.abc import Coroutine, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import sha1
 from importlib.resources import files
-from types import TracebackType
-from typing import Any, NamedTuple, Protocol, TypeVar, cast
+from typing import Any, TypeVar, cast
 
 from redis.asyncio import Redis, RedisCluster
-from redis.client import NEVER_DECODE
-from redis.exceptions import (
-    AskError,
-    ConnectionError,
-    NoPermissionError,
-    NoScriptError,
-    ReadOnlyError,
-    ResponseError,
-)
+from redis.exceptions import NoPermissionError, NoScriptError, ResponseError
 
 from redis_fastapi._keys import Target
-from redis_fastapi.exceptions import CacheError, CacheSetupError, CacheUnavailableError
-
-if sys.version_info >= (3, 11):
-    from asyncio import timeout
-else:
-    from async_timeout import timeout
+from redis_fastapi._transport import (
+    Command,
+    Transport,
+    answer,
+    keyed,
+    timeout_at,
+    transport_for,
+)
+from redis_fastapi.exceptions import CacheError, CacheUnavailableError
 
 _log = logging.getLogger("redis_fastapi")
 
@@ -50,6 +43,15 @@ _STAGING_MS = 2_000
 
 _GENERATION_MS = 24 * 60 * 60 * 1_000
 """Least life of a generation; the entries that outlive theirs become misses."""
+
+_REPLICATION_MS = 100
+"""How long one attempt waits for the replicas that have to confirm an eviction."""
+
+_HEAVY_BYTES = 64 * 1024
+"""Size from which a fill goes its own way, so that no look-up waits behind it."""
+
+_HEAVY_SECONDS = 1.0
+"""Deadline of such a fill."""
 
 _LEASE_HEAD = 9
 """Bytes of a lease value before what its holder has read: the kind and 8 random ones."""
@@ -84,6 +86,7 @@ class Claim:
         fresh: For each generation a token to create it with, or None where it is known.
         lease_ms: Life of the lease in milliseconds.
         force: Take the lease whoever holds it.
+        until: The event loop's time at which the claim fails; None is a deadline of its own.
     """
 
     target: Target
@@ -91,6 +94,7 @@ class Claim:
     fresh: tuple[bytes | None, ...]
     lease_ms: int
     force: bool = False
+    until: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,18 +132,6 @@ def pass_after(value: bytes) -> bytes:
     return PASS + value[1:]
 
 
-class _Command(NamedTuple):
-    """A command, the key that says where it goes, and whether it may be sent one time only."""
-
-    args: tuple[str | bytes | int, ...]
-    key: bytes
-    once: bool = False
-
-
-def _command(name: str, key: bytes, *args: str | bytes | int, once: bool = False) -> _Command:
-    return _Command((name, key, *args), key, once)
-
-
 class _Script:
     """A Lua script with its digest."""
 
@@ -149,236 +141,31 @@ class _Script:
         self.source = files("redis_fastapi").joinpath("_lua", f"{name}.lua").read_bytes()
         self.digest = sha1(self.source, usedforsecurity=False).hexdigest()
 
-    def by_digest(self, keys: Sequence[bytes], args: Sequence[bytes | int]) -> _Command:
-        return _Command(("EVALSHA", self.digest, len(keys), *keys, *args), keys[0], once=True)
+    def by_digest(self, keys: Sequence[bytes], args: Sequence[bytes | int]) -> Command:
+        return Command(("EVALSHA", self.digest, len(keys), *keys, *args), keys[0], once=True)
 
-    def by_source(self, keys: Sequence[bytes], args: Sequence[bytes | int]) -> _Command:
-        return _Command(("EVAL", self.source, len(keys), *keys, *args), keys[0], once=True)
+    def by_source(self, keys: Sequence[bytes], args: Sequence[bytes | int]) -> Command:
+        return Command(("EVAL", self.source, len(keys), *keys, *args), keys[0], once=True)
 
 
 _ACQUIRE = _Script("acquire")
 _FILL = _Script("fill")
 _RELEASE = _Script("release")
 
-_Exchange = Callable[[Sequence[_Command]], Awaitable[list[Any]]]
-"""Sends commands and returns their replies in order, error replies as ResponseError instances."""
-
-
-class _Transport(Protocol):
-    """How commands reach Redis; commands for one slot arrive in the order given."""
-
-    async def get_many(self, keys: Sequence[bytes]) -> list[bytes | None]:
-        """Values of keys in any slots."""
-
-    async def send(self, commands: Sequence[_Command]) -> list[Any]:
-        """Replies in order, error replies as ResponseError instances."""
-
-    def exclusive(self, key: bytes) -> AbstractAsyncContextManager[_Exchange]:
-        """A connection that nobody else uses meanwhile, to the primary of `key`."""
-
-
-class _Connection(Protocol):
-    """What is used of redis-py's connections."""
-
-    @property
-    def is_connected(self) -> bool: ...
-    async def connect(self) -> None: ...
-    async def disconnect(self, nowait: bool = False) -> None: ...
-    def pack_commands(self, commands: Iterable[Iterable[str | bytes | int]]) -> list[bytes]: ...
-    async def send_packed_command(self, command: list[bytes], check_health: bool) -> None: ...
-    async def read_response(self, disable_decoding: bool) -> Any: ...
-
-
-class _Pool(Protocol):
-    async def get_connection(self) -> _Connection: ...
-    async def release(self, connection: _Connection) -> None: ...
-
-
-class _Borrowed:
-    """A pool's connection for the time of a `with`; one that was interrupted is closed."""
-
-    __slots__ = ("_connection", "_pool")
-    _connection: _Connection
-
-    def __init__(self, pool: _Pool) -> None:
-        self._pool = pool
-
-    async def __aenter__(self) -> _Exchange:
-        self._connection = await self._pool.get_connection()
-        return self._exchange
-
-    async def _exchange(self, commands: Sequence[_Command]) -> list[Any]:
-        return await _exchange(self._connection, commands)
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        try:
-            if kind is not None:
-                await self._connection.disconnect(nowait=True)
-        finally:
-            await self._pool.release(self._connection)
-
-
-async def _exchange(connection: _Connection, commands: Sequence[_Command]) -> list[Any]:
-    # Sending would reconnect silently, and a WATCH of the lost connection would watch nothing.
-    if not connection.is_connected:
-        raise ConnectionError("connection lost")
-    packed = connection.pack_commands([command.args for command in commands])
-    await connection.send_packed_command(packed, check_health=False)
-    return [await _read_reply(connection) for _ in commands]
-
-
-async def _read_reply(connection: _Connection) -> Any:
-    try:
-        return await connection.read_response(disable_decoding=True)
-    except ReadOnlyError:
-        # Not a primary any more: only a new connection can find the one that is.
-        raise
-    except ResponseError as error:
-        return error
-
-
-class _PoolTransport:
-    """Commands over a pool's connections, written once each: no retry of redis-py applies."""
-
-    def __init__(self, pool: _Pool) -> None:
-        self._pool = pool
-
-    async def get_many(self, keys: Sequence[bytes]) -> list[bytes | None]:
-        (values,) = await self.send((_command("MGET", *keys),))
-        return cast("list[bytes | None]", _answer(values))
-
-    async def send(self, commands: Sequence[_Command]) -> list[Any]:
-        async with _Borrowed(self._pool) as exchange:
-            return await exchange(commands)
-
-    def exclusive(self, key: bytes) -> AbstractAsyncContextManager[_Exchange]:
-        return _Borrowed(self._pool)
-
-
-class _Opened:
-    """A connection of its own to the primary of a key, closed in the end."""
-
-    __slots__ = ("_client", "_connection", "_key")
-    _connection: _Connection
-
-    def __init__(self, client: RedisCluster, key: bytes) -> None:
-        self._client = client
-        self._key = key
-
-    async def __aenter__(self) -> _Exchange:
-        await self._client.initialize()
-        node = _primary_of(self._client, self._key)
-        self._connection = cast("_Connection", node.connection_class(**node.connection_kwargs))
-        await self._connection.connect()
-        return self._exchange
-
-    async def _exchange(self, commands: Sequence[_Command]) -> list[Any]:
-        return await _exchange(self._connection, commands)
-
-    async def __aexit__(self, *_: object) -> None:
-        await self._connection.disconnect(nowait=True)
-
-
-def _primary_of(client: RedisCluster, key: bytes) -> Any:
-    return client.get_node_from_key(cast("str", key))
-
-
-class _ClusterTransport:
-    """Commands to the primaries of a cluster: slots in parallel, one slot in order."""
-
-    def __init__(self, client: RedisCluster) -> None:
-        if _reads_replicas(client):
-            raise CacheSetupError(
-                "the cache reads from primaries only: give it a RedisCluster without "
-                "read_from_replicas and load_balancing_strategy"
-            )
-        self._client = client
-
-    async def get_many(self, keys: Sequence[bytes]) -> list[bytes | None]:
-        replies = await self.send([_command("GET", key) for key in keys])
-        return [cast("bytes | None", _answer(reply)) for reply in replies]
-
-    async def send(self, commands: Sequence[_Command]) -> list[Any]:
-        await self._initialize()
-        by_slot: dict[int, list[int]] = {}
-        for position, command in enumerate(commands):
-            by_slot.setdefault(self._client.keyslot(command.key), []).append(position)
-        in_order = (self._send_in_order([commands[p] for p in slot]) for slot in by_slot.values())
-        # All are awaited even when one fails: a command left behind would run after its caller.
-        results = await asyncio.gather(*in_order, return_exceptions=True)
-        replies: dict[int, Any] = {}
-        for positions, result in zip(by_slot.values(), results, strict=True):
-            if isinstance(result, BaseException):
-                raise result
-            replies.update(zip(positions, result, strict=True))
-        return [replies[position] for position in range(len(commands))]
-
-    async def _initialize(self) -> None:
-        # A client's first command, sent before this, goes to any node and is redirected.
-        try:
-            await self._client.initialize()
-        except Exception as error:
-            raise CacheUnavailableError(f"Redis Cluster: {error!r}") from error
-
-    async def _send_in_order(self, commands: Sequence[_Command]) -> list[Any]:
-        return [await self._reply_or_raise(command) for command in commands]
-
-    async def _reply_or_raise(self, command: _Command) -> Any:
-        send = self._send_once if command.once else self._send_and_follow
-        try:
-            return await send(command)
-        except ResponseError as error:
-            return error
-        except Exception as error:
-            # A cluster client in the middle of a topology change fails in ways of its own.
-            raise CacheUnavailableError(f"Redis Cluster: {error!r}") from error
-
-    async def _send_and_follow(self, command: _Command) -> Any:
-        return await self._client.execute_command(*command.args, **{NEVER_DECODE: True})
-
-    async def _send_once(self, command: _Command) -> Any:
-        try:
-            return await self._send_to_primary(command)
-        except AskError:
-            # Redirected means not executed: a read teaches the client the way for a second try.
-            await self._send_and_follow(_command("GET", command.key))
-            return await self._send_to_primary(command)
-
-    async def _send_to_primary(self, command: _Command) -> Any:
-        node = _primary_of(self._client, command.key)
-        return await node.execute_command(*command.args, **{NEVER_DECODE: True})
-
-    def exclusive(self, key: bytes) -> AbstractAsyncContextManager[_Exchange]:
-        return _Opened(self._client, key)
-
-
-def _reads_replicas(client: RedisCluster) -> bool:
-    strategy = getattr(client, "load_balancing_strategy", None)
-    return bool(client.read_from_replicas) or strategy is not None
-
-
-def _transport_for(client: Redis | RedisCluster) -> _Transport:
-    if isinstance(client, RedisCluster):
-        return _ClusterTransport(client)
-    return _PoolTransport(cast("_Pool", client.connection_pool))
-
-
-def _answer(reply: Any) -> Any:
-    """The reply itself, or CacheUnavailableError when Redis refused."""
-    if isinstance(reply, Exception):
-        raise CacheUnavailableError(f"Redis refused: {reply}") from reply
-    return reply
-
 
 def _refuses_scripts(reply: Any) -> bool:
     if isinstance(reply, NoPermissionError):
         return True
     return isinstance(reply, ResponseError) and "unknown command" in str(reply).lower()
+
+
+async def _guarded(operation: Coroutine[Any, Any, _T]) -> _T:
+    try:
+        return await operation
+    except CacheError:
+        raise
+    except Exception as error:  # also what a client raises that another event loop has closed
+        raise CacheUnavailableError(f"Redis: {error!r}") from error
 
 
 class Store:
@@ -390,6 +177,8 @@ class Store:
         scripting: Whether to try Lua; where the server refuses it, plain commands take over.
         deadline: Seconds that one operation may take altogether; None for no limit.
         generation_ms: Least life of a generation, in milliseconds.
+        transport: What carries the commands instead of the client's own connections.
+        wait_replicas: How many replicas have to confirm an eviction.
     """
 
     def __init__(
@@ -400,42 +189,58 @@ class Store:
         scripting: bool = True,
         deadline: float | None = None,
         generation_ms: int = _GENERATION_MS,
+        transport: Transport | None = None,
+        wait_replicas: int = 0,
     ) -> None:
-        self._transport = _transport_for(client)
+        self._transport = transport or transport_for(client)
         self._prefix = prefix
         self._scripting = scripting
         self._deadline = deadline
         self._generation_ms = generation_ms
+        self._wait_replicas = wait_replicas
 
-    async def read(self, target: Target, *, lease: bool = False) -> Snapshot:
+    def until(self) -> float | None:
+        """The event loop's time at which an operation that begins now fails."""
+        return self._until(self._deadline)
+
+    async def aclose(self) -> None:
+        """Close the connections that are the cache's own."""
+        await self._transport.aclose()
+
+    async def read(
+        self, target: Target, *, lease: bool = False, until: float | None = None
+    ) -> Snapshot:
         """The entry and its generations, with `lease` also the lease; one round trip."""
-        return await self._bounded(self._read(target, lease=lease))
+        return await _guarded(self._read(target, lease=lease, until=until or self.until()))
 
-    async def tokens(self, target: Target) -> tuple[bytes | None, ...]:
+    async def tokens(
+        self, target: Target, *, until: float | None = None
+    ) -> tuple[bytes | None, ...]:
         """The target's generations alone; one round trip."""
         keys = self._generation_keys(target)
-        return tuple(await self._bounded(self._transport.get_many(keys)))
+        reading = self._transport.get_many(keys, until=until or self.until())
+        return tuple(await _guarded(reading))
 
     async def probe(self, target: Target, *, size: int) -> Snapshot:
         """The entry's first `size` bytes and its generations; one round trip."""
-        return await self._bounded(self._probe(target, size=size))
+        return await _guarded(self._probe(target, size=size))
 
     async def acquire(self, claim: Claim) -> Acquired:
         """Create missing generations, claim the lease and read again; mostly one round trip."""
-        return await self._bounded(self._acquire(claim))
+        return await _guarded(self._acquire(claim, claim.until or self.until()))
 
     async def fill(self, target: Target, lease: bytes, payload: bytes, px: int | None) -> bool:
         """Store the entry for `px` ms (None: no expiry) and end the lease, if it still holds."""
-        return await self._bounded(self._fill(target, lease, payload, px))
+        return await _guarded(self._fill(target, lease, payload, px))
 
     async def release(self, target: Target, lease: bytes, *, pass_ms: int | None = None) -> None:
         """End the lease if it still holds; with `pass_ms` nobody waits for a lease that long."""
-        await self._bounded(self._release(target, lease, pass_ms))
+        await _guarded(self._release(target, lease, pass_ms))
 
     async def renew(self, target: Target, lease_ms: int) -> None:
         """Let the lease, whoever holds it, live another `lease_ms` milliseconds."""
-        command = _command("PEXPIRE", self._lease_key(target.entry), lease_ms)
-        await self._bounded(self._send_or_raise((command,)))
+        renewal = keyed("PEXPIRE", self._lease_key(target.entry), lease_ms)
+        await _guarded(self._send_or_raise((renewal,), self.until()))
 
     async def evict(
         self,
@@ -445,27 +250,35 @@ class Store:
         deadline: float | None = None,
     ) -> None:
         """Remove entries with their leases, and generations; repeatable (`deadline` in seconds)."""
-        commands: list[_Command] = []
-        for entry in entries:
-            commands.append(_command("DEL", self._lease_key(entry)))
-            commands.append(_command("DEL", self._entry_key(entry)))
-        commands.extend(_command("DEL", self._generation_key(name)) for name in generations)
-        if commands:
-            await self._bounded(self._send_or_raise(commands), deadline=deadline)
+        until = self._until(self._deadline if deadline is None else deadline)
+        slots = [
+            [keyed("DEL", self._lease_key(entry)), keyed("DEL", self._entry_key(entry))]
+            for entry in entries
+        ]
+        slots += [[keyed("DEL", self._generation_key(name))] for name in generations]
+        if self._wait_replicas:
+            await _guarded(self._evict_replicated(slots, until))
+        elif slots:
+            await _guarded(self._send_or_raise([one for slot in slots for one in slot], until))
 
-    async def _bounded(
-        self, operation: Coroutine[Any, Any, _T], *, deadline: float | None = None
-    ) -> _T:
-        try:
-            async with timeout(self._deadline if deadline is None else deadline):
-                return await operation
-        except CacheError:
-            raise
-        except Exception as error:  # also what a client raises that another event loop has closed
-            raise CacheUnavailableError(f"Redis: {error!r}") from error
+    async def _evict_replicated(
+        self, slots: Sequence[Sequence[Command]], until: float | None
+    ) -> None:
+        """Removes what each list names, all of it in one slot, and waits for the replicas."""
+        for commands in slots:
+            key = commands[0].key
+            async with timeout_at(until), self._transport.exclusive(key) as exchange:
+                wait = Command(("WAIT", self._wait_replicas, _REPLICATION_MS), key)
+                *_, confirmed = [answer(one) for one in await exchange((*commands, wait))]
+            if confirmed < self._wait_replicas:
+                raise CacheUnavailableError(f"{confirmed} of {self._wait_replicas} replicas")
 
-    async def _send_or_raise(self, commands: Sequence[_Command]) -> list[Any]:
-        return [_answer(reply) for reply in await self._transport.send(commands)]
+    def _until(self, seconds: float | None) -> float | None:
+        return None if seconds is None else asyncio.get_running_loop().time() + seconds
+
+    async def _send_or_raise(self, commands: Sequence[Command], until: float | None) -> list[Any]:
+        replies = await self._transport.send(commands, until=until)
+        return [answer(reply) for reply in replies]
 
     def _entry_key(self, entry: str) -> bytes:
         return f"{self._prefix}:e:{{{entry}}}".encode()
@@ -482,24 +295,24 @@ class Store:
     def _generation_keys(self, target: Target) -> list[bytes]:
         return [self._generation_key(name) for name in target.generations]
 
-    async def _read(self, target: Target, *, lease: bool) -> Snapshot:
+    async def _read(self, target: Target, *, lease: bool, until: float | None) -> Snapshot:
         keys = [self._entry_key(target.entry), *self._generation_keys(target)]
         if not lease:
-            raw, *tokens = await self._transport.get_many(keys)
+            raw, *tokens = await self._transport.get_many(keys, until=until)
             return Snapshot(raw, tuple(tokens))
         keys.append(self._lease_key(target.entry))
-        raw, *tokens, held = await self._transport.get_many(keys)
+        raw, *tokens, held = await self._transport.get_many(keys, until=until)
         return Snapshot(raw, tuple(tokens), held)
 
     async def _probe(self, target: Target, *, size: int) -> Snapshot:
-        head = _command("GETRANGE", self._entry_key(target.entry), 0, size - 1)
-        tokens = [_command("GET", key) for key in self._generation_keys(target)]
-        return _snapshot(await self._send_or_raise((head, *tokens)))
+        head = keyed("GETRANGE", self._entry_key(target.entry), 0, size - 1)
+        tokens = [keyed("GET", key) for key in self._generation_keys(target)]
+        return _snapshot(await self._send_or_raise((head, *tokens), self.until()))
 
-    async def _acquire(self, claim: Claim) -> Acquired:
+    async def _acquire(self, claim: Claim, until: float | None) -> Acquired:
         creations = self._creations(claim)
         if claim.force:
-            return await self._acquire_by_force(claim, creations)
+            return await self._acquire_by_force(claim, creations, until)
         if self._scripting:
             yields = any(token is not None for token in claim.fresh)
             outcome = await self._run(
@@ -507,40 +320,45 @@ class Store:
                 (self._lease_key(claim.target.entry),),
                 (claim.value, claim.lease_ms, b"" if yields else lease_validity(claim.value)),
                 before=creations,
+                until=until,
                 after=self._reads(claim.target),
             )
             if outcome is not None:
                 return Acquired(outcome[0], _snapshot(outcome[1:]))
             # They have been sent, and a token is sent once.
             creations = []
-        return await self._acquire_without_script(claim, creations)
+        return await self._acquire_without_script(claim, creations, until)
 
-    def _creations(self, claim: Claim) -> list[_Command]:
+    def _creations(self, claim: Claim) -> list[Command]:
         keys = self._generation_keys(claim.target)
         return [
-            _command("SET", key, token, "NX", "PX", self._generation_ms, once=True)
+            keyed("SET", key, token, "NX", "PX", self._generation_ms, once=True)
             for key, token in zip(keys, claim.fresh, strict=True)
             if token is not None
         ]
 
-    def _reads(self, target: Target) -> list[_Command]:
+    def _reads(self, target: Target) -> list[Command]:
         keys = (self._entry_key(target.entry), *self._generation_keys(target))
-        return [_command("GET", key) for key in keys]
+        return [keyed("GET", key) for key in keys]
 
-    async def _acquire_by_force(self, claim: Claim, creations: list[_Command]) -> Acquired:
+    async def _acquire_by_force(
+        self, claim: Claim, creations: list[Command], until: float | None
+    ) -> Acquired:
         commands = [*creations, self._overthrow(claim), *self._reads(claim.target)]
-        replies = await self._send_or_raise(commands)
+        replies = await self._send_or_raise(commands, until)
         return Acquired(claim.value, _snapshot(replies[len(creations) + 1 :]))
 
-    def _overthrow(self, claim: Claim) -> _Command:
+    def _overthrow(self, claim: Claim) -> Command:
         key = self._lease_key(claim.target.entry)
-        return _command("SET", key, claim.value, "PX", claim.lease_ms, once=True)
+        return keyed("SET", key, claim.value, "PX", claim.lease_ms, once=True)
 
-    async def _acquire_without_script(self, claim: Claim, creations: list[_Command]) -> Acquired:
+    async def _acquire_without_script(
+        self, claim: Claim, creations: list[Command], until: float | None
+    ) -> Acquired:
         key = self._lease_key(claim.target.entry)
-        take = _command("SET", key, claim.value, "NX", "PX", claim.lease_ms, once=True)
-        commands = [*creations, take, _command("GET", key), *self._reads(claim.target)]
-        replies = await self._send_or_raise(commands)
+        take = keyed("SET", key, claim.value, "NX", "PX", claim.lease_ms, once=True)
+        commands = [*creations, take, keyed("GET", key), *self._reads(claim.target)]
+        replies = await self._send_or_raise(commands, until)
         taken, held, *values = replies[len(creations) :]
         acquired = Acquired(held, _snapshot(values))
         # A value that was there for a moment must not come back: somebody may have joined it.
@@ -548,7 +366,7 @@ class Store:
             return acquired
         if lease_validity(held) == lease_validity(claim.value):
             return acquired
-        taken_over = await self._while_held(key, held, (self._overthrow(claim),))
+        taken_over = await self._while_held(key, held, (self._overthrow(claim),), until)
         return Acquired(claim.value if taken_over else None, acquired.snapshot)
 
     async def _fill(self, target: Target, lease: bytes, payload: bytes, px: int | None) -> bool:
@@ -557,41 +375,47 @@ class Store:
             self._lease_key(target.entry),
             self._staging_key(target.entry, lease),
         )
+        heavy = len(payload) >= _HEAVY_BYTES
+        until = self.until()
+        if heavy and until is not None:
+            until = self._until(_HEAVY_SECONDS)
         if self._scripting:
             outcome = await self._run(
                 _FILL,
                 keys,
                 (lease, b"" if px is None else px),
-                before=[_command("SET", keys[2], payload, "PX", _STAGING_MS)],
+                until=until,
+                heavy=heavy,
+                before=[keyed("SET", keys[2], payload, "PX", _STAGING_MS)],
                 after=self._lives(target),
             )
             if outcome is not None:
                 return await self._filled(target, outcome[0] == 1, outcome[1:], px)
         life = () if px is None else ("PX", px)
-        store = (_command("SET", keys[0], payload, *life), _command("DEL", keys[1]))
-        stored = await self._while_held(keys[1], lease, store)
-        lives = await self._send_or_raise(self._lives(target)) if stored else []
+        store = (keyed("SET", keys[0], payload, *life), keyed("DEL", keys[1]))
+        stored = await self._while_held(keys[1], lease, store, until)
+        lives = await self._send_or_raise(self._lives(target), until) if stored else []
         return await self._filled(target, stored, lives, px)
 
     async def _while_held(
-        self, lease_key: bytes, lease: bytes, commands: Sequence[_Command]
+        self, lease_key: bytes, lease: bytes, commands: Sequence[Command], until: float | None
     ) -> bool:
         """Whether the lease held `lease` when the commands ran; otherwise they did not."""
-        bare = (_Command((name,), lease_key) for name in ("UNWATCH", "MULTI", "EXEC"))
+        bare = (Command((name,), lease_key) for name in ("UNWATCH", "MULTI", "EXEC"))
         unwatch, multi, run = bare
-        async with self._transport.exclusive(lease_key) as exchange:
-            watched = await exchange((_command("WATCH", lease_key), _command("GET", lease_key)))
-            if [_answer(reply) for reply in watched][1] != lease:
+        async with timeout_at(until), self._transport.exclusive(lease_key) as exchange:
+            watched = await exchange((keyed("WATCH", lease_key), keyed("GET", lease_key)))
+            if [answer(reply) for reply in watched][1] != lease:
                 await exchange((unwatch,))
                 return False
             replies = await exchange((multi, *commands, run))
-        done = _answer(replies[-1])
+        done = answer(replies[-1])
         for reply in done or ():
-            _answer(reply)
+            answer(reply)
         return done is not None
 
-    def _lives(self, target: Target) -> list[_Command]:
-        return [_command("PTTL", key) for key in self._generation_keys(target)]
+    def _lives(self, target: Target) -> list[Command]:
+        return [keyed("PTTL", key) for key in self._generation_keys(target)]
 
     async def _filled(
         self, target: Target, stored: bool, lives: Sequence[int], px: int | None
@@ -599,28 +423,29 @@ class Store:
         # Seldom: an extension tells every local tier that the generation changed.
         if stored and (extensions := self._extensions(target, lives, px)):
             with suppress(CacheUnavailableError):
-                await self._send_or_raise(extensions)
+                await self._send_or_raise(extensions, self.until())
         return stored
 
-    def _extensions(self, target: Target, lives: Sequence[int], px: int | None) -> list[_Command]:
+    def _extensions(self, target: Target, lives: Sequence[int], px: int | None) -> list[Command]:
         keys = self._generation_keys(target)
         if px is None:
-            return [_command("PERSIST", k) for k, ms in zip(keys, lives, strict=True) if ms >= 0]
+            return [keyed("PERSIST", k) for k, ms in zip(keys, lives, strict=True) if ms >= 0]
         wanted = max(self._generation_ms, 4 * px)
         short = (k for k, ms in zip(keys, lives, strict=True) if 0 <= ms < wanted // 2)
-        return [_command("PEXPIRE", key, wanted) for key in short]
+        return [keyed("PEXPIRE", key, wanted) for key in short]
 
     async def _release(self, target: Target, lease: bytes, pass_ms: int | None) -> None:
         key = self._lease_key(target.entry)
         if self._scripting:
             successor = b"" if pass_ms is None else pass_after(lease)
-            outcome = await self._run(_RELEASE, (key,), (lease, successor, pass_ms or 0))
+            args = (lease, successor, pass_ms or 0)
+            outcome = await self._run(_RELEASE, (key,), args, until=self.until())
             if outcome is not None:
                 return
-        ending = _command("DEL", key)
+        ending = keyed("DEL", key)
         if pass_ms is not None:
-            ending = _command("SET", key, pass_after(lease), "PX", pass_ms)
-        await self._while_held(key, lease, (ending,))
+            ending = keyed("SET", key, pass_after(lease), "PX", pass_ms)
+        await self._while_held(key, lease, (ending,), self.until())
 
     async def _run(
         self,
@@ -628,21 +453,24 @@ class Store:
         keys: Sequence[bytes],
         args: Sequence[bytes | int],
         *,
-        before: Sequence[_Command] = (),
-        after: Sequence[_Command] = (),
+        until: float | None,
+        heavy: bool = False,
+        before: Sequence[Command] = (),
+        after: Sequence[Command] = (),
     ) -> list[Any] | None:
         """The script's reply and those of `after`; None when the server has no scripting for us."""
         commands = [*before, script.by_digest(keys, args), *after]
-        replies = await self._transport.send(commands)
+        replies = await self._transport.send(commands, until=until, heavy=heavy)
         for reply in replies[: len(before)]:
-            _answer(reply)
+            answer(reply)
         replies = replies[len(before) :]
         if isinstance(replies[0], NoScriptError):
-            replies = await self._transport.send((script.by_source(keys, args), *after))
+            again = (script.by_source(keys, args), *after)
+            replies = await self._transport.send(again, until=until)
         if _refuses_scripts(replies[0]):
             self._go_without_scripts(replies[0])
             return None
-        return [_answer(reply) for reply in replies]
+        return [answer(reply) for reply in replies]
 
     def _go_without_scripts(self, reason: ResponseError) -> None:
         self._scripting = False

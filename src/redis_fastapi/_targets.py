@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterable
-from typing import NamedTuple
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
 
 from starlette.requests import Request
 
@@ -101,8 +101,20 @@ def _resources(eviction: Eviction, values: Values, request: Request, site: Site)
         spelt = eviction.key.spell(values)
         literal = path_resource(eviction.key.render(values), eviction.prefix)
         return (literal, *site.registry.resources_at(spelt, eviction.prefix))
-    paths = site.registry.spell(eviction.key, values)
-    return [one for path in paths for one in _at(path, eviction.prefix, site)]
+    return _of_endpoint(eviction.key, values, site)
+
+
+def _of_endpoint(endpoint: Callable[..., Any], values: Values, site: Site) -> list[str]:
+    """The resources that an endpoint reads, wherever it is served; raises like a template."""
+    resources: list[str] = []
+    for served in site.registry.places_of(endpoint):
+        read = served.policy.read if served.policy is not None else None
+        if read is not None and isinstance(read.key, ResourceTemplate):
+            resources.append(path_resource(read.key.render(values), read.prefix))
+        else:
+            path = ResourceTemplate.parse(served.path).spell(values)
+            resources += _at(path, read.prefix if read is not None else "", site)
+    return resources
 
 
 def _at(path: str, prefix: str, site: Site) -> tuple[str, ...]:

@@ -12,11 +12,12 @@ from collections.abc import Awaitable, Callable
 from types import TracebackType
 from typing import Any, TypeVar
 
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import JSONResponse, Response
 
 from . import _http
-from ._answers import stored_headers
+from ._answers import sends_its_body, stored_headers
 from ._context import Context
 from ._engine import Lease
 from ._entry import Entry
@@ -44,9 +45,11 @@ class Writing:
         self._running = False
         self._due = Evicted()
         self._written = False
+        self._kept: tuple[Lease, Entry] | None = None
 
-    async def before(self, values: Values) -> None:
+    async def before(self, values: Values, request: Request) -> None:
         """Name what will be evicted, and take the lease of what will be written."""
+        self._request = request
         for eviction in self._policy.evictions:
             names = await self._named(evicted_by(eviction, values, self._request, self._site))
             self._evicted.append((names or EVERYTHING, eviction.when))
@@ -81,7 +84,10 @@ class Writing:
         put = self._policy.put
         if self._put is None or put is None:
             return
-        self._written = put.when is None or self._holds(put.when, result, otherwise=False)
+        wanted = (put.when, self._put.reader.when if self._put.reader else None)
+        self._written = all(
+            when is None or self._holds(when, result, otherwise=False) for when in wanted
+        )
         self._due = self._due.plus(self._put.beside)
         if self._lease is None or not self._written:
             self._written = False
@@ -101,9 +107,9 @@ class Writing:
         if self._written:
             await self._write(response)
         await self._release()
-        await self._evict()
+        confirmed = await self._evict()
         self._running = False
-        return response
+        return response if confirmed or not self._policy.strict else _unconfirmed(response)
 
     async def _write(self, response: Response) -> None:
         assert self._put is not None
@@ -113,8 +119,13 @@ class Writing:
             self._due = self._due.plus(self._put.evicted)
             return
         self._lease = None
-        if not await self._context.engine.put(lease, entry, entry.fresh_ms or None):
+        engine = self._context.engine
+        if not await engine.put(lease, entry, entry.fresh_ms or None):
             self._due = self._due.plus(self._put.evicted)
+        elif self._policy.late_cleanup:
+            # held until the commit: it tells whether another write came in between
+            kept = await engine.seize(lease.target)
+            self._kept = None if kept is None else (kept, entry)
 
     def _entry(self, reader: ReadPolicy, response: Response) -> Entry | None:
         """The GET's entry with this body, or None where a GET's answer like it would not be
@@ -123,7 +134,9 @@ class Writing:
         body = getattr(response, "body", None)
         put, settings = self._policy.put, self._context.settings
         assert put is not None
-        if not isinstance(body, bytes) or response.status_code not in (200, 201):
+        if not isinstance(body, bytes) or not sends_its_body(response):
+            return None
+        if response.status_code not in (200, 201):
             return None
         now_ms, shared = self._context.now_ms(), not reader.per_user
         ttl_ms = self._context.ttl_ms(reader.ttl if put.ttl is None else put.ttl)
@@ -151,9 +164,8 @@ class Writing:
         if lease is not None:
             await lease.release()
 
-    async def _evict(self) -> None:
-        if self._due != Evicted():
-            await self._context.evict(self._due, self._policy.label)
+    async def _evict(self) -> bool:
+        return self._due == Evicted() or await self._context.evict(self._due)
 
     async def abandon(self, error: BaseException) -> None:
         """The endpoint failed, or what came after it did.
@@ -161,7 +173,8 @@ class Writing:
         An endpoint that raised has written nothing. One that was cancelled, or whose result could
         not be serialized, may have: what it would have evicted goes.
         """
-        returned = self._due != Evicted() or self._written
+        redirected = isinstance(error, HTTPException) and error.status_code < 400
+        returned = self._due != Evicted() or self._written or redirected
         if self._running and (returned or not isinstance(error, Exception)):
             for names, _ in self._evicted:
                 self._due = self._due.plus(names)
@@ -175,6 +188,18 @@ class Writing:
         if self._running:
             await self._evict()
 
+    async def after_function_cleanup(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> bool:
+        """Evict once more after the dependencies that clean up before the answer is sent."""
+        if self._put is not None and self._written and error is not None:
+            self._due = self._due.plus(self._put.evicted)
+        await self._evict()
+        return False
+
     async def after_cleanup(
         self,
         kind: type[BaseException] | None,
@@ -183,9 +208,24 @@ class Writing:
     ) -> bool:
         """Evict once more when dependencies have cleaned up: one of them may commit only there.
 
-        A put whose transaction failed to commit is evicted too.
+        A put stands only if its commit succeeded and no other write came between the two: two
+        writes may commit in another order than they answered.
         """
-        if self._put is not None and self._written and error is not None:
+        if self._put is not None and self._written and not (error is None and await self._stands()):
             self._due = self._due.plus(self._put.evicted)
         await self._evict()
         return False
+
+    async def _stands(self) -> bool:
+        """Whether what was put is still the last word; stored once more, it is."""
+        kept, self._kept = self._kept, None
+        if kept is None:
+            return False
+        lease, entry = kept
+        return await lease.fill(entry, entry.fresh_ms or None)
+
+
+def _unconfirmed(response: Response) -> Response:
+    """What a client is told where the write is done and an older answer may still be served."""
+    detail = "done, but the cache did not confirm that older answers are gone"
+    return JSONResponse({"detail": detail}, 503, background=response.background)

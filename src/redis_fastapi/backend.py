@@ -125,7 +125,7 @@ class CacheBackend:
             ValueError: If ``ttl`` is negative, or the value is larger than ``REDIS_MAX_BODY_SIZE``.
             TypeError: If the value cannot be written as JSON.
         """
-        entry = self._entry(value, ttl)
+        entry = self._entry(value, self._lifetime_ms(ttl))
         lease = await self.engine.seize(self._target(key, eviction_group))
         if lease is None or not await self.engine.put(lease, entry, entry.fresh_ms or None):
             logger.warning("key %r was not stored: Redis is away or it was evicted meanwhile", key)
@@ -195,6 +195,7 @@ class CacheBackend:
             ttl: Seconds or timedelta; 0 is no expiry, None the configured default.
             eviction_group: The key's group, if not the backend's.
         """
+        lifetime_ms = self._lifetime_ms(ttl)
         found = await self._begin(key, type, eviction_group)
         if isinstance(found, _Found):
             return found.value
@@ -202,11 +203,10 @@ class CacheBackend:
             value = factory()
             if isinstance(value, Awaitable):
                 value = await value
-            entry = self._entry(value, ttl)
         except BaseException:
             await _release(found)
             raise
-        await _fill(found, entry)
+        await self._end(found, key, value, lifetime_ms)
         return value
 
     async def _begin(
@@ -222,19 +222,35 @@ class CacheBackend:
             outcome = await self.engine.look_up(target, refresh=True)
         return outcome.lease if isinstance(outcome, Miss) else None
 
+    async def _end(self, lease: Lease | None, key: str, value: Any, lifetime_ms: int) -> None:
+        """Store a value that was made; one that cannot be stored is only logged."""
+        if lease is None:
+            return
+        try:
+            entry = self._entry(value, lifetime_ms)
+        except (TypeError, ValueError) as error:
+            logger.warning("value of key %r is not stored: %s", key, error)
+            await lease.release(storable=False)
+            return
+        await lease.fill(entry, entry.fresh_ms or None)
+
     def _target(self, key: str, eviction_group: str | None) -> Target:
         group = self._group if eviction_group is None else eviction_group
         generations = (EPOCH, group_name(group)) if group else (EPOCH,)
         return Target(digest(["backend", group, key]), generations, _SHAPE)
 
-    def _entry(self, value: Any, ttl: int | timedelta | None) -> Entry:
-        body = orjson.dumps(value, default=to_jsonable_python, option=orjson.OPT_NON_STR_KEYS)
-        if len(body) > self._settings.max_body_size:
-            raise ValueError(f"value of {len(body)} bytes is larger than REDIS_MAX_BODY_SIZE")
+    def _lifetime_ms(self, ttl: int | timedelta | None) -> int:
+        """A ttl in milliseconds, 0 for no expiry; raises ValueError where it is none."""
         seconds = float(self._settings.default_ttl) if ttl is None else seconds_of(ttl)
         if seconds is None or seconds < 0:
             raise ValueError(f"ttl={ttl!r} is not a lifetime of seconds or a timedelta, 0 or more")
-        return Entry(200, (), body, self.engine.now_ms(), ceil(seconds * 1000))
+        return ceil(seconds * 1000)
+
+    def _entry(self, value: Any, lifetime_ms: int) -> Entry:
+        body = orjson.dumps(value, default=to_jsonable_python, option=orjson.OPT_NON_STR_KEYS)
+        if len(body) > self._settings.max_body_size:
+            raise ValueError(f"value of {len(body)} bytes is larger than REDIS_MAX_BODY_SIZE")
+        return Entry(200, (), body, self.engine.now_ms(), lifetime_ms)
 
     def _decoded(self, body: bytes, wanted: Any, default: Any, key: str) -> Any:
         try:
@@ -270,11 +286,6 @@ class _Found:
 async def _release(lease: Lease | None) -> None:
     if lease is not None:
         await lease.release()
-
-
-async def _fill(lease: Lease | None, entry: Entry) -> None:
-    if lease is not None:
-        await lease.fill(entry, entry.fresh_ms or None)
 
 
 class SyncCacheBackend:
@@ -334,14 +345,14 @@ class SyncCacheBackend:
         eviction_group: str | None = None,
     ) -> T:
         """Like ``CacheBackend.get_or_set``; the factory runs in the calling thread."""
+        lifetime_ms = self._backend._lifetime_ms(ttl)
         found = from_thread.run(self._backend._begin, key, type, eviction_group)
         if isinstance(found, _Found):
             return cast(T, found.value)
         try:
             value = factory()
-            entry = self._backend._entry(value, ttl)
         except BaseException:
             from_thread.run(_release, found)
             raise
-        from_thread.run(_fill, found, entry)
+        from_thread.run(self._backend._end, found, key, value, lifetime_ms)
         return value

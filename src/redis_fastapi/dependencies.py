@@ -34,11 +34,13 @@ def cache(
     eviction_group: str = "",
     key_builder: KeyBuilder | None = None,
     prefix: str | None = None,
+    cache_prefix: str | None = None,
     private: bool = False,
     group: Names = (),
     vary: Names = (),
     shared: bool | None = None,
     when: Callable[[Any], bool] | None = None,
+    single_flight: bool = True,
 ) -> CacheDependency:
     """Cache the answers to GET; a dependency for ``Depends``, on a route, a router or an inclusion.
 
@@ -48,15 +50,25 @@ def cache(
         key_builder: Names the resource in place of path and query; what the endpoint reads from
             headers and cookies selects the variant all the same.
         prefix: Sets these entries apart from those of the same path under another prefix.
+        cache_prefix: Another name for ``prefix``.
         private: Add ``private`` to Cache-Control.
         group: Further groups.
         vary: As in ``Cached``.
         shared: As in ``Cached``.
         when: As in ``Cached``.
+        single_flight: As in ``Cached``.
     """
     groups = _groups(eviction_group, group)
-    marker = Cached(ttl, group=groups, vary=vary, shared=shared, private=private, when=when)
-    return CacheDependency(_declared(marker, key_builder, prefix))
+    marker = Cached(
+        ttl,
+        group=groups,
+        vary=vary,
+        shared=shared,
+        private=private,
+        when=when,
+        single_flight=single_flight,
+    )
+    return CacheDependency(_declared(marker, key_builder, prefix or cache_prefix))
 
 
 def cache_put(
@@ -68,6 +80,7 @@ def cache_put(
     private: bool = False,
     group: Names = (),
     when: Callable[[Any], bool] | None = None,
+    strict: bool = False,
 ) -> CacheDependency:
     """Write a successful answer through to the entry that the GET of the same path reads.
 
@@ -82,8 +95,9 @@ def cache_put(
         private: Accepted for compatibility: the entry is announced as the GET announces it.
         group: The GET's further groups.
         when: As in ``CachePut``.
+        strict: As in ``CachePut``.
     """
-    marker = CachePut(ttl, group=_groups(eviction_group, group), when=when)
+    marker = CachePut(ttl, group=_groups(eviction_group, group), when=when, strict=strict)
     return CacheDependency(_declared(marker, key_builder, prefix))
 
 
@@ -94,6 +108,7 @@ def cache_evict(
     prefix: str | None = None,
     group: Names = (),
     when: Callable[[Any], bool] | None = None,
+    strict: bool = False,
 ) -> CacheDependency:
     """Evict after the endpoint succeeded, before its answer leaves.
 
@@ -106,8 +121,9 @@ def cache_evict(
         prefix: The prefix the entries were stored under.
         group: Further groups to evict.
         when: As in ``CacheEvict``.
+        strict: As in ``CacheEvict``.
     """
-    marker = CacheEvict(group=_groups(eviction_group, group), when=when)
+    marker = CacheEvict(group=_groups(eviction_group, group), when=when, strict=strict)
     return CacheDependency(_declared(marker, key_builder, prefix))
 
 

@@ -55,6 +55,7 @@ class Cached(Marker):
         shared: True says: behind authentication, yet the same for everyone let in.
         private: Add ``private`` to Cache-Control (RFC 9111 section 5.2.2.7).
         when: Predicate on what the endpoint returned; false means "do not store".
+        single_flight: False says: of several requests for a missing entry, none waits for another.
     """
 
     ttl: int | timedelta | None = None
@@ -65,6 +66,7 @@ class Cached(Marker):
     shared: bool | None = None
     private: bool = False
     when: Callable[[Any], bool] | None = None
+    single_flight: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +79,8 @@ class CachePut(Marker):
         key: The resource to write: a path template as a client writes it, or the GET endpoint
             itself; None is the path of this route.
         when: Predicate on what the endpoint returned; false means "evict instead of writing".
+        strict: True makes the answer 503 where Redis did not confirm that what was there is gone;
+            what the endpoint did stays done.
     """
 
     ttl: int | timedelta | None = None
@@ -84,6 +88,7 @@ class CachePut(Marker):
     group: str | tuple[str, ...] = ()
     key: str | Callable[..., Any] | None = None
     when: Callable[[Any], bool] | None = None
+    strict: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,12 +100,15 @@ class CacheEvict(Marker):
         key: Resource whose entries go, every variant (query, header, user) of it: a path template
             as a client writes it, or the endpoint that serves it.
         when: Predicate on what the endpoint returned; false means "evict nothing".
+        strict: True makes the answer 503 where Redis did not confirm the eviction; what the
+            endpoint did stays done.
     """
 
     _: KW_ONLY
     group: str | tuple[str, ...] = ()
     key: str | Callable[..., Any] | None = None
     when: Callable[[Any], bool] | None = None
+    strict: bool = False
 
 
 class Found(NamedTuple):

@@ -9,15 +9,19 @@ from __future__ import annotations
 
 import functools
 import inspect
+import json
+import logging
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple
 
-import orjson
+import fastapi.routing
 from fastapi import params
 from fastapi.datastructures import DefaultPlaceholder
 from fastapi.dependencies.models import Dependant
+from fastapi.exceptions import FastAPIError
 from fastapi.routing import APIRoute
 from pydantic import TypeAdapter
 from pydantic.errors import PydanticUserError
@@ -29,6 +33,7 @@ from starlette.responses import Response
 from ._compile import RouteFacts, compile_policy
 from ._context import Context
 from ._declare import (
+    SCOPE_KEY,
     CacheDependency,
     Declaration,
     Declared,
@@ -44,10 +49,9 @@ from ._runtime import context_of, overridden_context
 from ._signature import is_coroutine_endpoint, parameter_of_type
 from ._writing import Writing
 
-Handler = Callable[[Request], Coroutine[Any, Any, Response]]
+logger = logging.getLogger("redis_fastapi")
 
-CALL = "redis_fastapi"
-"""Where a request's scope holds its passage through the cache."""
+Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 
 _DECLARATION = "__redis_fastapi__"
 _REQUEST = "redis_fastapi_request_"
@@ -76,31 +80,37 @@ class CacheRoute(APIRoute):
         # up to FastAPI 0.136 an inclusion builds the route again, from the wrapper
         known: Declaration | None = getattr(endpoint, _DECLARATION, None)
         self._declaration = known.within(extra) if known else declare(endpoint, extra)
-        self._policies: list[tuple[Dependant, Policy | None]] = []
+        self._compiled: list[_Compiled] = []
         self.author_endpoint = self._declaration.endpoint
         methods = frozenset(method.upper() for method in options.get("methods") or ["GET"])
         label = f"{'|'.join(sorted(methods))} {path} ({self._declaration.name})"
         _refuse(self._declaration, methods, label)
         if self._declaration.declared and not known:
             endpoint = _wrapped(self._declaration).endpoint
-        super().__init__(path, endpoint, dependencies=kept, **options)
+        try:
+            super().__init__(path, endpoint, dependencies=kept, **options)
+        except FastAPIError as error:
+            _refuse_schemaless(self._declaration, methods, label, error)
+            raise
         if self._declaration.declared:
             _refuse(self._declaration, methods, label, self.dependant)
 
     def policy_for(self, dependant: Dependant) -> Policy | None:
-        """The policy under these effective dependencies, compiled once."""
-        for known, policy in self._policies:
-            if known is dependant:
-                return policy
-        declaration = self._declaration
-        included = _take_included(dependant)
-        if included:
+        """The policy under these effective dependencies; anew where some were added later."""
+        width = len(dependant.dependencies)
+        known = next((one for one in self._compiled if one.dependant is dependant), None)
+        if known is not None and known.width == width:
+            return known.policy
+        declaration = known.declaration if known is not None else self._declaration
+        if included := _take_included(dependant):
             declaration = declaration.within(included)
         policy = None
         if declaration.declared:
             _install_wrapper(dependant, declaration)
             policy = compile_policy(declaration, self._facts(dependant))
-        self._policies.append((dependant, policy))
+        width = len(dependant.dependencies)
+        others = [one for one in self._compiled if one is not known]
+        self._compiled = [*others, _Compiled(dependant, width, declaration, policy)]
         return policy
 
     def _facts(self, dependant: Dependant) -> RouteFacts:
@@ -117,13 +127,16 @@ class CacheRoute(APIRoute):
     def get_route_handler(self) -> Handler:
         """FastAPI's handler, with the cache round it where the endpoint asks for one."""
         handler = super().get_route_handler()
-        policy = self.policy_for(self._effective_dependant(handler))
-        if policy is None or (policy.read is None and policy.write is None):
+        dependant = self._effective_dependant(handler)
+        if dependant is None or not self._caches(dependant):
             return handler
         # reading the policy may have put the wrapper into an inclusion's dependencies
         handler = super().get_route_handler()
 
         async def handle_with_cache(request: Request) -> Response:
+            policy = self.policy_for(dependant)
+            if policy is None:
+                return await handler(request)
             if not getattr(request.scope.get("app"), "dependency_overrides", None):
                 return await _serve(handler, policy, request, context_of(request))
             async with AsyncExitStack() as stack:
@@ -132,14 +145,61 @@ class CacheRoute(APIRoute):
 
         return handle_with_cache
 
-    def _effective_dependant(self, handler: Handler) -> Dependant:
-        """The dependencies in force where this handler serves; an inclusion may add some."""
-        if getattr(handler, "__module__", "") != "fastapi.routing":
-            handler = APIRoute.get_route_handler(self)
-        if not inspect.isfunction(handler):
-            return self.dependant
-        found = inspect.getclosurevars(handler).nonlocals.get("dependant")
-        return found if isinstance(found, Dependant) else self.dependant
+    def _caches(self, dependant: Dependant) -> bool:
+        policy = self.policy_for(dependant)
+        return policy is not None and (policy.read is not None or policy.write is not None)
+
+    def _effective_dependant(self, handler: Handler) -> Dependant | None:
+        """The dependencies in force where this handler serves; an inclusion may add some.
+
+        None where a library has wrapped FastAPI's handler beyond recognition: a policy without
+        the inclusion's path and guards would be wrong.
+        """
+        found = _dependant_within(handler) or _dependant_within(APIRoute.get_route_handler(self))
+        if found is not None or not _INCLUDES_LAZILY:
+            return found or self.dependant
+        if self._declaration.declared:
+            logger.warning("%s %s: not cached, its handler is unknown", self.methods, self.path)
+        return None
+
+
+class _Compiled(NamedTuple):
+    """A policy, and the dependencies for which it was compiled."""
+
+    dependant: Dependant
+    width: int
+    declaration: Declaration
+    policy: Policy | None
+
+
+_INCLUDES_LAZILY = hasattr(fastapi.routing, "_EffectiveRouteContext")
+"""Whether an included router keeps its routes as they are and adds its own to each request."""
+
+_WRAPPERS = 4
+"""How many layers round FastAPI's handler are looked through."""
+
+
+def _dependant_within(handler: Any, layers: int = _WRAPPERS) -> Dependant | None:
+    """The ``Dependant`` that a handler, or one that it wraps, closes over."""
+    if isinstance(handler, Dependant) or layers == 0:
+        return handler if isinstance(handler, Dependant) else None
+    held = [
+        cell.cell_contents for cell in getattr(handler, "__closure__", None) or () if _filled(cell)
+    ]
+    if isinstance(handler, partial):
+        held = [handler.func, *handler.args, *handler.keywords.values()]
+    direct = next((one for one in held if isinstance(one, Dependant)), None)
+    if direct is not None:
+        return direct
+    deeper = (_dependant_within(one, layers - 1) for one in held if callable(one))
+    return next((one for one in deeper if one is not None), None)
+
+
+def _filled(cell: Any) -> bool:
+    try:
+        return cell.cell_contents is not None
+    except ValueError:
+        return False
 
 
 # -- registration
@@ -161,6 +221,17 @@ def _refuse(
     facts = declaration.facts(methods, form=form, secured_by=secured_by)
     for problem in check(facts):
         raise declaration_error(problem, label)
+
+
+def _refuse_schemaless(
+    declaration: Declaration, methods: frozenset[str], label: str, error: FastAPIError
+) -> None:
+    """Raise for a return type of which FastAPI says that it is no field."""
+    if "response field" not in str(error):
+        return
+    facts = replace(declaration.facts(methods), schemaless=declaration.returns)
+    for problem in check(facts):
+        raise declaration_error(problem, label) from error
 
 
 def _model_text(route: APIRoute) -> str:
@@ -194,7 +265,7 @@ def _schema_text(route: APIRoute) -> str:
         schema = TypeAdapter(annotation).json_schema(mode="serialization")
     except PydanticUserError:
         return repr(annotation)
-    return orjson.dumps(schema, option=orjson.OPT_SORT_KEYS).decode()
+    return json.dumps(schema, sort_keys=True, default=repr)
 
 
 def _take_included(dependant: Dependant) -> list[Declared]:
@@ -203,7 +274,9 @@ def _take_included(dependant: Dependant) -> list[Declared]:
     """
     taken = [below for below in dependant.dependencies if isinstance(below.call, CacheDependency)]
     for below in taken:
-        dependant.dependencies.remove(below)
+        # one that a parameter receives still has to give it a value
+        if below.name is None:
+            dependant.dependencies.remove(below)
     return [below.call.declared for below in taken if isinstance(below.call, CacheDependency)]
 
 
@@ -241,10 +314,10 @@ def _wrapped(
     async def cached_endpoint(**values: Any) -> Any:
         request = values[request_name] if own_request else values.pop(request_name)
         response = values[response_name] if own_response else values.pop(response_name)
-        call: _Call | None = request.scope.get(CALL)
+        call: _Call | None = request.scope.get(SCOPE_KEY)
         if call is None:
             return await run(values)
-        return await call.run(run, values, response)
+        return await call.run(run, values, request, response)
 
     functools.update_wrapper(cached_endpoint, endpoint)
     # some FastAPI releases look through __wrapped__
@@ -283,7 +356,9 @@ def _runner(endpoint: Callable[..., Any]) -> Callable[[dict[str, Any]], Awaitabl
         return run_on_loop
 
     async def run_in_thread(values: dict[str, Any]) -> Any:
-        return await run_in_threadpool(endpoint, **values)
+        result = await run_in_threadpool(endpoint, **values)
+        # a plain function may wrap a coroutine function
+        return await result if inspect.isawaitable(result) else result
 
     return run_in_thread
 
@@ -295,21 +370,25 @@ class _Call:
     """One request's passage: what its wrapper and its handler share."""
 
     def __init__(self, policy: Policy, context: Context, request: Request) -> None:
-        reads = policy.read is not None and request.method in ("GET", "HEAD")
+        reads = policy.read is not None and request.method == "GET"
         self.reading = Reading(policy.read, context, request) if reads and policy.read else None
         self.writing = Writing(policy.write, context, request) if policy.write else None
 
     async def run(
-        self, run: Callable[[dict[str, Any]], Awaitable[Any]], values: Values, injected: Response
+        self,
+        endpoint: Callable[[dict[str, Any]], Awaitable[Any]],
+        values: Values,
+        request: Request,
+        injected: Response,
     ) -> Any:
         """Answer from the cache, or run the endpoint."""
         if self.reading is not None:
-            answer = await self.reading.before(values, injected)
+            answer = await self.reading.before(values, request, injected)
             if answer is not None:
                 return answer
         if self.writing is not None:
-            await self.writing.before(values)
-        result = await run(dict(values))
+            await self.writing.before(values, request)
+        result = await endpoint(dict(values))
         if self.reading is not None:
             self.reading.ran(result)
         if self.writing is not None:
@@ -350,12 +429,15 @@ async def _pass_cache(
     handler: Handler, policy: Policy, request: Request, context: Context
 ) -> Response:
     call = _Call(policy, context, request)
-    request.scope[CALL] = call
+    request.scope[SCOPE_KEY] = call
     if policy.write is not None and policy.write.late_cleanup and call.writing:
         # pushed first, so it runs after the dependencies' own cleanup
-        for name in ("fastapi_inner_astack", "fastapi_function_astack"):
+        for name, evict_again in (
+            ("fastapi_inner_astack", call.writing.after_cleanup),
+            ("fastapi_function_astack", call.writing.after_function_cleanup),
+        ):
             if (cleanup := request.scope.get(name)) is not None:
-                cleanup.push_async_exit(call.writing.after_cleanup)
+                cleanup.push_async_exit(evict_again)
     try:
         return await call.finish(await handler(request))
     except BaseException as error:

@@ -145,6 +145,9 @@ class RedisSettings(BaseSettings):
     deadline: Seconds = 0.05
     """Seconds a request waits for Redis before it goes on without the cache."""
 
+    wait_replicas: Annotated[int, Field(ge=0)] = 0
+    """Replicas that have to confirm an eviction, so that it survives a failover; 0 means none."""
+
     wait_max: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 5.0
     """Seconds a request waits for another that computes the same entry; 0 means not at all."""
 

@@ -66,6 +66,9 @@ class _AdoptLate:
 
     def __new__(cls, app: ASGIApp, served: FastAPI) -> ASGIApp:  # type: ignore[misc]
         adopt_routes(served.router)
+        runtime = getattr(served.state, STATE, None)
+        if runtime is not None:
+            runtime.forget_routes()
         return app
 
 
@@ -84,5 +87,6 @@ def _around(inner: Any, settings: RedisSettings | None) -> Any:
 @asynccontextmanager
 async def redis_lifespan(app: FastAPI) -> AsyncIterator[Mapping[str, Any]]:
     """A lifespan that opens the Redis client: ``FastAPI(lifespan=redis_lifespan)``."""
+    adopt_routes(app.router)
     async with running(app) as runtime:
         yield {STATE: runtime}

@@ -1,0 +1,329 @@
+"""Transports over connections of the cache's own, cloned from the client's; one to a primary.
+
+The client keeps its own for what endpoints send. Exclusive use, and fills so large that look-ups
+would wait behind them, go over the client's connections, never while the breaker is open.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager
+from functools import partial
+from typing import Any, cast
+
+from redis.asyncio import Redis, RedisCluster
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import (
+    AskError,
+    ClusterDownError,
+    MasterDownError,
+    MovedError,
+    RedisClusterException,
+    TryAgainError,
+)
+
+from redis_fastapi._lane import Lane
+from redis_fastapi._transport import (
+    AwayError,
+    ClusterTransport,
+    Command,
+    Connection,
+    Exchange,
+    Pool,
+    PoolTransport,
+    Transport,
+    answer,
+    primary_of,
+)
+from redis_fastapi.exceptions import CacheUnavailableError
+
+_log = logging.getLogger("redis_fastapi")
+
+_REDIRECTED = (MovedError, AskError, TryAgainError, ClusterDownError, MasterDownError)
+
+_NOT_CLONED = (
+    "event_dispatcher",
+    "health_check_interval",
+    "himport_registry",
+    "legacy_responses",
+    "retry_on_error",
+    "retry_on_timeout",
+    "socket_timeout",
+)
+"""Options of a connection that belong to its pool, or that would send or wait by themselves."""
+
+_NOT_CLONED_PREFIXES = ("maint", "orig_", "oss_cluster_maint")
+
+_GRACE_SECONDS = 0.005
+_LEARN_SECONDS = 2.0
+_LEARN_PAUSE_SECONDS = 0.5
+
+
+def hold(client: Redis | RedisCluster, *, prefix: str, name: str, deadline: float) -> Transport:
+    """A transport with connections of its own, to be closed before the client is.
+
+    Args:
+        client: Says where Redis is and how to log in.
+        prefix: First part of every key.
+        name: The server in log lines, without secrets.
+        deadline: Seconds within which a server that is there answers.
+    """
+    if isinstance(client, RedisCluster):
+        return HeldClusterTransport(client, prefix=prefix, name=name, deadline=deadline)
+    return HeldTransport(client, prefix=prefix, name=name, deadline=deadline)
+
+
+def _clone(connection_class: Any, options: dict[str, Any]) -> Connection:
+    kept = {
+        name: value
+        for name, value in options.items()
+        if name not in _NOT_CLONED and not name.startswith(_NOT_CLONED_PREFIXES)
+    }
+    own = {"retry": Retry(NoBackoff(), 0), "socket_timeout": None, "protocol": 2}
+    return cast("Connection", connection_class(**kept | own))
+
+
+class HeldTransport:
+    """One connection to one server, or to the master that Sentinels name."""
+
+    def __init__(self, client: Redis, *, prefix: str, name: str, deadline: float) -> None:
+        pool = client.connection_pool
+        self._pool = PoolTransport(cast("Pool", pool))
+        make = partial(_clone, pool.connection_class, pool.connection_kwargs)
+        self._lane = Lane(make, prefix=prefix, name=name, deadline=deadline)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the breaker is open: nothing is sent, and nobody waits."""
+        return self._lane.is_open
+
+    async def get_many(self, keys: Sequence[bytes], *, until: float | None) -> list[bytes | None]:
+        """Values of keys, together with those that others read in this turn of the event loop."""
+        return [answer(value) for value in await self._lane.look(keys, until)]
+
+    async def send(
+        self, commands: Sequence[Command], *, until: float | None, heavy: bool = False
+    ) -> list[Any]:
+        """Replies in order, error replies as ResponseError instances."""
+        if not heavy:
+            return await self._lane.send(commands, until)
+        self._lane.require_closed()
+        return await self._pool.send(commands, until=until)
+
+    def exclusive(self, key: bytes) -> AbstractAsyncContextManager[Exchange]:
+        """A connection of the client's pool."""
+        self._lane.require_closed()
+        return self._pool.exclusive(key)
+
+    async def aclose(self) -> None:
+        """Close the connection."""
+        await self._lane.aclose()
+
+
+class HeldClusterTransport:
+    """One connection to each primary; what a node sends away the client follows."""
+
+    def __init__(self, client: RedisCluster, *, prefix: str, name: str, deadline: float) -> None:
+        self._followed = ClusterTransport(client)
+        self._client = client
+        self._prefix = prefix
+        self._deadline = deadline
+        self._map = _Map(client, name, deadline)
+        self._lanes: dict[str, Lane] = {}
+        self._examples: dict[str, bytes] = {}
+        self._retired: set[asyncio.Task[None]] = set()
+
+    async def get_many(self, keys: Sequence[bytes], *, until: float | None) -> list[bytes | None]:
+        """Values of keys in any slots, read from all nodes at once."""
+        await self._map.known(until)
+        replies: list[Any] = [None] * len(keys)
+        parts = self._by_node(keys)
+        lanes = self._lanes_to(parts, keys)
+        looks = [
+            lane.look([keys[p] for p in at], until)
+            for lane, (_, at) in zip(lanes, parts, strict=True)
+        ]
+        for (_, at), values in zip(parts, await _all(looks), strict=True):
+            for position, value in zip(at, values, strict=True):
+                replies[position] = value
+        astray = [p for p, reply in enumerate(replies) if isinstance(reply, _REDIRECTED)]
+        if astray:
+            found = await self._followed.get_many([keys[p] for p in astray], until=until)
+            for position, value in zip(astray, found, strict=True):
+                replies[position] = value
+        return [answer(reply) for reply in replies]
+
+    async def send(
+        self, commands: Sequence[Command], *, until: float | None, heavy: bool = False
+    ) -> list[Any]:
+        """Replies in order, error replies as ResponseError instances."""
+        await self._map.known(until)
+        keys = [command.key for command in commands]
+        parts = self._by_node(keys)
+        lanes = self._lanes_to(parts, keys)
+        if heavy:
+            return await self._followed.send(commands, until=until)
+        sent = [
+            lane.send([commands[p] for p in at], until)
+            for lane, (_, at) in zip(lanes, parts, strict=True)
+        ]
+        replies: list[Any] = [None] * len(commands)
+        for (_, at), values in zip(parts, await _all(sent), strict=True):
+            for position, value in zip(at, values, strict=True):
+                replies[position] = value
+        await self._follow(commands, replies, until)
+        return replies
+
+    def exclusive(self, key: bytes) -> AbstractAsyncContextManager[Exchange]:
+        """A connection of its own to the primary of `key`."""
+        for lane in self._lanes.values():
+            lane.require_closed()
+        return self._followed.exclusive(key)
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        await self._map.aclose()
+        await asyncio.gather(*(lane.aclose() for lane in self._lanes.values()), *self._retired)
+
+    async def _follow(
+        self, commands: Sequence[Command], replies: list[Any], until: float | None
+    ) -> None:
+        """Sends after its slot what a node sent away, and all that it may have overtaken."""
+        if not any(isinstance(reply, _REDIRECTED) for reply in replies):
+            return
+        astray: set[int] = set()
+        again: list[int] = []
+        for position, (command, reply) in enumerate(zip(commands, replies, strict=True)):
+            slot = self._client.keyslot(cast("str", command.key))
+            redirected = isinstance(reply, _REDIRECTED)
+            if redirected:
+                astray.add(slot)
+            if redirected or (slot in astray and not command.once):
+                again.append(position)
+        followed = await self._followed.send([commands[p] for p in again], until=until)
+        for position, reply in zip(again, followed, strict=True):
+            replies[position] = reply
+
+    def _by_node(self, keys: Sequence[bytes]) -> list[tuple[Any, list[int]]]:
+        """For each node the positions of its keys."""
+        parts: dict[str, tuple[Any, list[int]]] = {}
+        for position, key in enumerate(keys):
+            try:
+                node = primary_of(self._client, key)
+            except RedisClusterException as error:
+                raise CacheUnavailableError(f"Redis Cluster: {error}") from error
+            parts.setdefault(node.name, (node, []))[1].append(position)
+        return list(parts.values())
+
+    def _lanes_to(
+        self, parts: Sequence[tuple[Any, list[int]]], keys: Sequence[bytes]
+    ) -> list[Lane]:
+        """The connections to some nodes, none of which is known to be away."""
+        lanes = [self._lane_to(node, keys[at[0]]) for node, at in parts]
+        for lane in lanes:
+            lane.require_closed()
+        return lanes
+
+    def _lane_to(self, node: Any, key: bytes) -> Lane:
+        self._examples[node.name] = key
+        lane = self._lanes.get(node.name)
+        if lane is None:
+            self._retire_strangers()
+            lane = self._lanes[node.name] = Lane(
+                partial(_clone, node.connection_class, node.connection_kwargs),
+                prefix=self._prefix,
+                name=node.name,
+                deadline=self._deadline,
+                spread=True,
+                seek=partial(self._ask_others, node.name),
+            )
+        return lane
+
+    def _retire_strangers(self) -> None:
+        """Close the connections to nodes that have left the cluster or are no primaries."""
+        names = {node.name for node in self._client.get_primaries()}
+        for name in [name for name in self._lanes if name not in names]:
+            del self._examples[name]
+            task = asyncio.get_running_loop().create_task(self._lanes.pop(name).aclose())
+            self._retired.add(task)
+            task.add_done_callback(self._retired.discard)
+
+    async def _ask_others(self, away: str) -> None:
+        """Let another primary tell the client who has taken the slots of one that is away."""
+        key = self._examples.get(away)
+        others = [node for node in self._client.get_primaries() if node.name != away]
+        if key is None or not others:
+            await self._client.initialize()
+        else:
+            await self._client.execute_command("GET", key, target_nodes=random.choice(others))
+
+
+async def _all(futures: Sequence[asyncio.Future[list[Any]]]) -> list[list[Any]]:
+    """Results of all; the first failure once all have ended."""
+    if len(futures) == 1:
+        return [await futures[0]]
+    ends = await asyncio.gather(*futures, return_exceptions=True)
+    for end in ends:
+        if isinstance(end, BaseException):
+            raise end
+    return cast("list[list[Any]]", ends)
+
+
+class _Map:
+    """Whether the client knows the cluster's nodes; learnt in the background, once."""
+
+    def __init__(self, client: RedisCluster, name: str, deadline: float) -> None:
+        self._client = client
+        self._name = name
+        self._deadline = deadline
+        self._is_known = False
+        self._is_away = False
+        self._learning: asyncio.Task[None] | None = None
+
+    async def known(self, until: float | None) -> None:
+        """Return once the nodes are known; CacheUnavailableError when that takes too long."""
+        if self._is_known:
+            return
+        if self._is_away:
+            raise AwayError(f"Redis Cluster at {self._name} is away")
+        if self._learning is None:
+            self._learning = asyncio.get_running_loop().create_task(self._learn())
+        wait = self._deadline + _GRACE_SECONDS
+        if until is not None:
+            wait = until - asyncio.get_running_loop().time() + _GRACE_SECONDS
+        await asyncio.wait((self._learning,), timeout=max(0.0, wait))
+        if not self._is_known:
+            self._say_away("no answer in time")
+            raise AwayError(f"Redis Cluster at {self._name} is away")
+
+    async def aclose(self) -> None:
+        """Stop learning."""
+        if self._learning is not None:
+            self._learning.cancel()
+            await asyncio.gather(self._learning, return_exceptions=True)
+
+    async def _learn(self) -> None:
+        while not self._is_known:
+            try:
+                await asyncio.wait_for(self._client.initialize(), _LEARN_SECONDS)
+                self._is_known = True
+            except Exception as error:  # a cluster client fails in ways of its own
+                self._say_away(f"{type(error).__name__}: {error}")
+                await asyncio.sleep(_LEARN_PAUSE_SECONDS)
+        if self._is_away:
+            self._is_away = False
+            _log.warning("Redis Cluster at %s is back", self._name, extra={"redis": self._name})
+
+    def _say_away(self, reason: str) -> None:
+        if self._is_away:
+            return
+        self._is_away = True
+        _log.warning(
+            "Redis Cluster at %s is away, endpoints run without it: %s",
+            *(self._name, reason),
+            extra={"redis": self._name},
+        )

@@ -1,0 +1,439 @@
+"""One connection to one server that all requests share, and the breaker in front of it.
+
+- Calls are written in the order they came, pipelined; replies belong to them in that order. Only
+  look-ups of one turn of the event loop are merged, each key asked for once.
+- A call is sent at most once. When the connection breaks, all calls under way fail with it.
+- A call that is not answered in time breaks the connection: what follows it would be late as well.
+  Time in which the event loop itself was busy is not held against the server.
+- The breaker opens when no connection can be made in time, after several late calls in a row, and
+  when the server is no primary. While it is open calls fail at once; a task of the lane tries to
+  connect, and a connection counts once the server has taken a write on it in time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import suppress
+from contextvars import Context
+from itertools import chain
+from math import inf
+from typing import Any
+
+from redis.exceptions import ConnectionError, ReadOnlyError
+
+from redis_fastapi._transport import (
+    AwayError,
+    Command,
+    Connection,
+    exchange,
+    keyed,
+    read_reply,
+    timeout_at,
+)
+from redis_fastapi.exceptions import CacheUnavailableError
+
+_log = logging.getLogger("redis_fastapi")
+
+_GRACE_SECONDS = 0.005
+_MOST_GRACES = 4
+"""How often a call is given grace when the event loop itself was late."""
+
+_FAILURES = 3
+"""Late calls in a row that open the breaker."""
+
+_CONNECT_SECONDS = 2.0
+_FIRST_PAUSE_SECONDS = 0.1
+_LONGEST_PAUSE_SECONDS = 1.0
+"""Together with a failing attempt to connect still within the two seconds of a recovery."""
+
+_MOST_WAITING = 10_000
+"""Calls not written yet, beyond which a lane takes no more."""
+
+_MERGED_KEYS = 256
+"""Keys of one MGET, so that no other client of the server waits for long."""
+
+Packed = tuple[str | bytes | int, ...]
+
+
+class _Call:
+    """Commands of one caller and the future of their replies."""
+
+    __slots__ = ("commands", "future", "graces", "replies", "until")
+
+    def __init__(
+        self, commands: Sequence[Packed], future: asyncio.Future[list[Any]], until: float
+    ) -> None:
+        self.commands = commands
+        self.future = future
+        self.until = until
+        self.graces = 0
+        self.replies: list[Any] = []
+
+    @property
+    def waited_for(self) -> bool:
+        return not self.future.done()
+
+    def land(self) -> None:
+        if not self.future.done():
+            self.future.set_result(self.replies)
+
+    def fail(self, error: Exception) -> None:
+        if not self.future.done():
+            self.future.set_exception(_unavailable(error))
+
+
+class _Look:
+    """Keys that one caller reads."""
+
+    __slots__ = ("future", "keys", "until")
+
+    def __init__(
+        self, keys: Sequence[bytes], future: asyncio.Future[list[Any]], until: float
+    ) -> None:
+        self.keys = keys
+        self.future = future
+        self.until = until
+
+    @property
+    def waited_for(self) -> bool:
+        return not self.future.done()
+
+    def fail(self, error: Exception) -> None:
+        if not self.future.done():
+            self.future.set_exception(_unavailable(error))
+
+
+class _Merged:
+    """Look-ups that travel together; each key is asked for once."""
+
+    __slots__ = ("_at", "_looks", "_spread", "commands", "graces", "replies")
+
+    def __init__(self, *, spread: bool) -> None:
+        self._looks: list[_Look] = []
+        self._at: dict[bytes, int] = {}
+        self._spread = spread
+        self.commands: Sequence[Packed] = ()
+        self.graces = 0
+        self.replies: list[Any] = []
+
+    @property
+    def full(self) -> bool:
+        return len(self._at) >= _MERGED_KEYS
+
+    @property
+    def until(self) -> float:
+        return min((look.until for look in self._looks if look.waited_for), default=inf)
+
+    @property
+    def waited_for(self) -> bool:
+        return any(look.waited_for for look in self._looks)
+
+    def add(self, look: _Look) -> None:
+        self._looks.append(look)
+        for key in look.keys:
+            self._at.setdefault(key, len(self._at))
+
+    def close(self) -> None:
+        """Nothing is added any more."""
+        self.commands = (
+            [("GET", key) for key in self._at] if self._spread else [("MGET", *self._at)]
+        )
+
+    def land(self) -> None:
+        values = self.replies
+        if not self._spread:
+            (reply,) = values
+            values = [reply] * len(self._at) if isinstance(reply, Exception) else reply
+        for look in self._looks:
+            if not look.future.done():
+                look.future.set_result([values[self._at[key]] for key in look.keys])
+
+    def fail(self, error: Exception) -> None:
+        for look in self._looks:
+            look.fail(error)
+
+
+def _unavailable(error: Exception) -> CacheUnavailableError:
+    unavailable = CacheUnavailableError(f"Redis: {error!r}")
+    unavailable.__cause__ = error
+    return unavailable
+
+
+class Lane:
+    """The shared connection to one server.
+
+    Args:
+        make: A new connection, not yet connected.
+        prefix: First part of every key.
+        name: The server in log lines.
+        deadline: Seconds within which a server that is there answers.
+        spread: Whether keys lie in many slots of a cluster, so that MGET cannot read them.
+        seek: What else to try while the server does not answer.
+    """
+
+    def __init__(
+        self,
+        make: Callable[[], Connection],
+        *,
+        prefix: str,
+        name: str,
+        deadline: float,
+        spread: bool = False,
+        seek: Callable[[], Awaitable[object]] | None = None,
+    ) -> None:
+        self._make = make
+        # A write is refused by a replica and taken by a primary that is out of memory.
+        self._trial = keyed("DEL", f"{prefix}:trial".encode())
+        self._name = name
+        self._deadline = deadline
+        self._spread = spread
+        self._seek = seek
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._keeper: asyncio.Task[None] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._queue: list[_Call | _Look] = []
+        self._sent: deque[_Call | _Merged] = deque()
+        self._demand = asyncio.Event()
+        self._work: list[asyncio.Task[None]] = []
+        self._failures = 0
+        self._since: float | None = None
+        self._closed = False
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the breaker is open: calls fail at once."""
+        return self._since is not None
+
+    def look(self, keys: Sequence[bytes], until: float | None) -> asyncio.Future[list[Any]]:
+        """Values of keys, None for missing ones, error replies as exceptions."""
+        future = self._begin()
+        self._enqueue(_Look(keys, future, inf if until is None else until))
+        return future
+
+    def send(self, commands: Sequence[Command], until: float | None) -> asyncio.Future[list[Any]]:
+        """Replies in order, error replies as exceptions."""
+        future = self._begin()
+        packed = [command.args for command in commands]
+        if not packed:  # no reply would ever end it, and it would keep those of others
+            future.set_result([])
+            return future
+        self._enqueue(_Call(packed, future, inf if until is None else until))
+        return future
+
+    def require_closed(self) -> None:
+        """Raise AwayError while the breaker is open."""
+        if self.is_open:
+            raise AwayError(f"Redis at {self._name} is away")
+
+    async def aclose(self) -> None:
+        """Close the connection; later calls fail."""
+        self._closed = True
+        if self._timer is not None:
+            self._timer.cancel()
+        keeper, self._keeper = self._keeper, None
+        if keeper is not None:
+            keeper.cancel()
+            await asyncio.gather(keeper, return_exceptions=True)
+        self._fail_all(ConnectionError("closed"))
+
+    def _begin(self) -> asyncio.Future[list[Any]]:
+        self.require_closed()
+        loop = asyncio.get_running_loop()
+        if self._closed or self._loop not in (None, loop) or len(self._queue) >= _MOST_WAITING:
+            raise CacheUnavailableError("the connection is closed, full or another event loop's")
+        if self._keeper is None:
+            self._loop = loop
+            # In no request's context: the task outlives the one that starts it.
+            self._keeper = Context().run(loop.create_task, self._keep())
+        return loop.create_future()
+
+    def _enqueue(self, call: _Call | _Look) -> None:
+        self._queue.append(call)
+        self._demand.set()
+        if call.until < inf and (self._timer is None or call.until < self._timer.when()):
+            self._check_at(call.until)
+
+    # -- deadlines
+
+    def _check_at(self, when: float) -> None:
+        assert self._loop is not None
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self._loop.call_at(when, self._check, when)
+
+    def _check(self, due: float) -> None:
+        self._timer = None
+        oldest = min(self._under_way(), key=lambda call: call.until, default=None)
+        if oldest is None or oldest.until == inf:
+            return
+        assert self._loop is not None
+        now = self._loop.time()
+        if oldest.until > now:
+            self._check_at(oldest.until)
+        elif self._deserves_grace(oldest, late=now - due):
+            self._check_at(now + _GRACE_SECONDS)
+        else:
+            self._break(TimeoutError("no answer in time"))
+
+    def _under_way(self) -> Iterator[_Call | _Look | _Merged]:
+        return (call for call in chain(self._sent, self._queue) if call.waited_for)
+
+    def _deserves_grace(self, call: _Call | _Look | _Merged, *, late: float) -> bool:
+        """Whether the reply may be here already, and the event loop has not come to it."""
+        if isinstance(call, _Look):  # not even written
+            return late > _GRACE_SECONDS
+        call.graces += 1
+        return call.graces == 1 or (late > _GRACE_SECONDS and call.graces <= _MOST_GRACES)
+
+    # -- breaker
+
+    def _break(self, error: Exception, *, opens: bool = False) -> None:
+        """Fail all calls, and end the connection that there may be."""
+        self._failures += 1
+        self._fail_all(error)
+        for task in self._work:  # at once, or it would still write what comes next
+            task.cancel()
+        if (opens or self._failures >= _FAILURES) and not self.is_open:
+            self._since = asyncio.get_running_loop().time()
+            _log.warning(
+                "Redis at %s is away, endpoints run without it: %s: %s",
+                *(self._name, type(error).__name__, error),
+                extra={"redis": self._name},
+            )
+
+    def _fail_all(self, error: Exception) -> None:
+        calls = [*self._sent, *self._queue]
+        self._sent.clear()
+        self._queue.clear()
+        for call in calls:
+            call.fail(error)
+
+    def _come_back(self) -> None:
+        if self._since is None:
+            return
+        seconds = asyncio.get_running_loop().time() - self._since
+        self._since, self._failures = None, 0
+        _log.warning(
+            "Redis at %s is back after %.1f s", self._name, seconds, extra={"redis": self._name}
+        )
+
+    # -- connection
+
+    async def _keep(self) -> None:
+        """Keeps a connection until the lane is closed."""
+        pause = _FIRST_PAUSE_SECONDS
+        while True:
+            try:
+                connection = await self._connect_in_time()
+            except Exception as error:
+                self._break(error, opens=True)
+                await self._seek_elsewhere()
+                await asyncio.sleep(pause)
+                pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
+                continue
+            pause = _FIRST_PAUSE_SECONDS
+            self._come_back()
+            await self._serve(connection)
+
+    async def _seek_elsewhere(self) -> None:
+        if self._seek is not None:
+            with suppress(Exception):  # a cluster client fails in ways of its own
+                await asyncio.wait_for(self._seek(), _LONGEST_PAUSE_SECONDS)
+
+    async def _connect_in_time(self) -> Connection:
+        connecting = asyncio.ensure_future(self._connect())
+        try:
+            await asyncio.wait((connecting,), timeout=self._deadline + _GRACE_SECONDS)
+            if not connecting.done():
+                self._break(TimeoutError("no connection in time"), opens=True)
+            return await connecting
+        finally:
+            connecting.cancel()
+
+    async def _connect(self) -> Connection:
+        connection = self._make()
+        now = asyncio.get_running_loop().time
+        try:
+            async with timeout_at(now() + _CONNECT_SECONDS):
+                await connection.connect()
+            async with timeout_at(now() + self._deadline + _GRACE_SECONDS):
+                await exchange(connection, (self._trial,))
+        except BaseException:
+            await _drop(connection)
+            raise
+        return connection
+
+    async def _serve(self, connection: Connection) -> None:
+        """Writes and reads until the connection breaks or is given up."""
+        loop = asyncio.get_running_loop()
+        work = [loop.create_task(self._read(connection)), loop.create_task(self._write(connection))]
+        self._work = work
+        try:
+            await asyncio.wait(work, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            self._work = []
+            for task in work:
+                task.cancel()
+            ends = await asyncio.gather(*work, return_exceptions=True)
+            await _drop(connection)
+        for error in ends:
+            if isinstance(error, Exception):
+                self._lose(error)
+
+    def _lose(self, error: Exception) -> None:
+        """The server ended the connection, or refused a write as a replica does."""
+        demoted = isinstance(error, ReadOnlyError)
+        if demoted or self._sent or self._queue:
+            self._break(error, opens=demoted)
+
+    async def _write(self, connection: Connection) -> None:
+        while True:
+            await self._demand.wait()
+            self._demand.clear()
+            calls = list(self._batch())
+            if not calls:
+                continue
+            self._sent.extend(calls)
+            packed = connection.pack_commands(one for call in calls for one in call.commands)
+            await connection.send_packed_command(packed, check_health=False)
+
+    def _batch(self) -> Iterator[_Call | _Merged]:
+        """What waits to be written, look-ups merged; those who gave up are left out."""
+        queue, self._queue = self._queue, []
+        merged: _Merged | None = None
+        for call in queue:
+            if not call.waited_for:
+                continue
+            if isinstance(call, _Call):
+                yield call
+                continue
+            if merged is None:
+                merged = _Merged(spread=self._spread)
+            merged.add(call)
+            if merged.full:
+                merged.close()
+                yield merged
+                merged = None
+        if merged is not None:
+            merged.close()
+            yield merged
+
+    async def _read(self, connection: Connection) -> None:
+        while True:
+            reply = await read_reply(connection)
+            if not self._sent:
+                raise ConnectionError("a reply to nothing")
+            call = self._sent[0]
+            call.replies.append(reply)
+            self._failures = 0
+            if len(call.replies) == len(call.commands):
+                self._sent.popleft()
+                call.land()
+
+
+async def _drop(connection: Connection) -> None:
+    with suppress(Exception):
+        await connection.disconnect(nowait=True)

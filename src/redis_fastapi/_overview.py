@@ -1,0 +1,144 @@
+"""What only all routes together show: groups that miss each other, GETs that share their entries.
+
+Group templates are compared by their text with every field as ``{}``, where a field may stand for
+any text. Nothing is said about groups that code may fill or evict by hand.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from ._policy import Eviction, Policy, ReadPolicy, WritePolicy
+from ._resource import ResourceTemplate
+from ._rules import closest
+from ._templates import Template
+
+_ANY = "{}"
+_FIELD_NAME = re.compile(r"{\w+")
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """One route that does something with the cache, at its full path."""
+
+    path: str
+    endpoint: Callable[..., Any]
+    policy: Policy
+
+
+@dataclass(frozen=True, slots=True)
+class Overview:
+    """All routes of an application.
+
+    Attributes:
+        places: The routes, in the order in which they are tried.
+        default_ttl: Seconds for an endpoint that names no ttl; 0 is no expiry.
+        by_hand: Whether an endpoint or a dependency receives the cache or the client itself.
+    """
+
+    places: tuple[Place, ...]
+    default_ttl: int
+    by_hand: bool
+
+    def warnings(self) -> Iterator[str]:
+        """One line for each finding."""
+        found = (*self._unfilled(), *self._endless(), *_sharing(self.places))
+        yield from dict.fromkeys(found)
+
+    def _unfilled(self) -> Iterator[str]:
+        """Evictions of groups that no GET fills."""
+        filled = frozenset(_pattern(group) for read in self._reads for group in read.groups)
+        for write in self._writes:
+            for group in (one for eviction in write.evictions for one in eviction.groups):
+                evicted = _pattern(group)
+                if any(_meet(evicted, one) for one in filled):
+                    continue
+                meant = closest(evicted, filled)
+                if meant is not None or not self.by_hand:
+                    hint = f"; did you mean {meant!r}?" if meant else ""
+                    yield f"{write.label}: evicts group {group.text!r}, which no GET fills{hint}"
+
+    def _endless(self) -> Iterator[str]:
+        """Entries in groups that nobody evicts, and that do not expire either."""
+        if self.by_hand or any(eviction.everything for eviction in self._evictions):
+            return
+        evicted = {_pattern(group) for eviction in self._evictions for group in eviction.groups}
+        for place in self.places:
+            read = place.policy.read
+            if read is None or not read.groups or (read.ttl or self.default_ttl):
+                continue
+            met = any(_meet(_pattern(group), one) for group in read.groups for one in evicted)
+            if not met and not self._is_evicted_by_key(place):
+                names = ", ".join(repr(group.text) for group in read.groups)
+                yield (
+                    f"{read.label}: no write evicts its group {names} and its entries have no "
+                    "ttl, so an answer is never renewed. Say ttl=..., or evict the group"
+                )
+
+    def _is_evicted_by_key(self, place: Place) -> bool:
+        pattern = ResourceTemplate.parse(place.path).pattern
+        for other in self.places:
+            write = other.policy.write
+            if write is None:
+                continue
+            if write.put is not None or any(
+                one.own_path or one.key_builder for one in write.evictions
+            ):
+                return True
+            if any(_names(eviction, place.endpoint, pattern) for eviction in write.evictions):
+                return True
+        return False
+
+    @property
+    def _reads(self) -> Iterable[ReadPolicy]:
+        return [place.policy.read for place in self.places if place.policy.read is not None]
+
+    @property
+    def _writes(self) -> Iterable[WritePolicy]:
+        return [place.policy.write for place in self.places if place.policy.write is not None]
+
+    @property
+    def _evictions(self) -> Iterable[Eviction]:
+        return [eviction for write in self._writes for eviction in write.evictions]
+
+
+def _sharing(places: Iterable[Place]) -> Iterator[str]:
+    """GETs of different endpoints with one key, each of which refuses what the other stored."""
+    first: dict[tuple[str, str], tuple[Callable[..., Any], str]] = {}
+    for place in places:
+        read = place.policy.read
+        if read is None or read.key_builder is not None or callable(read.key):
+            continue
+        path = place.path if read.key is None else read.key.template.text
+        known, label = first.setdefault(
+            (_FIELD_NAME.sub("{", path), read.prefix), (place.endpoint, read.label)
+        )
+        if known != place.endpoint:
+            yield (
+                f"{read.label}: has the key of {label}, and each refuses what the other stored. "
+                "Give one of them a path or a key of its own"
+            )
+
+
+def _names(eviction: Eviction, endpoint: Callable[..., Any], pattern: str) -> bool:
+    """Whether an eviction names the endpoint or its path."""
+    if isinstance(eviction.key, ResourceTemplate):
+        return eviction.key.pattern == pattern
+    return eviction.key is not None and eviction.key == endpoint
+
+
+def _pattern(group: Template) -> str:
+    return _ANY.join(group.literals)
+
+
+def _meet(one: str, other: str) -> bool:
+    """Whether two patterns can stand for one name."""
+    return one == other or _covers(one, other) or _covers(other, one)
+
+
+def _covers(pattern: str, name: str) -> bool:
+    parts = map(re.escape, pattern.split(_ANY))
+    return re.fullmatch(".+".join(parts), name, re.DOTALL) is not None

@@ -1,0 +1,289 @@
+"""How commands reach Redis: over the connections of a client's pool, or of a cluster's nodes.
+
+- What is sent is sent once: no retry of redis-py applies. Sending again is left to the callers,
+  who know what may be repeated.
+- Replies come from primaries. A connection with replies left to read never returns to its pool.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from contextlib import AbstractAsyncContextManager
+from types import TracebackType
+from typing import Any, NamedTuple, Protocol, cast
+
+from redis.asyncio import Redis, RedisCluster
+from redis.client import NEVER_DECODE
+from redis.exceptions import AskError, ConnectionError, ReadOnlyError, ResponseError
+
+from redis_fastapi.exceptions import CacheSetupError, CacheUnavailableError
+
+if sys.version_info >= (3, 11):
+    from asyncio import timeout_at as timeout_at
+else:
+    from async_timeout import timeout_at as timeout_at
+
+
+class AwayError(CacheUnavailableError):
+    """Redis is known to be away; nothing was sent, and asking again soon does not help."""
+
+
+class Command(NamedTuple):
+    """A command, the key that says where it goes, and whether it may be sent one time only."""
+
+    args: tuple[str | bytes | int, ...]
+    key: bytes
+    once: bool = False
+
+
+def keyed(name: str, key: bytes, *args: str | bytes | int, once: bool = False) -> Command:
+    """A command whose first argument is the key that says where it goes."""
+    return Command((name, key, *args), key, once)
+
+
+Exchange = Callable[[Sequence[Command]], Awaitable[list[Any]]]
+"""Sends commands and returns their replies in order, error replies as ResponseError instances."""
+
+
+class Transport(Protocol):
+    """How commands reach Redis; commands for one slot take effect in the order given.
+
+    `until` is the event loop's time at which a caller gives up; None is never.
+    """
+
+    async def get_many(self, keys: Sequence[bytes], *, until: float | None) -> list[bytes | None]:
+        """Values of keys in any slots."""
+
+    async def send(
+        self, commands: Sequence[Command], *, until: float | None, heavy: bool = False
+    ) -> list[Any]:
+        """Replies in order, error replies as ResponseError instances.
+
+        Nothing else waits behind commands that are heavy.
+        """
+
+    def exclusive(self, key: bytes) -> AbstractAsyncContextManager[Exchange]:
+        """A connection that nobody else uses meanwhile, to the primary of `key`."""
+
+    async def aclose(self) -> None:
+        """Close what the transport opened; the client stays open."""
+
+
+class Connection(Protocol):
+    """What is used of redis-py's connections."""
+
+    @property
+    def is_connected(self) -> bool: ...
+    async def connect(self) -> None: ...
+    async def disconnect(self, nowait: bool = False) -> None: ...
+    def pack_commands(self, commands: Iterable[Iterable[str | bytes | int]]) -> list[bytes]: ...
+    async def send_packed_command(self, command: list[bytes], check_health: bool) -> None: ...
+    async def read_response(self, disable_decoding: bool) -> Any: ...
+
+
+class Pool(Protocol):
+    """What is used of redis-py's pools."""
+
+    async def get_connection(self) -> Connection: ...
+    async def release(self, connection: Connection) -> None: ...
+
+
+class _Borrowed:
+    """A pool's connection for the time of a `with`; one that was interrupted is closed."""
+
+    __slots__ = ("_connection", "_pool")
+    _connection: Connection
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+
+    async def __aenter__(self) -> Exchange:
+        self._connection = await self._pool.get_connection()
+        return self._exchange
+
+    async def _exchange(self, commands: Sequence[Command]) -> list[Any]:
+        return await exchange(self._connection, commands)
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        try:
+            if kind is not None:
+                await self._connection.disconnect(nowait=True)
+        finally:
+            await self._pool.release(self._connection)
+
+
+async def exchange(connection: Connection, commands: Sequence[Command]) -> list[Any]:
+    """Replies to commands sent over a connection that is open."""
+    # Sending would reconnect silently, and a WATCH of the lost connection would watch nothing.
+    if not connection.is_connected:
+        raise ConnectionError("connection lost")
+    packed = connection.pack_commands([command.args for command in commands])
+    await connection.send_packed_command(packed, check_health=False)
+    return [await read_reply(connection) for _ in commands]
+
+
+async def read_reply(connection: Connection) -> Any:
+    """The next reply, an error reply as a ResponseError instance."""
+    try:
+        return await connection.read_response(disable_decoding=True)
+    except ReadOnlyError:
+        # Not a primary any more: only a new connection can find the one that is.
+        raise
+    except ResponseError as error:
+        return error
+
+
+class PoolTransport:
+    """Commands over a pool's connections, written once each: no retry of redis-py applies."""
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+
+    async def get_many(self, keys: Sequence[bytes], *, until: float | None) -> list[bytes | None]:
+        (values,) = await self.send((keyed("MGET", *keys),), until=until)
+        return cast("list[bytes | None]", answer(values))
+
+    async def send(
+        self, commands: Sequence[Command], *, until: float | None, heavy: bool = False
+    ) -> list[Any]:
+        async with timeout_at(until), _Borrowed(self._pool) as exchange:
+            return await exchange(commands)
+
+    def exclusive(self, key: bytes) -> AbstractAsyncContextManager[Exchange]:
+        return _Borrowed(self._pool)
+
+    async def aclose(self) -> None:
+        """Nothing: every connection is the pool's."""
+
+
+class _Opened:
+    """A connection of its own to the primary of a key, closed in the end."""
+
+    __slots__ = ("_client", "_connection", "_key")
+    _connection: Connection
+
+    def __init__(self, client: RedisCluster, key: bytes) -> None:
+        self._client = client
+        self._key = key
+
+    async def __aenter__(self) -> Exchange:
+        await self._client.initialize()
+        node = primary_of(self._client, self._key)
+        self._connection = cast("Connection", node.connection_class(**node.connection_kwargs))
+        await self._connection.connect()
+        return self._exchange
+
+    async def _exchange(self, commands: Sequence[Command]) -> list[Any]:
+        return await exchange(self._connection, commands)
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._connection.disconnect(nowait=True)
+
+
+def primary_of(client: RedisCluster, key: bytes) -> Any:
+    """The node that the client believes to hold a key."""
+    return client.get_node_from_key(cast("str", key))
+
+
+class ClusterTransport:
+    """Commands to the primaries of a cluster: slots in parallel, one slot in order."""
+
+    def __init__(self, client: RedisCluster) -> None:
+        if _reads_replicas(client):
+            raise CacheSetupError(
+                "the cache reads from primaries only: give it a RedisCluster without "
+                "read_from_replicas and load_balancing_strategy"
+            )
+        self._client = client
+
+    async def get_many(self, keys: Sequence[bytes], *, until: float | None) -> list[bytes | None]:
+        replies = await self.send([keyed("GET", key) for key in keys], until=until)
+        return [cast("bytes | None", answer(reply)) for reply in replies]
+
+    async def send(
+        self, commands: Sequence[Command], *, until: float | None, heavy: bool = False
+    ) -> list[Any]:
+        async with timeout_at(until):
+            return await self._send(commands)
+
+    async def _send(self, commands: Sequence[Command]) -> list[Any]:
+        await self._initialize()
+        by_slot: dict[int, list[int]] = {}
+        for position, command in enumerate(commands):
+            by_slot.setdefault(self._client.keyslot(command.key), []).append(position)
+        in_order = (self._send_in_order([commands[p] for p in slot]) for slot in by_slot.values())
+        # All are awaited even when one fails: a command left behind would run after its caller.
+        results = await asyncio.gather(*in_order, return_exceptions=True)
+        replies: dict[int, Any] = {}
+        for positions, result in zip(by_slot.values(), results, strict=True):
+            if isinstance(result, BaseException):
+                raise result
+            replies.update(zip(positions, result, strict=True))
+        return [replies[position] for position in range(len(commands))]
+
+    async def _initialize(self) -> None:
+        # A client's first command, sent before this, goes to any node and is redirected.
+        try:
+            await self._client.initialize()
+        except Exception as error:
+            raise CacheUnavailableError(f"Redis Cluster: {error!r}") from error
+
+    async def _send_in_order(self, commands: Sequence[Command]) -> list[Any]:
+        return [await self._reply_or_raise(command) for command in commands]
+
+    async def _reply_or_raise(self, command: Command) -> Any:
+        send = self._send_once if command.once else self._send_and_follow
+        try:
+            return await send(command)
+        except ResponseError as error:
+            return error
+        except Exception as error:
+            # A cluster client in the middle of a topology change fails in ways of its own.
+            raise CacheUnavailableError(f"Redis Cluster: {error!r}") from error
+
+    async def _send_and_follow(self, command: Command) -> Any:
+        return await self._client.execute_command(*command.args, **{NEVER_DECODE: True})
+
+    async def _send_once(self, command: Command) -> Any:
+        try:
+            return await self._send_to_primary(command)
+        except AskError:
+            # Redirected means not executed: a read teaches the client the way for a second try.
+            await self._send_and_follow(keyed("GET", command.key))
+            return await self._send_to_primary(command)
+
+    async def _send_to_primary(self, command: Command) -> Any:
+        node = primary_of(self._client, command.key)
+        return await node.execute_command(*command.args, **{NEVER_DECODE: True})
+
+    def exclusive(self, key: bytes) -> AbstractAsyncContextManager[Exchange]:
+        return _Opened(self._client, key)
+
+    async def aclose(self) -> None:
+        """Nothing: every connection is the client's."""
+
+
+def _reads_replicas(client: RedisCluster) -> bool:
+    strategy = getattr(client, "load_balancing_strategy", None)
+    return bool(client.read_from_replicas) or strategy is not None
+
+
+def transport_for(client: Redis | RedisCluster) -> Transport:
+    """The client's own connections as a transport."""
+    if isinstance(client, RedisCluster):
+        return ClusterTransport(client)
+    return PoolTransport(cast("Pool", client.connection_pool))
+
+
+def answer(reply: Any) -> Any:
+    """The reply itself, or CacheUnavailableError when Redis refused."""
+    if isinstance(reply, Exception):
+        raise CacheUnavailableError(f"Redis refused: {reply}") from reply
+    return reply

@@ -1,0 +1,91 @@
+"""What the type of a parameter cannot have; silent where it might."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import pytest
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, computed_field
+from typing_extensions import TypedDict
+
+from redis_fastapi._attributes import why_lacking
+
+
+class Team(BaseModel):
+    name: str
+
+
+class User(BaseModel):
+    id: int
+    team: Team | None = None
+    alias_name: str = Field("", alias="alias")
+    _secret: int = PrivateAttr(1)
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def initial(self) -> str:
+        return "u"
+
+    def method(self) -> None: ...
+
+
+class Open(BaseModel):
+    model_config = ConfigDict(extra="allow")
+
+
+class Answering(BaseModel):
+    def __getattr__(self, name: str) -> Any:
+        return name
+
+
+class Session(TypedDict):
+    token: str
+    user: User
+
+
+@dataclass
+class Point:
+    x: int
+
+
+@pytest.mark.parametrize(
+    ("annotation", "path", "why"),
+    [
+        (User, "idd", "'User' has no 'idd'; did you mean 'id'?"),
+        (User | None, "zzz", "'User' has no 'zzz'"),
+        (Annotated[User, "text"], "idd", "'User' has no 'idd'; did you mean 'id'?"),
+        (User, "team.nam", "'Team' has no 'nam'; did you mean 'name'?"),
+        (User, "alias", "'User' has no 'alias'; did you mean 'alias_name'?"),
+        (Session, "tokn", "'Session' has no 'tokn'; did you mean 'token'?"),
+        (Session, "user.nobody", "'User' has no 'nobody'"),
+    ],
+)
+def test_a_closed_type_says_what_it_lacks(annotation: Any, path: str, why: str) -> None:
+    assert why_lacking(annotation, tuple(path.split("."))) == why
+
+
+@pytest.mark.parametrize(
+    ("annotation", "path"),
+    [
+        (User, "id"),
+        (User, "team.name"),
+        (User, "initial"),
+        (User, "initial.anything"),
+        (User, "method"),
+        (User, "_secret"),
+        (User, "model_fields_set"),
+        (Session, "token"),
+        (Session, "user.id"),
+        (Open, "anything"),
+        (Answering, "anything"),
+        (Point, "anything"),
+        (int, "anything"),
+        (dict[str, str], "anything"),
+        (User | Team, "anything"),
+        (Any, "anything"),
+        ("Unevaluated", "anything"),
+    ],
+)
+def test_what_may_be_there_is_accepted(annotation: Any, path: str) -> None:
+    assert why_lacking(annotation, tuple(path.split("."))) is None

@@ -1,0 +1,266 @@
+"""What start-up says of all routes together, and when it keeps silent."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Annotated
+
+import pytest
+from fastapi import APIRouter, Depends, FastAPI
+
+from apps import Product, cache_router, caching_app, memory_settings, serving
+from redis_fastapi import (
+    AsyncRedisDep,
+    CacheBackendDep,
+    Cached,
+    CacheDeclarationError,
+    CacheEvict,
+    CachePut,
+    cache,
+    cache_evict,
+)
+
+
+def reader(router: FastAPI | APIRouter, marker: Cached, path: str = "/p/{product_id}") -> None:
+    async def read(product_id: int = 1) -> Product:
+        return Product(id=product_id)
+
+    read.__annotations__["return"] = Annotated[Product, marker]
+    router.get(path)(read)
+
+
+def evictor(router: FastAPI | APIRouter, marker: CacheEvict, path: str = "/w/{product_id}") -> None:
+    async def write(product_id: int = 1) -> None: ...
+
+    write.__annotations__["return"] = Annotated[None, marker]
+    router.delete(path)(write)
+
+
+async def warnings_of(app: FastAPI, caplog: pytest.LogCaptureFixture) -> list[str]:
+    caplog.clear()
+    async with serving(app):
+        return [one.getMessage() for one in caplog.records if one.module == "_runtime"]
+
+
+@pytest.mark.parametrize(
+    ("filled", "evicted", "meant"),
+    [
+        ("products", "product", "products"),
+        ("product:{product_id}", "products:{product_id}", "product:{}"),
+        ("products", "orders", None),
+    ],
+)
+async def test_an_eviction_of_a_group_that_nobody_fills_is_a_warning(
+    filled: str, evicted: str, meant: str | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    app = caching_app()
+    reader(app, Cached(ttl=60, group=filled))
+    evictor(app, CacheEvict(group=evicted))
+
+    (message,) = await warnings_of(app, caplog)
+
+    hint = f"; did you mean {meant!r}?" if meant else ""
+    label = "DELETE /w/{product_id} (write)"
+    assert message == f"{label}: evicts group {evicted!r}, which no GET fills{hint}"
+
+
+@pytest.mark.parametrize(
+    ("filled", "evicted"),
+    [
+        ("products", "products"),
+        ("product:{product_id}", "product:{product_id}"),
+        ("product:{product_id}", "product:7"),
+        ("all", "{product_id}"),
+        (("a", "b"), "b"),
+    ],
+)
+async def test_an_eviction_that_may_meet_a_filled_group_is_accepted(
+    filled: str | tuple[str, ...], evicted: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    app = caching_app()
+    reader(app, Cached(ttl=60, group=filled))
+    evictor(app, CacheEvict(group=evicted))
+
+    assert await warnings_of(app, caplog) == []
+
+
+async def test_templates_meet_whatever_their_parameters_are_called(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    app = caching_app()
+    reader(app, Cached(ttl=60, group="product:{product_id}"))
+
+    @app.delete("/other/{number}")
+    async def write(number: int) -> Annotated[None, CacheEvict(group="product:{number}")]: ...
+
+    assert await warnings_of(app, caplog) == []
+
+
+@pytest.mark.parametrize("injected", [CacheBackendDep, AsyncRedisDep])
+async def test_groups_that_code_may_fill_by_hand_are_its_own_business(
+    injected: object, caplog: pytest.LogCaptureFixture
+) -> None:
+    app = caching_app()
+    evictor(app, CacheEvict(group="by hand"))
+
+    async def fill(cache: object) -> None: ...
+
+    fill.__annotations__["cache"] = injected
+    app.post("/fill")(fill)
+
+    assert await warnings_of(app, caplog) == []
+
+
+async def test_dependencies_fill_and_evict_groups_too(caplog: pytest.LogCaptureFixture) -> None:
+    app = caching_app()
+
+    @app.get("/a", dependencies=[Depends(cache(ttl=60, eviction_group="a"))])
+    async def read() -> Product:
+        return Product(id=1)
+
+    @app.delete("/a", dependencies=[Depends(cache_evict(eviction_group="b"))])
+    async def write() -> None: ...
+
+    (message,) = await warnings_of(app, caplog)
+
+    assert "evicts group 'b', which no GET fills" in message
+
+
+async def test_entries_that_nothing_ever_renews_are_a_warning(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    app = caching_app()
+    reader(app, Cached(group="products"))
+
+    (message,) = await warnings_of(app, caplog)
+
+    assert message.startswith("GET /p/{product_id} (read): no write evicts its group 'products'")
+    assert "ttl" in message
+
+
+@pytest.mark.parametrize(
+    "marker", [Cached(ttl=60, group="a"), Cached(timedelta(hours=1), group="a"), Cached()]
+)
+async def test_entries_that_expire_or_are_in_no_group_are_accepted(
+    marker: Cached, caplog: pytest.LogCaptureFixture
+) -> None:
+    app = caching_app()
+    reader(app, marker)
+
+    assert await warnings_of(app, caplog) == []
+
+
+async def test_a_default_ttl_is_a_ttl(caplog: pytest.LogCaptureFixture) -> None:
+    app = caching_app(memory_settings(default_ttl=60))
+    reader(app, Cached(group="products"))
+
+    assert await warnings_of(app, caplog) == []
+
+
+@pytest.mark.parametrize(
+    "marker",
+    [
+        CacheEvict(group="products"),
+        CacheEvict(key="/p/{product_id}"),
+    ],
+)
+async def test_entries_that_a_write_evicts_are_accepted(
+    marker: CacheEvict, caplog: pytest.LogCaptureFixture
+) -> None:
+    app = caching_app()
+    reader(app, Cached(group="products"))
+    evictor(app, marker)
+
+    assert await warnings_of(app, caplog) == []
+
+
+async def test_evicting_everything_evicts_every_group(caplog: pytest.LogCaptureFixture) -> None:
+    app = caching_app()
+    reader(app, Cached(group="products"))
+
+    @app.delete("/all", dependencies=[Depends(cache_evict())])
+    async def write() -> None: ...
+
+    assert await warnings_of(app, caplog) == []
+
+
+async def test_two_gets_of_one_key_are_a_warning(caplog: pytest.LogCaptureFixture) -> None:
+    app = caching_app()
+    for version in ("v1", "v2"):
+        reader(app, Cached(ttl=60, key="/products/{product_id}"), f"/{version}/{{product_id}}")
+
+    (message,) = await warnings_of(app, caplog)
+
+    assert message.startswith("GET /v2/{product_id} (read): has the key of GET /v1/{product_id}")
+
+
+async def test_the_second_get_of_a_path_is_a_warning(caplog: pytest.LogCaptureFixture) -> None:
+    app = caching_app()
+    reader(app, Cached(ttl=60))
+    reader(app, Cached(ttl=60), "/p/{number}")
+
+    (message,) = await warnings_of(app, caplog)
+
+    assert "GET /p/{number} (read): has the key of GET /p/{product_id} (read)" in message
+
+
+async def test_paths_that_differ_by_what_they_match_do_not_share(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    app = caching_app()
+    reader(app, Cached(ttl=60), "/p/{product_id:int}")
+
+    @app.get("/p/{name}")
+    async def by_name(name: str) -> Annotated[Product, Cached(ttl=60)]:
+        return Product(id=1, name=name)
+
+    assert await warnings_of(app, caplog) == []
+
+
+async def test_one_router_at_two_places_shares_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    app = caching_app()
+    router = cache_router()
+    reader(router, Cached(ttl=60))
+    app.include_router(router, prefix="/a")
+    app.include_router(router, prefix="/b")
+
+    assert await warnings_of(app, caplog) == []
+
+
+async def test_a_put_whose_get_varies_is_a_warning(caplog: pytest.LogCaptureFixture) -> None:
+    app = caching_app()
+
+    @app.get("/p/{product_id}")
+    async def read(product_id: int, lang: str = "en") -> Annotated[Product, Cached(ttl=60)]:
+        return Product(id=product_id)
+
+    @app.put("/p/{product_id}")
+    async def write(product_id: int) -> Annotated[Product, CachePut()]:
+        return Product(id=product_id)
+
+    (message,) = await warnings_of(app, caplog)
+
+    assert "varies by more than its path" in message
+
+
+async def test_a_finding_is_said_once_however_often_a_route_is_served(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    app = caching_app()
+    evictor(app, CacheEvict(group=("lost", "lost")))
+
+    assert len(await warnings_of(app, caplog)) == 1
+
+
+async def test_under_strict_every_finding_is_an_error() -> None:
+    app = caching_app(memory_settings(strict=True))
+    reader(app, Cached(ttl=60, group="products"))
+    evictor(app, CacheEvict(group="product"))
+
+    with pytest.raises(CacheDeclarationError) as caught:
+        async with serving(app):
+            pass
+
+    assert caught.value.code == "redis-cache-strict"
+    assert caught.value.route == "DELETE /w/{product_id} (write)"
+    assert "did you mean 'products'?" in caught.value.problem

@@ -1,0 +1,391 @@
+"""What the code round a route may do without misleading the cache."""
+
+import asyncio
+import functools
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Annotated, Any
+
+import fastapi
+import fastapi.routing
+import pytest
+from fastapi import APIRouter, Depends, HTTPException, Request, Response, WebSocket
+from fastapi.routing import APIRoute
+from fastapi.testclient import TestClient
+from pydantic import BaseModel, Field, model_validator
+
+from apps import Gate, Product, cache_router, caching_app, serving, state_of, states
+from redis_fastapi import Cached, CacheEvict, CachePut, CacheRoute, cache
+
+
+@pytest.fixture
+def wrapped_handlers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What instrumentation does: every handler of FastAPI is wrapped by another function."""
+    original = fastapi.routing.get_request_handler
+
+    def get_instrumented(*args: Any, **options: Any) -> Callable[[Request], Awaitable[Response]]:
+        handler = original(*args, **options)
+
+        async def instrumented(request: Request) -> Response:
+            return await handler(request)
+
+        return instrumented
+
+    monkeypatch.setattr(fastapi.routing, "get_request_handler", get_instrumented)
+
+
+@pytest.mark.usefixtures("wrapped_handlers")
+async def test_an_instrumented_handler_keeps_inclusions_apart() -> None:
+    router = cache_router()
+
+    @router.get("/items/{item}")
+    async def get_item(item: int, request: Request) -> Annotated[str, Cached(ttl=60, shared=True)]:
+        return request.url.path
+
+    @router.delete("/items/{item}")
+    async def delete_item(item: int) -> Annotated[None, CacheEvict(key=get_item)]: ...
+
+    app = caching_app()
+    app.include_router(router, prefix="/v1")
+    app.include_router(router, prefix="/v2")
+    async with serving(app) as http:
+        first, second = await http.get("/v1/items/1"), await http.get("/v2/items/1")
+        assert [first.json(), second.json()] == ["/v1/items/1", "/v2/items/1"]
+        assert await states(http, "/v1/items/1") == ["HIT"]
+        await http.delete("/v1/items/1")
+        assert await states(http, "/v1/items/1", "/v2/items/1") == ["MISS", "MISS"]
+
+
+@pytest.mark.usefixtures("wrapped_handlers")
+async def test_an_instrumented_handler_keeps_what_an_inclusion_declares() -> None:
+    router = cache_router()
+
+    @router.get("/x")
+    async def x() -> str:
+        return "x"
+
+    app = caching_app()
+    app.include_router(router, dependencies=[Depends(cache(ttl=60))])
+    async with serving(app) as http:
+        assert await states(http, "/x", "/x") == ["MISS", "HIT"]
+
+
+async def test_a_plain_wrapper_of_a_coroutine_function_is_awaited() -> None:
+    def logged(endpoint: Callable[[], Awaitable[str]]) -> Callable[[], Awaitable[str]]:
+        def wrapper() -> Awaitable[str]:
+            return endpoint()
+
+        wrapper.__annotations__ = endpoint.__annotations__
+        return wrapper
+
+    app = caching_app()
+
+    @app.get("/x")
+    @logged
+    async def x() -> Annotated[str, Cached(ttl=60)]:
+        return "x"
+
+    async with serving(app) as http:
+        assert (await http.get("/x")).json() == "x"
+        assert await states(http, "/x") == ["HIT"]
+
+
+async def test_a_dependency_that_a_parameter_receives_may_declare_caching() -> None:
+    app = caching_app()
+
+    @app.get("/x")
+    async def x(_: Annotated[None, Depends(cache(ttl=60))]) -> str:
+        return "x"
+
+    async with serving(app) as http:
+        assert await states(http, "/x", "/x") == ["MISS", "HIT"]
+
+
+def test_a_router_wide_cache_leaves_websockets_as_they_are() -> None:
+    router = APIRouter(dependencies=[Depends(cache(ttl=60))])
+
+    @router.websocket("/ws")
+    async def talk(socket: WebSocket) -> None:
+        await socket.accept()
+        await socket.send_text("hello")
+        await socket.close()
+
+    app = caching_app()
+    app.include_router(router)
+    with TestClient(app) as client, client.websocket_connect("/ws") as socket:
+        assert socket.receive_text() == "hello"
+
+
+async def test_a_route_class_may_make_a_request_of_its_own() -> None:
+    class Copying(APIRoute):
+        def get_route_handler(self) -> Any:
+            handler = super().get_route_handler()
+
+            async def handle_copy(request: Request) -> Response:
+                return await handler(Request(request.scope, request.receive))
+
+            return handle_copy
+
+    class CopyingCached(CacheRoute, Copying):
+        """What ``.caching()`` makes of it."""
+
+    app = caching_app()
+    router = APIRouter(route_class=CopyingCached)
+
+    @router.get("/x")
+    async def x(item: Product) -> Annotated[int, Cached(ttl=60)]:
+        return item.id
+
+    app.include_router(router)
+    async with serving(app) as http:
+        bodies = [{"id": 1}, {"id": 1}, {"id": 2}]
+        answers = [await http.request("GET", "/x", json=body) for body in bodies]
+        assert [answer.json() for answer in answers] == [1, 1, 2]
+        assert [state_of(answer) for answer in answers] == ["MISS", "HIT", "MISS"]
+
+
+class SaysMore(Response):
+    """A response whose ``body`` is not what it sends."""
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"streamed"})
+
+
+async def test_a_response_that_sends_itself_is_not_stored() -> None:
+    app = caching_app()
+
+    @app.get("/x")
+    async def x() -> Annotated[Response, Cached(ttl=60)]:
+        return SaysMore()
+
+    async with serving(app) as http:
+        assert [(await http.get("/x")).content for _ in range(2)] == [b"streamed"] * 2
+
+
+async def test_an_answer_with_a_cookie_is_for_one_user() -> None:
+    app = caching_app()
+
+    def visit(response: Response) -> None:
+        response.set_cookie("visit", "1")
+
+    @app.get("/x", dependencies=[Depends(visit)])
+    async def x() -> Annotated[str, Cached(ttl=60)]:
+        return "x"
+
+    async with serving(app) as http:
+        for _ in range(2):
+            answer = await http.get("/x")
+            assert "set-cookie" in answer.headers
+            assert "private" in answer.headers["cache-control"]
+
+
+async def test_a_head_of_the_author_does_not_fill_what_get_reads() -> None:
+    app = caching_app()
+
+    @app.api_route("/x", methods=["GET", "HEAD"])
+    async def x(request: Request) -> Annotated[str, Cached(ttl=60, shared=True)]:
+        return "" if request.method == "HEAD" else "body"
+
+    async with serving(app) as http:
+        await http.head("/x")
+        assert (await http.get("/x")).json() == "body"
+
+
+async def test_a_put_asks_the_predicate_of_its_get() -> None:
+    app = caching_app()
+    shelf = {1: Product(id=1, name="tea")}
+
+    @app.get("/p/{pid}")
+    async def read(pid: int) -> Annotated[Product, Cached(ttl=60, when=lambda p: p.name != "-")]:
+        return shelf[pid]
+
+    @app.put("/p/{pid}")
+    async def write(pid: int, product: Product) -> Annotated[Product, CachePut()]:
+        shelf[pid] = product
+        return product
+
+    async with serving(app) as http:
+        await http.get("/p/1")
+        await http.put("/p/1", json={"id": 1, "name": "-"})
+        assert await states(http, "/p/1", "/p/1") == ["MISS", "BYPASS"]
+        assert (await http.get("/p/1")).json()["name"] == "-"
+
+
+async def test_an_eviction_by_endpoint_follows_its_prefix_and_key() -> None:
+    app = caching_app()
+
+    @app.get("/a/{pid}", dependencies=[Depends(cache(ttl=60, prefix="old"))])
+    async def a(pid: int) -> int:
+        return pid
+
+    @app.get("/b/{pid}")
+    async def b(pid: int) -> Annotated[int, Cached(ttl=60, key="/elsewhere/{pid}")]:
+        return pid
+
+    @app.delete("/p/{pid}")
+    async def drop(pid: int) -> Annotated[None, CacheEvict(key=a), CacheEvict(key=b)]: ...
+
+    async with serving(app) as http:
+        assert await states(http, "/a/1", "/a/1", "/b/1", "/b/1") == ["MISS", "HIT"] * 2
+        await http.delete("/p/1")
+        assert await states(http, "/a/1", "/b/1") == ["MISS", "MISS"]
+
+
+async def test_a_redirect_raised_after_a_write_evicts() -> None:
+    app = caching_app()
+
+    @app.get("/x")
+    async def x() -> Annotated[str, Cached(ttl=60, group="xs")]:
+        return "x"
+
+    @app.post("/x")
+    async def post() -> Annotated[None, CacheEvict(group="xs")]:
+        raise HTTPException(303, headers={"location": "/x"})
+
+    async with serving(app) as http:
+        await http.get("/x")
+        await http.post("/x")
+        assert await states(http, "/x") == ["MISS"]
+
+
+@pytest.mark.skipif(
+    tuple(map(int, fastapi.__version__.split(".")[:2])) < (0, 123),
+    reason="this FastAPI takes a wrapped generator for a plain function",
+)
+async def test_a_wrapped_generator_dependency_commits_late_too() -> None:
+    data, gate = {"x": "old"}, Gate()
+
+    def traced(dependency: Any) -> Any:
+        @functools.wraps(dependency)
+        def wrapper(*args: Any, **options: Any) -> Any:
+            return dependency(*args, **options)
+
+        return wrapper
+
+    @traced
+    async def session() -> AsyncIterator[dict[str, str]]:
+        pending: dict[str, str] = {}
+        yield pending
+        await gate.pass_through()
+        data.update(pending)
+
+    app = caching_app()
+
+    @app.get("/x")
+    async def x() -> Annotated[str, Cached(ttl=60, group="xs")]:
+        return data["x"]
+
+    @app.put("/x")
+    async def put(
+        pending: Annotated[dict[str, str], Depends(session)],
+    ) -> Annotated[str, CacheEvict(group="xs")]:
+        pending["x"] = "new"
+        return "new"
+
+    async with serving(app) as http:
+        writing = asyncio.ensure_future(http.put("/x"))
+        await gate.reached()
+        await http.get("/x")
+        gate.open()
+        await writing
+        assert (await http.get("/x")).json() == "new"
+
+
+async def test_two_puts_that_commit_in_the_other_order_end_in_a_miss() -> None:
+    data = {1: "none"}
+    gates = {"first": Gate(), "second": Gate()}
+
+    async def session(request: Request) -> AsyncIterator[dict[int, str]]:
+        pending: dict[int, str] = {}
+        yield pending
+        await gates[request.query_params["name"]].pass_through()
+        data.update(pending)
+
+    app = caching_app()
+
+    @app.get("/p/{pid}")
+    async def read(pid: int) -> Annotated[str, Cached(ttl=60)]:
+        return data[pid]
+
+    @app.put("/p/{pid}")
+    async def write(
+        pid: int, name: str, pending: Annotated[dict[int, str], Depends(session)]
+    ) -> Annotated[str, CachePut()]:
+        pending[pid] = name
+        return name
+
+    async with serving(app) as http:
+        first = asyncio.ensure_future(http.put("/p/1?name=first"))
+        await gates["first"].reached()
+        second = asyncio.ensure_future(http.put("/p/1?name=second"))
+        await gates["second"].reached()
+        gates["second"].open()
+        await second
+        gates["first"].open()
+        await first
+        assert data[1] == "first"
+        assert (await http.get("/p/1")).json() == "first"
+
+
+async def test_a_put_with_a_late_commit_stays_when_nobody_else_writes() -> None:
+    data = {1: "none"}
+
+    async def session() -> AsyncIterator[dict[int, str]]:
+        pending: dict[int, str] = {}
+        yield pending
+        data.update(pending)
+
+    app = caching_app()
+
+    @app.get("/p/{pid}")
+    async def read(pid: int) -> Annotated[str, Cached(ttl=60)]:
+        return data[pid]
+
+    @app.put("/p/{pid}")
+    async def write(
+        pid: int, name: str, pending: Annotated[dict[int, str], Depends(session)]
+    ) -> Annotated[str, CachePut()]:
+        pending[pid] = name
+        return name
+
+    async with serving(app) as http:
+        await http.put("/p/1?name=new")
+        answer = await http.get("/p/1")
+        assert (answer.json(), state_of(answer)) == ("new", "HIT")
+
+
+async def test_a_query_model_that_sees_everything_is_keyed_by_everything() -> None:
+    class Search(BaseModel):
+        text: str = ""
+        extras: int = 0
+
+        @model_validator(mode="before")
+        @classmethod
+        def count(cls, data: Any) -> Any:
+            return {**data, "extras": len(data)}
+
+    app = caching_app()
+
+    @app.get("/x")
+    async def x(search: Annotated[Search, fastapi.Query()]) -> Annotated[int, Cached(ttl=60)]:
+        return search.extras
+
+    async with serving(app) as http:
+        first = (await http.get("/x?text=a")).json()
+        assert state_of(await http.get("/x?text=a")) == "HIT"
+        assert state_of(await http.get("/x?text=a&zzz=2")) == "MISS"
+        assert first is not None
+
+
+async def test_a_model_whose_schema_holds_huge_numbers_is_cached() -> None:
+    class Huge(BaseModel):
+        value: Annotated[int, Field(le=2**70)] = 1
+
+    app = caching_app()
+
+    @app.get("/x")
+    async def x() -> Annotated[Huge, Cached(ttl=60)]:
+        return Huge()
+
+    async with serving(app) as http:
+        assert await states(http, "/x", "/x") == ["MISS", "HIT"]
