@@ -7,7 +7,7 @@ SDK = fastapi-redis-sdk httpx lupa fakeredis --group bench
 
 export VENV PYTHON
 
-.PHONY: help demo test coverage lint format types bench clean
+.PHONY: help demo test coverage lint format types bench race chaos clean
 
 help:
 	@echo "make demo      run the example shop (embedded Redis unless REDIS_URL is set)"
@@ -16,6 +16,8 @@ help:
 	@echo "make lint      check style and formatting;  make format  repairs both"
 	@echo "make types     mypy --strict on src, tests and examples"
 	@echo "make bench     compare with the plain endpoint and the official SDK; BENCH_ARGS=--quick"
+	@echo "make race      readers, writers and SIGKILLs on a few keys; RACE_ARGS='--seconds 10'"
+	@echo "make chaos     four workers under load while Redis fails; CHAOS_ARGS='--seconds 30'"
 	@echo "make clean     remove environments, caches and build results"
 
 demo:
@@ -45,6 +47,14 @@ bench: .setup
 	@.ci/venv $(VENV) $(PYTHON) $(ALL) --group bench
 	@.ci/venv .venvs/sdk $(PYTHON) $(SDK)
 	SDK_PYTHON=.venvs/sdk/bin/python $(VENV)/bin/python tests/benchmarks $(BENCH_ARGS)
+
+race: .setup
+	@.ci/install-redis
+	PYTHONPATH=tests $(VENV)/bin/python -m race $(RACE_ARGS)
+
+chaos: .setup
+	@.ci/install-redis
+	PYTHONPATH=tests $(VENV)/bin/python -m outages.chaos $(CHAOS_ARGS)
 
 clean:
 	rm -rf .venv .venvs dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage

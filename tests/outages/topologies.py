@@ -1,0 +1,31 @@
+"""Servers that fail over."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+
+from servers import LOOPBACK, RedisServer, wait_until
+
+
+class FailingOver:
+    """A primary, its replica and a sentinel."""
+
+    def __init__(self, stack: ExitStack) -> None:
+        self.primary = stack.enter_context(RedisServer())
+        link = ("--replicaof", f"{LOOPBACK} {self.primary.port}", "--repl-diskless-sync-delay", "0")
+        self.replica = stack.enter_context(RedisServer(*link))
+        self.sentinel = stack.enter_context(
+            RedisServer(
+                sentinel=(
+                    f"sentinel monitor mymaster {LOOPBACK} {self.primary.port} 1",
+                    "sentinel down-after-milliseconds mymaster 500",
+                    "sentinel failover-timeout mymaster 2000",
+                )
+            )
+        )
+        wait_until(self._knows_replica, what="a sentinel that knows the replica")
+
+    def _knows_replica(self) -> bool:
+        known = self.sentinel.command("SENTINEL", "REPLICAS", "mymaster")
+        up = self.replica.command("INFO", "replication")["master_link_status"] == "up"
+        return bool(known) and up and str(self.replica.port) in str(known)

@@ -1,0 +1,53 @@
+"""Four uvicorn workers on one port, ended by whoever started them."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+
+from servers import LOOPBACK, free_port, wait_until
+
+TESTS = Path(__file__).parents[1]
+WORKERS = 4
+START_SECONDS = 60.0
+
+
+@contextmanager
+def workers(directory: Path, **settings: str) -> Iterator[str]:
+    """The URL of the application, once all workers answer; `settings` are its environment."""
+    port = free_port()
+    url = f"http://{LOOPBACK}:{port}"
+    paths = os.pathsep.join([str(TESTS), str(TESTS.parent / "src")])
+    command = [sys.executable, "-m", "uvicorn", "outages.app:app", "--host", LOOPBACK]
+    options = ["--port", str(port), "--workers", str(WORKERS), "--log-level", "warning"]
+    environment = os.environ | settings | {"PYTHONPATH": paths, "OUTAGES_DIR": str(directory)}
+    with (directory / "log").open("wb") as log:
+        process = subprocess.Popen(
+            command + options, env=environment, stdout=log, stderr=subprocess.STDOUT
+        )
+        try:
+            _await_all(url)
+            yield url
+        finally:
+            process.terminate()
+            process.wait(START_SECONDS)
+
+
+def _await_all(url: str) -> None:
+    """Asks until each worker has answered; each connection may reach another."""
+    seen: set[int] = set()
+
+    def all_answered() -> bool:
+        try:
+            seen.add(int(httpx.get(f"{url}/worker", timeout=5.0).text))
+        except httpx.TransportError:
+            return False
+        return len(seen) == WORKERS
+
+    wait_until(all_answered, what=f"{WORKERS} workers at {url}", seconds=START_SECONDS)

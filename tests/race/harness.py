@@ -1,0 +1,296 @@
+"""Many processes race on a few keys; no look-up may return what was evicted before it began.
+
+`truth` is the database: a computation reads it at its beginning. A writer raises it, evicts or
+puts, and once that is acknowledged raises `told`. A look-up that ends with less than what `told`
+held when it began is a violation.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import multiprocessing
+import random
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+from redis.asyncio import Redis, RedisCluster
+
+from redis_fastapi._engine import Engine, Hit, Miss
+from redis_fastapi._entry import Entry
+from redis_fastapi._held import hold
+from redis_fastapi._keys import EPOCH, Target, digest, group_name
+from redis_fastapi._store import Store
+
+KEYS = 6
+READERS = 4
+TASKS = 8
+LEASE_MS = 150
+DEADLINE = 2.0
+TTL_MS = 2_000
+JOIN_SECONDS = 10.0
+
+PREFIX = "race"
+Context = multiprocessing.get_context("spawn")
+
+
+def target(key: int) -> Target:
+    return Target(digest([f"key {key}"]), (EPOCH, group_name(f"k{key}")), b"shape--1")
+
+
+def redis_keys() -> list[str]:
+    """Every key whose slot matters."""
+    entries = [f"{PREFIX}:e:{{{target(key).entry}}}" for key in range(KEYS)]
+    generations = {name for key in range(KEYS) for name in target(key).generations}
+    return [*entries, *(f"{PREFIX}:{name}" for name in generations)]
+
+
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """What all processes of one race are told."""
+
+    url: str
+    cluster: bool
+    kind: type[Store] = Store
+    until_violated: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Board:
+    """Numbers that all processes share."""
+
+    truth: Any
+    told: Any
+    look_ups: Any
+    evictions: Any
+    puts: Any
+    violations: Any
+    stop: Any
+
+    @classmethod
+    def new(cls) -> Board:
+        """A board with zeros."""
+        arrays = [Context.RawArray(ctypes.c_uint64, size) for size in (KEYS, KEYS, READERS)]
+        values = [Context.RawValue(ctypes.c_uint64, 0) for _ in range(4)]
+        return cls(*arrays, *values)
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What one race counted."""
+
+    look_ups: int
+    evictions: int
+    puts: int
+    kills: int
+    violations: int
+
+
+def engine_for(setup: Setup, **options: Any) -> tuple[Engine, Redis | RedisCluster]:
+    """An engine as one worker has it, and its client."""
+    factory: Any = RedisCluster if setup.cluster else Redis
+    client: Redis | RedisCluster = factory.from_url(setup.url)
+    transport = hold(client, prefix=PREFIX, name=setup.url, deadline=DEADLINE)
+    store = setup.kind(client, prefix=PREFIX, deadline=DEADLINE, transport=transport)
+    return Engine(store, lease_ms=LEASE_MS, wait_max=0.25, **options), client
+
+
+def read_until_stopped(setup: Setup, board: Board, number: int) -> None:
+    """Body of a reading process."""
+    asyncio.run(_read(setup, board, number))
+
+
+async def _read(setup: Setup, board: Board, number: int) -> None:
+    engine, client = engine_for(setup)
+    await asyncio.gather(*(_read_keys(engine, board, number) for _ in range(TASKS)))
+    await engine.aclose()
+    await client.aclose()
+
+
+async def _read_keys(engine: Engine, board: Board, number: int) -> None:
+    while not board.stop.value:
+        key = random.randrange(KEYS)
+        told = board.told[key]
+        value = await _look_up(engine, board, key)
+        board.look_ups[number] += 1
+        if value < told:
+            board.violations.value += 1
+        await asyncio.sleep(random.uniform(0, 0.004))
+
+
+async def _look_up(engine: Engine, board: Board, key: int) -> int:
+    outcome = await engine.look_up(target(key))
+    if isinstance(outcome, Hit):
+        return int(outcome.entry.body)
+    value = int(board.truth[key])
+    slow = random.random() < 0.1
+    if slow and isinstance(outcome, Miss) and random.random() < 0.5:
+        # A holder that forgets to renew: its lease ends while it computes.
+        outcome.lease._timer.cancel()
+    await asyncio.sleep(random.uniform(0, 0.4 if slow else 0.01))
+    if isinstance(outcome, Miss):
+        await outcome.lease.fill(entry_of(value), TTL_MS)
+    return value
+
+
+def entry_of(value: int) -> Entry:
+    return Entry(200, (), b"%d" % value, 0, 0)
+
+
+def write_until_stopped(setup: Setup, board: Board) -> None:
+    """Body of the writing process."""
+    asyncio.run(_write(setup, board))
+
+
+async def _write(setup: Setup, board: Board) -> None:
+    engine, client = engine_for(setup)
+    await asyncio.gather(*(_write_key(engine, board, key) for key in range(KEYS)))
+    await engine.aclose()
+    await client.aclose()
+
+
+async def _write_key(engine: Engine, board: Board, key: int) -> None:
+    while not board.stop.value:
+        choice = random.random()
+        lease = await engine.seize(target(key)) if choice < 0.2 else None
+        board.truth[key] += 1
+        value = int(board.truth[key])
+        if lease is not None:
+            done = await engine.put(lease, entry_of(value), TTL_MS)
+            board.puts.value += 1
+        else:
+            done = await _evict(engine, key, choice)
+            board.evictions.value += 1
+        if done:
+            board.told[key] = value
+        await asyncio.sleep(random.choice((0, 0.002, 0.01, 0.05)) * random.random())
+
+
+async def _evict(engine: Engine, key: int, choice: float) -> bool:
+    wanted = target(key)
+    if choice < 0.6:
+        return await engine.evict((wanted.entry,), ())
+    return await engine.evict((), wanted.generations[1:] if choice < 0.9 else (EPOCH,))
+
+
+class _Crew:
+    """The processes of one race."""
+
+    def __init__(self, setup: Setup, board: Board) -> None:
+        self._setup = setup
+        self._board = board
+        self.kills = 0
+        self.writer = self._start(write_until_stopped, setup, board)
+        self.readers = [self._reader(number) for number in range(READERS)]
+
+    def _reader(self, number: int) -> Any:
+        return self._start(read_until_stopped, self._setup, self._board, number)
+
+    def _start(self, body: Callable[..., None], *arguments: Any) -> Any:
+        process = Context.Process(target=body, args=arguments, daemon=True)
+        process.start()
+        return process
+
+    def kill_one(self) -> None:
+        """SIGKILL a reader and start another."""
+        number = random.randrange(READERS)
+        self.readers[number].kill()
+        self.readers[number].join()
+        self.readers[number] = self._reader(number)
+        self.kills += 1
+
+    def stop(self) -> None:
+        """Let all processes end; those that do not are killed."""
+        self._board.stop.value = 1
+        for process in (*self.readers, self.writer):
+            process.join(JOIN_SECONDS)
+            process.kill()
+
+
+def race(
+    setup: Setup,
+    seconds: float,
+    *,
+    kill_every: float = 1.5,
+    meanwhile: Callable[[threading.Event], None] | None = None,
+) -> Result:
+    """Run one race once all of its processes have begun.
+
+    Args:
+        setup: Where, and with which store.
+        seconds: How long at most.
+        kill_every: Seconds between two kills.
+        meanwhile: Runs in a thread until its event is set.
+    """
+    board = Board.new()
+    crew = _Crew(setup, board)
+    ended = threading.Event()
+    beside = threading.Thread(target=meanwhile, args=(ended,)) if meanwhile else None
+    try:
+        _await_begin(board)
+        if beside is not None:
+            beside.start()
+        end, kill = time.monotonic() + seconds, time.monotonic() + kill_every
+        while (now := time.monotonic()) < end:
+            if setup.until_violated and board.violations.value:
+                break
+            if now >= kill:
+                crew.kill_one()
+                kill = now + kill_every
+            time.sleep(0.02)
+    finally:
+        ended.set()
+        if beside is not None and beside.ident is not None:
+            beside.join()
+        crew.stop()
+    return Result(
+        *(sum(board.look_ups), board.evictions.value, board.puts.value),
+        *(crew.kills, board.violations.value),
+    )
+
+
+def _await_begin(board: Board) -> None:
+    for _ in range(3_000):
+        if all(board.look_ups) and board.evictions.value:
+            return
+        time.sleep(0.01)
+    raise TimeoutError("the processes of the race did not begin")
+
+
+def migrate(cluster: Any, ended: threading.Event) -> None:
+    """Move the slots of the race from node to node, slowly, until `ended`."""
+    nodes = {node: str(node.command("CLUSTER", "MYID")) for node in cluster.nodes}
+    numbers = {int(cluster.nodes[0].command("CLUSTER", "KEYSLOT", key)) for key in redis_keys()}
+    slots: dict[int, Any] = {slot: _owner(cluster, slot) for slot in numbers}
+    while not ended.is_set():
+        slot = random.choice(list(slots))
+        old = slots[slot]
+        new = random.choice([node for node in cluster.nodes if node is not old])
+        new.command("CLUSTER", "SETSLOT", slot, "IMPORTING", nodes[old])
+        old.command("CLUSTER", "SETSLOT", slot, "MIGRATING", nodes[new])
+        time.sleep(0.03)
+        _move_keys(old, new, slot)
+        for node in (new, old, *(n for n in cluster.nodes if n not in (old, new))):
+            node.command("CLUSTER", "SETSLOT", slot, "NODE", nodes[new])
+        slots[slot] = new
+
+
+def _owner(cluster: Any, slot: int) -> Any:
+    for first, last, (_, port, *_) in (
+        row[:3] for row in cluster.nodes[0].command("CLUSTER", "SLOTS")
+    ):
+        if int(first) <= slot <= int(last):
+            return next(node for node in cluster.nodes if node.port == int(port))
+    raise LookupError(slot)
+
+
+def _move_keys(old: Any, new: Any, slot: int) -> None:
+    while keys := old.command("CLUSTER", "GETKEYSINSLOT", slot, 10):
+        for key in keys:
+            with suppress(Exception):  # the key may end at this moment
+                old.command("MIGRATE", "127.0.0.1", new.port, key, 0, 1000, "REPLACE")
+        time.sleep(0.005)

@@ -1,0 +1,418 @@
+"""The held connection: what travels together, what counts as an outage, what an outage costs."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import Any
+
+import pytest
+from redis.asyncio import Redis
+from redis.exceptions import AuthenticationError, ReadOnlyError, ResponseError
+
+from redis_fastapi import _lane
+from redis_fastapi._held import hold
+from redis_fastapi._lane import Lane
+from redis_fastapi._store import Store
+from redis_fastapi._transport import keyed
+from redis_fastapi.exceptions import CacheUnavailableError
+from servers import RedisServer
+from store_contract import TARGET
+
+GET = keyed("GET", b"key")
+SOON = 0.02
+"""A deadline in seconds that nothing scripted has to meet."""
+
+
+class Wire:
+    """Every connection of a scripted server, and what was written to it.
+
+    Attributes:
+        answers: Gives the reply to a command; a pending future is a server that hangs.
+        refuses: What connecting raises, or None.
+        written: Commands of each write, without the trials of new connections.
+    """
+
+    def __init__(self) -> None:
+        self.answers: Callable[[tuple[Any, ...]], Any] = lambda command: command[1:]
+        self.refuses: Exception | None = None
+        self.trial: Any = 0
+        self.hangs = False
+        self.written: list[list[tuple[Any, ...]]] = []
+        self.connections: list[ScriptedConnection] = []
+
+    def connect(self) -> ScriptedConnection:
+        self.connections.append(ScriptedConnection(self))
+        return self.connections[-1]
+
+
+class ScriptedConnection:
+    """Answers as its wire says."""
+
+    def __init__(self, wire: Wire) -> None:
+        self.wire = wire
+        self.is_connected = False
+        self.replies: asyncio.Queue[Any] = asyncio.Queue()
+
+    async def connect(self) -> None:
+        if self.wire.refuses is not None:
+            raise self.wire.refuses
+        self.is_connected = True
+
+    async def disconnect(self, nowait: bool = False) -> None:
+        self.is_connected = False
+
+    def pack_commands(self, commands: Any) -> list[Any]:
+        return [tuple(command) for command in commands]
+
+    async def send_packed_command(self, command: list[Any], check_health: bool) -> None:
+        if command[0][0] == "DEL":
+            return self.replies.put_nowait(self.wire.trial)
+        self.wire.written.append(command)
+        for one in command if not self.wire.hangs else ():
+            self.replies.put_nowait(self.wire.answers(one))
+        return None
+
+    async def read_response(self, disable_decoding: bool) -> Any:
+        reply = await self.replies.get()
+        if isinstance(reply, Exception):
+            raise reply
+        return reply
+
+
+@pytest.fixture
+def wire() -> Wire:
+    return Wire()
+
+
+@asynccontextmanager
+async def laid(wire: Wire, *, deadline: float = 5.0, **options: Any) -> AsyncIterator[Lane]:
+    make: Any = wire.connect
+    lane = Lane(make, prefix="t", name="here", deadline=deadline, **options)
+    yield lane
+    await lane.aclose()
+
+
+async def turns(condition: Callable[[], bool]) -> None:
+    """Waits until a condition holds."""
+    for _ in range(2_000):
+        if condition():
+            return
+        await asyncio.sleep(0.005)
+    raise AssertionError("it never came true")
+
+
+def soon(seconds: float = SOON) -> float:
+    return asyncio.get_running_loop().time() + seconds
+
+
+async def test_look_ups_of_one_turn_travel_in_one_command_each_key_once(wire: Wire) -> None:
+    async with laid(wire) as lane:
+        first = lane.look([b"a", b"g"], None)
+        second = lane.look([b"g", b"b", b"a"], None)
+        assert await first == [b"a", b"g"]
+        assert await second == [b"g", b"b", b"a"]
+    assert wire.written == [[("MGET", b"a", b"g", b"b")]]
+
+
+async def test_on_a_cluster_they_are_single_commands_in_one_write(wire: Wire) -> None:
+    wire.answers = lambda command: command[1]
+    async with laid(wire, spread=True) as lane:
+        looks = [lane.look([b"a", b"g"], None), lane.look([b"g"], None)]
+        assert await asyncio.gather(*looks) == [[b"a", b"g"], [b"g"]]
+    assert wire.written == [[("GET", b"a"), ("GET", b"g")]]
+
+
+async def test_a_merged_command_is_of_bounded_size(
+    wire: Wire, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_lane, "_MERGED_KEYS", 3)
+    async with laid(wire) as lane:
+        looks = [lane.look([b"%d" % number], None) for number in range(7)]
+        assert await asyncio.gather(*looks) == [[b"%d" % number] for number in range(7)]
+    assert [len(command) - 1 for command in wire.written[0]] == [3, 3, 1]
+
+
+async def test_commands_keep_their_order_and_their_replies(wire: Wire) -> None:
+    wire.answers = lambda command: command[-1]
+    async with laid(wire) as lane:
+        sent = [lane.send([keyed("SET", b"k", n), keyed("SET", b"l", n)], None) for n in range(3)]
+        assert await asyncio.gather(*sent) == [[n, n] for n in range(3)]
+    assert [command[-1] for command in wire.written[0]] == [0, 0, 1, 1, 2, 2]
+
+
+async def test_nothing_to_send_is_answered_at_once(wire: Wire) -> None:
+    async with laid(wire) as lane:
+        empty, look = lane.send([], None), lane.look([b"a"], None)
+        assert (await empty, await look) == ([], [b"a"])
+
+
+async def test_what_nobody_waits_for_any_more_is_not_sent(wire: Wire) -> None:
+    async with laid(wire) as lane:
+        lane.look([b"a"], None).cancel()
+        lane.send([GET], None).cancel()
+        await lane.look([b"b"], None)
+    assert wire.written == [[("MGET", b"b")]]
+
+
+async def test_a_reply_to_one_who_gave_up_reaches_nobody_else(wire: Wire) -> None:
+    wire.hangs = True
+    async with laid(wire) as lane:
+        given_up = lane.look([b"a"], None)
+        await turns(lambda: bool(wire.written))
+        given_up.cancel()
+        later = lane.look([b"b"], None)
+        await turns(lambda: len(wire.written) == 2)
+        for reply in ((b"a",), (b"b",)):
+            wire.connections[0].replies.put_nowait(reply)
+        assert await later == [b"b"]
+
+
+async def test_an_error_reply_is_the_answer_of_its_own_command(wire: Wire) -> None:
+    wire.answers = lambda command: ResponseError("no") if command[1] == b"key" else b"yes"
+    async with laid(wire) as lane:
+        refused, other = lane.send([GET], None), lane.send([keyed("GET", b"other")], None)
+        assert isinstance((await refused)[0], ResponseError)
+        assert await other == [b"yes"]
+        assert not lane.is_open
+
+
+async def test_a_late_answer_is_given_up_and_the_next_call_gets_a_new_connection(
+    wire: Wire,
+) -> None:
+    wire.hangs = True
+    async with laid(wire) as lane:
+        with pytest.raises(CacheUnavailableError, match="no answer in time"):
+            await lane.look([b"a"], soon())
+        wire.hangs = False
+        assert await lane.look([b"a"], None) == [b"a"]
+        assert not lane.is_open
+    assert len(wire.connections) == 2
+
+
+async def test_late_answers_in_a_row_open_the_breaker(wire: Wire) -> None:
+    wire.hangs = True
+    async with laid(wire) as lane:
+        for _ in range(3):
+            with pytest.raises(CacheUnavailableError):
+                await lane.look([b"a"], soon())
+        assert lane.is_open
+
+
+async def test_an_answer_in_between_keeps_it_closed(wire: Wire) -> None:
+    async with laid(wire) as lane:
+        for hangs in (True, True, False, True, True):
+            wire.hangs = hangs
+            await asyncio.gather(lane.look([b"a"], soon()), return_exceptions=True)
+        assert not lane.is_open
+
+
+async def test_while_it_is_open_calls_fail_at_once_and_nothing_is_written(wire: Wire) -> None:
+    wire.refuses = ConnectionRefusedError()
+    async with laid(wire) as lane:
+        with pytest.raises(CacheUnavailableError):
+            await lane.look([b"a"], None)
+        assert lane.is_open
+        with pytest.raises(CacheUnavailableError):
+            lane.look([b"a"], None)
+        with pytest.raises(CacheUnavailableError):
+            lane.send([GET], None)
+    assert wire.written == []
+
+
+@pytest.mark.parametrize("trial", [ReadOnlyError("READONLY"), AuthenticationError("NOAUTH")])
+async def test_a_server_that_takes_no_write_does_not_count_as_back(
+    wire: Wire, trial: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_lane, "_FIRST_PAUSE_SECONDS", 0.001)
+    wire.trial = trial
+    async with laid(wire) as lane:
+        with pytest.raises(CacheUnavailableError):
+            await lane.look([b"a"], None)
+        await turns(lambda: len(wire.connections) > 3)
+        assert lane.is_open
+        wire.trial = ResponseError("NOPERM")
+        await turns(lambda: not lane.is_open)
+
+
+async def test_a_demoted_primary_is_given_up_with_all_its_replies(wire: Wire) -> None:
+    wire.answers = lambda command: ReadOnlyError("READONLY") if command[0] == "SET" else b"old"
+    async with laid(wire) as lane:
+        sent = lane.send([keyed("SET", b"key", b"value")], None)
+        read = lane.send([GET], None)
+        for call in (sent, read):
+            with pytest.raises(CacheUnavailableError):
+                await call
+        assert lane.is_open
+
+
+async def test_an_outage_is_said_once_when_it_begins_and_once_when_it_ends(
+    wire: Wire, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_lane, "_FIRST_PAUSE_SECONDS", 0.001)
+    wire.refuses = ConnectionRefusedError("nobody there")
+    async with laid(wire) as lane:
+        for _ in range(3):
+            await asyncio.gather(*_attempts(lane), return_exceptions=True)
+        await turns(lambda: len(wire.connections) > 2)
+        wire.refuses = None
+        await turns(lambda: not lane.is_open)
+        assert await lane.look([b"a"], None) == [b"a"]
+    began, ended = (record.getMessage() for record in caplog.records)
+    assert began.startswith("Redis at here is away, endpoints run without it: ConnectionRefused")
+    assert ended.startswith("Redis at here is back after ")
+
+
+def _attempts(lane: Lane) -> list[asyncio.Future[Any]]:
+    try:
+        return [lane.look([b"a"], None)]
+    except CacheUnavailableError:
+        return []
+
+
+async def test_the_end_of_an_idle_connection_is_no_outage(
+    wire: Wire, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with laid(wire) as lane:
+        await lane.look([b"a"], None)
+        wire.connections[0].replies.put_nowait(ConnectionResetError("idle for long"))
+        await turns(lambda: len(wire.connections) == 2)
+        assert await lane.look([b"b"], None) == [b"b"]
+    assert caplog.records == []
+
+
+async def test_a_queue_that_is_full_takes_no_more(
+    wire: Wire, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_lane, "_MOST_WAITING", 3)
+    async with laid(wire) as lane:
+        waiting = [lane.look([b"%d" % number], None) for number in range(3)]
+        with pytest.raises(CacheUnavailableError, match="full"):
+            lane.look([b"4"], None)
+        assert await asyncio.gather(*waiting) == [[b"0"], [b"1"], [b"2"]]
+
+
+async def test_a_closed_lane_leaves_no_task_no_timer_and_no_waiting_caller(wire: Wire) -> None:
+    wire.hangs = True
+    before = asyncio.all_tasks()
+    async with laid(wire) as lane:
+        waiting = lane.look([b"a"], soon(5.0))
+        await turns(lambda: bool(wire.written))
+    with pytest.raises(CacheUnavailableError):
+        await waiting
+    with pytest.raises(CacheUnavailableError):
+        lane.look([b"a"], None)
+    assert asyncio.all_tasks() == before
+    assert lane._timer is None or lane._timer.cancelled()
+    assert not wire.connections[0].is_connected
+
+
+def test_another_event_loop_is_refused(wire: Wire) -> None:
+    lane = Lane(wire.connect, prefix="t", name="here", deadline=5.0)
+
+    async def use() -> None:
+        await lane.look([b"a"], None)
+
+    async def close() -> None:
+        await lane.aclose()
+
+    with asyncio.Runner() if hasattr(asyncio, "Runner") else _Loop() as first:
+        first.run(use())
+        with pytest.raises(CacheUnavailableError, match="another event loop"):
+            _in_another_thread(use)
+        first.run(close())
+
+
+class _Loop:
+    """What asyncio.Runner is, before Python 3.11."""
+
+    def __enter__(self) -> _Loop:
+        self.loop = asyncio.new_event_loop()
+        return self
+
+    def run(self, work: Any) -> Any:
+        return self.loop.run_until_complete(work)
+
+    def __exit__(self, *_: object) -> None:
+        self.loop.close()
+
+
+def _in_another_thread(work: Callable[[], Any]) -> None:
+    with ThreadPoolExecutor(1) as threads:
+        threads.submit(asyncio.run, work()).result()
+
+
+def busy(seconds: float) -> Iterator[None]:
+    """An application that blocks its event loop in every other turn."""
+    while True:
+        time.sleep(seconds)
+        yield
+
+
+async def kept_busy(work: asyncio.Task[Any], seconds: float) -> None:
+    for _ in busy(seconds):
+        await asyncio.sleep(0)
+        if work.done():
+            return
+
+
+async def look_ups(store: Store, number: int) -> int:
+    """How many look-ups failed."""
+    failed = 0
+    for _ in range(number):
+        try:
+            await store.read(TARGET)
+        except CacheUnavailableError:
+            failed += 1
+    return failed
+
+
+async def failures_in_a_busy_loop(client: Redis, transport: Any) -> int:
+    store = Store(client, prefix="t", deadline=SOON, transport=transport)
+    await store.read(TARGET)
+    work = asyncio.ensure_future(look_ups(store, 12))
+    await kept_busy(work, 2 * SOON)
+    await store.aclose()
+    return await work
+
+
+async def test_a_busy_event_loop_is_no_outage(redis_client: Redis) -> None:
+    held = hold(redis_client, prefix="t", name="here", deadline=5.0)
+    assert await failures_in_a_busy_loop(redis_client, held) == 0
+
+
+async def test_control_without_grace_a_busy_event_loop_is_an_outage(
+    redis_client: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Lane, "_deserves_grace", lambda *_, **__: False)
+    held = hold(redis_client, prefix="t", name="here", deadline=5.0)
+    assert await failures_in_a_busy_loop(redis_client, held) > 0
+
+
+async def test_a_secret_is_in_no_log_line(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG, "redis_fastapi")
+    with RedisServer("--requirepass", "right") as server:
+        url = server.url.replace("://", "://:wrong-secret@")
+        async with Redis.from_url(url) as client:
+            transport = hold(client, prefix="t", name="here", deadline=5.0)
+            store = Store(client, prefix="t", deadline=5.0, transport=transport)
+            with pytest.raises(CacheUnavailableError):
+                await store.read(TARGET)
+            await store.aclose()
+    assert len(caplog.records) == 1
+    assert "secret" not in caplog.text
+
+
+async def test_the_pool_is_not_asked_for_a_connection(redis_client: Redis) -> None:
+    transport = hold(redis_client, prefix="t", name="here", deadline=5.0)
+    store = Store(redis_client, prefix="t", deadline=5.0, transport=transport)
+    await asyncio.gather(*(store.read(TARGET) for _ in range(50)))
+    connected: Any = partial(redis_client.client_list)
+    held = [one for one in await connected() if one["cmd"] == "mget"]
+    await store.aclose()
+    assert len(held) == 1

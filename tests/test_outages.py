@@ -1,0 +1,297 @@
+"""Everything Redis does when it is not well, with real servers: the application serves, and notices
+when it is over.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Annotated, Any
+
+import pytest
+import redis
+from fastapi import FastAPI
+from httpx import AsyncClient
+
+from outages.proxy import Proxy
+from redis_fastapi import Cached, CacheEvict, FastAPIRedis, RedisSettings
+from servers import LOOPBACK, RedisServer, free_port, redis_server_available
+from support import Runs, calling, state_of
+
+DEADLINE = 0.4
+REQUESTS = 6
+
+pytestmark = pytest.mark.skipif(bool(redis_server_available()), reason="needs a redis-server")
+
+
+class Trouble:
+    """One server, and what goes wrong with it.
+
+    Attributes:
+        states: What a GET may be answered with meanwhile.
+        outage: Whether this server counts as away meanwhile.
+    """
+
+    states = frozenset({"BYPASS"})
+    outage = True
+
+    def __init__(self, server: RedisServer, stack: AsyncExitStack) -> None:
+        self.server = server
+        self.stack = stack
+
+    async def url(self) -> str:
+        return self.server.url
+
+    async def begin(self) -> None:
+        raise NotImplementedError
+
+    async def end(self) -> None:
+        raise NotImplementedError
+
+
+class Killed(Trouble):
+    async def begin(self) -> None:
+        self.server.kill()
+
+    async def end(self) -> None:
+        self.server.start()
+
+
+class Hung(Trouble):
+    async def begin(self) -> None:
+        self.server.pause()
+
+    async def end(self) -> None:
+        self.server.resume()
+
+
+class Distant(Trouble):
+    """Behind a proxy."""
+
+    async def url(self) -> str:
+        self.proxy = await self.stack.enter_async_context(Proxy(self.server.port))
+        return f"redis://{LOOPBACK}:{self.proxy.port}/0"
+
+
+class Slow(Distant):
+    async def begin(self) -> None:
+        self.proxy.delay = 3 * DEADLINE
+
+    async def end(self) -> None:
+        self.proxy.delay = 0.0
+
+
+class ALittleSlow(Distant):
+    states = frozenset({"HIT"})
+    outage = False
+
+    async def begin(self) -> None:
+        self.proxy.delay = DEADLINE / 20
+
+    async def end(self) -> None:
+        self.proxy.delay = 0.0
+
+
+class BlackHoled(Distant):
+    async def begin(self) -> None:
+        self.proxy.silent = True
+
+    async def end(self) -> None:
+        self.proxy.silent = False
+
+
+class OutOfMemory(Trouble):
+    states = frozenset({"HIT"})
+    outage = False
+
+    async def begin(self) -> None:
+        self.server.command("CONFIG", "SET", "maxmemory", 1)
+
+    async def end(self) -> None:
+        self.server.command("CONFIG", "SET", "maxmemory", 0)
+
+
+class Demoted(Trouble):
+    # Reads go on until a write is refused.
+    states = frozenset({"HIT", "BYPASS"})
+
+    async def begin(self) -> None:
+        self.server.command("REPLICAOF", LOOPBACK, free_port())
+
+    async def end(self) -> None:
+        self.server.command("REPLICAOF", "NO", "ONE")
+
+
+class WithoutRights(Trouble):
+    outage = False
+
+    async def url(self) -> str:
+        self.server.command("ACL", "SETUSER", "app", "on", ">right", "~*", "&*", "+@all")
+        return self.server.url.replace("://", "://app:right@")
+
+    async def begin(self) -> None:
+        self.server.command("ACL", "SETUSER", "app", "-mget")
+
+    async def end(self) -> None:
+        self.server.command("ACL", "SETUSER", "app", "+mget")
+
+
+MET = [Killed, Hung, Slow, BlackHoled, WithoutRights]
+"""Troubles that come while the application runs, and that no look-up gets through."""
+
+
+def shop(runs: Runs, url: str = "", *, using: RedisSettings | None = None) -> FastAPI:
+    app = FastAPI()
+    settings = using or RedisSettings(url=url, deadline=DEADLINE)
+    FastAPIRedis(app, settings).lifespan().caching()
+
+    @app.get("/items/{number}")
+    async def get(number: int) -> Annotated[int, Cached(ttl=60, group="items")]:
+        return runs.note()
+
+    @app.delete("/items")
+    async def delete() -> Annotated[None, CacheEvict(group="items")]:
+        runs.note("delete")
+
+    return app
+
+
+@asynccontextmanager
+async def troubled(kind: type[Trouble]) -> AsyncIterator[tuple[Trouble, AsyncClient, Runs]]:
+    runs = Runs()
+    async with AsyncExitStack() as stack:
+        server = stack.enter_context(RedisServer())
+        trouble = kind(server, stack)
+        app = shop(runs, await trouble.url())
+        await stack.enter_async_context(app.router.lifespan_context(app))
+        client = await stack.enter_async_context(calling(app))
+        yield trouble, client, runs
+
+
+async def states(client: AsyncClient, path: str = "/items/1") -> list[str | None]:
+    """What several requests in a row were answered with; each has to be answered well."""
+    found = []
+    for _ in range(REQUESTS):
+        answer = await client.get(path)
+        assert answer.status_code == 200
+        found.append(state_of(answer))
+    return found
+
+
+async def until_cached(
+    client: AsyncClient, path: str = "/items/1", *, seconds: float = 10.0
+) -> None:
+    """Asks until the cache serves again."""
+    for _ in range(round(seconds / 0.05)):
+        answer = await client.get(path)
+        assert answer.status_code == 200
+        if state_of(answer) == "HIT":
+            return
+        await asyncio.sleep(0.05)
+    raise AssertionError("the cache did not come back")
+
+
+def lines(caplog: pytest.LogCaptureFixture, word: str) -> int:
+    return sum(word in record.getMessage() for record in caplog.records)
+
+
+@pytest.mark.parametrize("kind", MET)
+async def test_requests_are_served_and_the_end_is_noticed(
+    kind: type[Trouble], caplog: pytest.LogCaptureFixture
+) -> None:
+    async with troubled(kind) as (trouble, client, runs):
+        assert (await states(client))[1:] == ["HIT"] * (REQUESTS - 1)
+        await trouble.begin()
+        ran = len(runs)
+        assert set(await states(client)) == kind.states
+        assert len(runs) == ran + REQUESTS
+        await trouble.end()
+        await until_cached(client)
+    assert lines(caplog, "is away") == lines(caplog, "is back after") == int(kind.outage)
+
+
+@pytest.mark.parametrize("kind", MET)
+async def test_what_was_evicted_meanwhile_is_not_served_afterwards(kind: type[Trouble]) -> None:
+    async with troubled(kind) as (trouble, client, runs):
+        assert (await states(client))[-1] == "HIT"
+        await trouble.begin()
+        await states(client)
+        assert (await client.delete("/items")).status_code == 200
+        ran = len(runs)
+        await trouble.end()
+        await until_cached(client)
+        assert (await client.get("/items/1")).json() > ran
+
+
+@pytest.mark.parametrize("kind", [ALittleSlow, OutOfMemory, Demoted])
+async def test_hits_go_on_where_redis_can_still_be_read(
+    kind: type[Trouble], caplog: pytest.LogCaptureFixture
+) -> None:
+    async with troubled(kind) as (trouble, client, _):
+        assert (await states(client))[-1] == "HIT"
+        await trouble.begin()
+        assert (await states(client))[0] == "HIT"
+        assert lines(caplog, "is away") == 0
+        await trouble.end()
+
+
+async def test_out_of_memory_evictions_go_on_and_fills_stop(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with troubled(OutOfMemory) as (trouble, client, _):
+        assert (await states(client))[-1] == "HIT"
+        await trouble.begin()
+        assert (await client.delete("/items")).status_code == 200
+        assert "HIT" not in await states(client)
+        await trouble.end()
+        await until_cached(client)
+    assert lines(caplog, "nothing is stored where Redis refuses") == 1
+    assert lines(caplog, "did not confirm") == 0
+
+
+async def test_a_demoted_primary_is_believed_no_longer_than_to_the_first_write(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with troubled(Demoted) as (trouble, client, _):
+        assert (await states(client))[-1] == "HIT"
+        await trouble.begin()
+        assert (await client.delete("/items")).status_code == 200
+        assert set(await states(client)) == {"BYPASS"}
+        await trouble.end()
+        await until_cached(client)
+    assert lines(caplog, "is away") == lines(caplog, "is back after") == 1
+
+
+async def started_in_trouble(url: str, end: Callable[[], Any], runs: Runs) -> None:
+    app = shop(runs, url)
+    async with app.router.lifespan_context(app), calling(app) as client:
+        assert set(await states(client)) == {"BYPASS"}
+        assert len(runs) == REQUESTS
+        end()
+        await until_cached(client)
+
+
+async def test_an_application_starts_without_redis(caplog: pytest.LogCaptureFixture) -> None:
+    server = RedisServer()
+    try:
+        await started_in_trouble(server.url, server.start, Runs())
+    finally:
+        server.close()
+    assert lines(caplog, "is away") == lines(caplog, "is back after") == 1
+
+
+async def test_an_application_starts_with_a_wrong_password(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    user = ("ACL", "SETUSER", "app", "on", "~*", "&*", "+@all")
+    with RedisServer() as server:
+        server.command(*user, ">another")
+        url = server.url.replace("://", "://app:password-of-ours@")
+        await started_in_trouble(url, lambda: server.command(*user, ">password-of-ours"), Runs())
+    assert lines(caplog, "is away") == lines(caplog, "is back after") == 1
+    assert "password-of-ours" not in caplog.text
+
+
+async def test_an_application_starts_when_the_server_takes_no_more_clients() -> None:
+    with RedisServer() as server, redis.Redis.from_url(server.url) as admin:
+        admin.config_set("maxclients", 1)
+        await started_in_trouble(server.url, lambda: admin.config_set("maxclients", 1_000), Runs())

@@ -1,0 +1,46 @@
+"""The race of `make race`, a few seconds long, and the proof that it finds what it looks for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+
+import pytest
+
+from race.harness import Setup, migrate, race
+from redis_fastapi._store import Store
+from servers import RedisCluster3, redis_server_available
+from store_contract import EvictionOfTheEntryAlone, GenerationsReadAtFill, UnconditionalFill
+
+
+@pytest.fixture(scope="module")
+def redis_cluster() -> Iterator[RedisCluster3]:
+    if reason := redis_server_available():
+        pytest.skip(reason)
+    with RedisCluster3() as cluster:
+        yield cluster
+
+
+def test_racing_processes_never_read_what_was_evicted(redis_url: str) -> None:
+    result = race(Setup(redis_url, cluster=False), 2.0, kill_every=0.8)
+    assert result.violations == 0
+    assert min(result.look_ups, result.evictions, result.puts, result.kills) > 0
+
+
+def test_racing_processes_never_read_what_was_evicted_while_slots_move(
+    redis_cluster: RedisCluster3,
+) -> None:
+    moving = partial(migrate, redis_cluster)
+    result = race(Setup(redis_cluster.url, cluster=True), 3.0, kill_every=1.3, meanwhile=moving)
+    assert result.violations == 0
+    assert min(result.look_ups, result.evictions, result.puts, result.kills) > 0
+
+
+@pytest.mark.parametrize(
+    "kind", [UnconditionalFill, GenerationsReadAtFill, EvictionOfTheEntryAlone]
+)
+def test_control_racing_processes_without_a_rule_read_what_was_evicted(
+    redis_url: str, kind: type[Store]
+) -> None:
+    setup = Setup(redis_url, cluster=False, kind=kind, until_violated=True)
+    assert race(setup, 20.0).violations > 0
