@@ -1,0 +1,77 @@
+"""Hooks on plain calls: what markers, routers and dependencies were given."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from mypy.nodes import ARG_STAR2
+from mypy.plugin import FunctionContext
+from mypy.types import FunctionLike, Instance, Type, TypeType, get_proper_type
+
+from .._rules import EndpointFacts, MarkerFacts, check
+from ._report import report
+from ._values import given_values, with_arguments, with_route_class
+
+CACHE_ROUTE: Final = "redis_fastapi.route.CacheRoute"
+
+DEPENDENCIES: Final = {
+    "redis_fastapi.dependencies.cache": "Cached",
+    "redis_fastapi.dependencies.cache_put": "CachePut",
+    "redis_fastapi.dependencies.cache_evict": "CacheEvict",
+}
+
+
+_JUDGED: Final = frozenset({"ttl", "vary", "shared"})
+
+
+def marker_made(ctx: FunctionContext) -> Type:
+    """``Cached(ttl=300)``: its type carries its arguments."""
+    result = get_proper_type(ctx.default_return_type)
+    return with_arguments(result, ctx) if isinstance(result, Instance) else result
+
+
+def router_made(ctx: FunctionContext) -> Type:
+    """``APIRouter(route_class=...)``: its type carries the kind of its routes."""
+    result = get_proper_type(ctx.default_return_type)
+    if not isinstance(result, Instance) or any(ARG_STAR2 in kinds for kinds in ctx.arg_kinds):
+        return ctx.default_return_type
+    given = argument_type(ctx, "route_class")
+    caches = caches_by(given) if given is not None else False
+    return result if caches is None else with_route_class(result, caches, ctx.api)
+
+
+def app_made(ctx: FunctionContext) -> Type:
+    """``FastAPI()``: its routes are plain until ``caching()``."""
+    result = get_proper_type(ctx.default_return_type)
+    return with_route_class(result, False, ctx.api) if isinstance(result, Instance) else result
+
+
+def dependency_made(kind: str, ctx: FunctionContext) -> Type:
+    """``cache(ttl=300)``: checked where it stands, since no endpoint brings its arguments along."""
+    values = given_values(ctx) or {}
+    spoken = {name: value for name, value in values.items() if name in _JUDGED}
+    facts = EndpointFacts("endpoint", markers=(MarkerFacts(kind, spoken, lenient=True),))
+    for problem in check(facts):
+        where = ctx.context
+        if problem.argument in ctx.callee_arg_names:
+            where = ctx.args[ctx.callee_arg_names.index(problem.argument)][0]
+        report(problem, where, ctx.context, ctx.api.msg.errors)
+    return ctx.default_return_type
+
+
+def argument_type(ctx: FunctionContext, name: str) -> Type | None:
+    """The type of a named argument, or None where it is not given."""
+    if name not in ctx.callee_arg_names:
+        return None
+    given = ctx.arg_types[ctx.callee_arg_names.index(name)]
+    return given[0] if given else None
+
+
+def caches_by(route_class: Type) -> bool | None:
+    """Whether a route class caches; an object of type ``type[APIRoute]`` may or may not."""
+    proper = get_proper_type(route_class)
+    if isinstance(proper, FunctionLike) and proper.is_type_obj():
+        return proper.type_object().has_base(CACHE_ROUTE)
+    if isinstance(proper, TypeType) and isinstance(proper.item, Instance):
+        return proper.item.type.has_base(CACHE_ROUTE) or None
+    return None

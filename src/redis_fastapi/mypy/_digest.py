@@ -1,0 +1,50 @@
+"""What mypy's cache must know: the text of metadata, and the text of the rules.
+
+Metadata is no part of a type, so mypy would not check the users of an alias again when only its
+metadata changed. The digest is asked for every module of every run, so it is a scan of bytes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from pathlib import Path
+from typing import Final
+
+from .. import _rules, _templates
+
+_OPENINGS: Final = re.compile(rb"\bAnnotated\s*\[|\b(?:Depends|Security)\s*\(")
+_BRACKETS: Final = re.compile(rb"[\[\]()]")
+
+
+def metadata_digest(text: bytes) -> str | None:
+    """A digest of all metadata in a file; None where there is none."""
+    digest = hashlib.sha1(usedforsecurity=False)
+    end = 0
+    for opening in _OPENINGS.finditer(text):
+        if opening.start() >= end:
+            end = _closing(text, opening.end())
+            digest.update(text[opening.start() : end])
+    return digest.hexdigest() if end else None
+
+
+def own_digest() -> str:
+    """A digest of the plugin and its rules."""
+    files = [*Path(__file__).parent.glob("*.py")]
+    files += [Path(module.__file__) for module in (_rules, _templates) if module.__file__]
+    digest = hashlib.sha1(usedforsecurity=False)
+    for file in sorted(files):
+        digest.update(file.read_bytes())
+    return digest.hexdigest()
+
+
+def _closing(text: bytes, start: int) -> int:
+    """Where the bracket before ``start`` closes; one in a string only makes the digest cover more
+    or less, alike in every run.
+    """
+    depth = 1
+    for bracket in _BRACKETS.finditer(text, start):
+        depth += 1 if bracket[0] in b"[(" else -1
+        if depth == 0:
+            return bracket.end()
+    return len(text)

@@ -1,0 +1,51 @@
+"""Attributes of a parameter that a template names, held against the parameter's type."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from mypy.checker import TypeChecker
+from mypy.nodes import MemberExpr, TempNode
+from mypy.types import (
+    Instance,
+    NoneType,
+    ProperType,
+    Type,
+    TypedDictType,
+    UnionType,
+    get_proper_type,
+)
+
+_MAPPING: Final = "typing.Mapping"
+
+
+def why_lacking(given: Type, attributes: tuple[str, ...], api: TypeChecker) -> str | None:
+    """Why a value of this type cannot have the attributes, in mypy's own words; None where it may.
+
+    None has only None, and a mapping is asked for a key, as ``Field.value`` does.
+    """
+    found = given
+    for attribute in attributes:
+        owner = _without_none(found)
+        if isinstance(owner, TypedDictType):
+            if attribute not in owner.items:
+                return f"its type has no key {attribute!r}"
+            found = owner.items[attribute]
+            continue
+        # of a union, one member may have it and the others never come
+        if not isinstance(owner, Instance) or owner.type.has_base(_MAPPING):
+            return None
+        with api.msg.filter_errors(save_filtered_errors=True) as watcher:
+            found = api.get_expression_type(MemberExpr(TempNode(owner), attribute))
+        errors = [one.message for one in watcher.filtered_errors() if one.severity == "error"]
+        if errors:
+            return errors[0]
+    return None
+
+
+def _without_none(given: Type) -> ProperType:
+    proper = get_proper_type(given)
+    if not isinstance(proper, UnionType):
+        return proper
+    items = [item for item in proper.items if not isinstance(get_proper_type(item), NoneType)]
+    return get_proper_type(items[0]) if len(items) == 1 else proper

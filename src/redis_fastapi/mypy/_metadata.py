@@ -1,0 +1,140 @@
+"""The metadata of an annotation, through strings, aliases and nested ``Annotated``.
+
+Only what stands directly on the annotated type takes effect; a union, a list or an optional round
+it takes the effect away.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Final
+
+from mypy.nodes import TypeAlias
+
+from ._names import Scope, module_of, within_module
+from ._sources import Sources, dotted_name
+
+ANNOTATED: Final = ("typing.Annotated", "typing_extensions.Annotated")
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """Where in an annotation the walk stands.
+
+    Attributes:
+        scope: Where names are looked up.
+        effective: Whether a marker here takes effect.
+        site: The alias in the annotation under inspection that led here; None is that annotation
+            itself.
+        aliases: Qualified names of the aliases on the way.
+    """
+
+    scope: Scope
+    effective: bool = True
+    site: ast.expr | None = None
+    aliases: tuple[str, ...] = ()
+
+    @property
+    def inside(self) -> Position:
+        """Within a type that stands round it."""
+        return replace(self, effective=False) if self.effective else self
+
+
+@dataclass(frozen=True, slots=True)
+class Metadata:
+    """One metadata expression and its position."""
+
+    expr: ast.expr
+    at: Position
+
+
+class Annotations:
+    """Walks annotations; needs the files in which aliases are defined."""
+
+    def __init__(self, sources: Sources) -> None:
+        self._sources = sources
+
+    def metadata(self, node: ast.expr | None, at: Position) -> Iterator[Metadata]:
+        """Every metadata expression below an annotation, the innermost first as at run time."""
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            yield from self.metadata(_parsed(node), at)
+        elif isinstance(node, ast.BinOp):
+            yield from self.metadata(node.left, at.inside)
+            yield from self.metadata(node.right, at.inside)
+        elif isinstance(node, ast.List):
+            for element in node.elts:
+                yield from self.metadata(element, at.inside)
+        elif isinstance(node, ast.Subscript):
+            yield from self._subscript(node, at)
+        elif isinstance(node, (ast.Name, ast.Attribute)):
+            yield from self._alias(node, node, at)
+
+    def _subscript(self, node: ast.Subscript, at: Position) -> Iterator[Metadata]:
+        arguments = node.slice.elts if isinstance(node.slice, ast.Tuple) else [node.slice]
+        if is_annotated(node.value, at.scope):
+            yield from self.metadata(arguments[0], at)
+            for one in arguments[1:]:
+                yield Metadata(one, at)
+            return
+        yield from self._alias(node.value, node, at)
+        for one in arguments:
+            yield from self.metadata(one, at.inside)
+
+    def _alias(self, name: ast.expr, site: ast.expr, at: Position) -> Iterator[Metadata]:
+        dotted = dotted_name(name)
+        symbol = at.scope.find(dotted) if dotted else None
+        alias = symbol.node if symbol else None
+        if not isinstance(alias, TypeAlias) or alias.fullname in at.aliases:
+            return
+        module = module_of(alias.fullname, at.scope.modules)
+        source = self._sources.get(module.path) if module and not module.is_stub else None
+        # no look at the tree of a file in which no alias can have metadata
+        if module is None or source is None or b"Annotated" not in source.data:
+            return
+        value = source.value_of(within_module(alias.fullname, module))
+        below = Position(
+            Scope(at.scope.modules, module),
+            at.effective,
+            at.site or site,
+            (*at.aliases, alias.fullname),
+        )
+        yield from self.metadata(_aliased(value), below)
+
+
+def is_annotated(node: ast.expr, scope: Scope) -> bool:
+    """Whether an expression is ``Annotated``, under whatever name."""
+    dotted = dotted_name(node)
+    symbol = scope.find(dotted) if dotted else None
+    return symbol is not None and symbol.fullname in ANNOTATED
+
+
+def returned_text(node: ast.expr | None, scope: Scope) -> str:
+    """The bare return type as its author wrote it, for the line to write instead."""
+    if isinstance(node, ast.Constant) and isinstance(node.value, str):
+        return returned_text(_parsed(node), scope)
+    if isinstance(node, ast.Subscript) and is_annotated(node.value, scope):
+        inner = node.slice.elts[0] if isinstance(node.slice, ast.Tuple) else node.slice
+        return returned_text(inner, scope)
+    return ast.unparse(node) if node is not None else "..."
+
+
+def _aliased(value: ast.expr | None) -> ast.expr | None:
+    """What ``TypeAliasType("X", ...)`` stands for."""
+    if not isinstance(value, ast.Call):
+        return value
+    named = {keyword.arg: keyword.value for keyword in value.keywords}
+    return value.args[1] if len(value.args) > 1 else named.get("value")
+
+
+def _parsed(node: ast.Constant) -> ast.expr | None:
+    """A string annotation as an expression, all of it at the place of the string."""
+    try:
+        inner = ast.parse(str(node.value).strip(), mode="eval").body
+    except SyntaxError:
+        return None
+    for below in ast.walk(inner):
+        if isinstance(below, (ast.expr, ast.keyword)):
+            ast.copy_location(below, node)
+    return inner

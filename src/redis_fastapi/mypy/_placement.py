@@ -1,0 +1,73 @@
+"""Markers in annotations that no route reads: parameters, fields, variables, inside of types.
+
+Runs during semantic analysis, on every annotation that holds an ``Annotated``; a later pass over
+the same statement says the same again, which mypy drops.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from typing import Any
+
+from mypy.nodes import Decorator, FuncDef, TypeInfo
+from mypy.plugin import AnalyzeTypeContext
+
+from .._rules import check
+from ._convert import anything, placed
+from ._functions import annotated_arguments
+from ._metadata import Annotations, Metadata, Position, returned_text
+from ._names import AnalyzerScope, Scope
+from ._report import report, without_effect
+from ._sources import Source, Sources, dotted_name, is_project_file
+from ._values import kind_of
+
+
+def check_placement(sources: Sources, annotations: Annotations, ctx: AnalyzeTypeContext) -> None:
+    """Report markers without effect in the statement that is being analyzed."""
+    # the type analyzer keeps the semantic analyzer, which knows statement and file
+    analyzer: Any = ctx.api.api  # type: ignore[attr-defined]
+    module = analyzer.cur_mod_node
+    if module.is_stub or not is_project_file(module.path):
+        return
+    source = sources.get(module.path)
+    if source is None or not source.mentions_markers:
+        return
+    scope = AnalyzerScope(analyzer, ctx.context)
+    for name, annotation, position in _annotations_in(analyzer.statement, source, scope):
+        returns = returned_text(annotation, scope) if position.effective else "..."
+        for item in annotations.metadata(annotation, position):
+            _check_item(item, name, returns, analyzer)
+
+
+def _annotations_in(
+    statement: Any, source: Source, scope: Scope
+) -> Iterator[tuple[str, ast.expr | None, Position]]:
+    """Annotations of a statement, with the name they belong to and whether a marker counts."""
+    if isinstance(statement, Decorator):
+        statement = statement.func
+    elsewhere = Position(scope, effective=False)
+    if not isinstance(statement, FuncDef):
+        yield "variable", source.annotation_at(getattr(statement, "line", -1)), elsewhere
+        return
+    definition = source.function_at(statement.line)
+    if definition is None or definition.name != statement.name:
+        return
+    for one in annotated_arguments(definition):
+        yield statement.name, one.annotation, elsewhere
+    yield statement.name, definition.returns, Position(scope)
+
+
+def _check_item(item: Metadata, name: str, returns: str, analyzer: Any) -> None:
+    if item.at.aliases:
+        return
+    called = isinstance(item.expr, ast.Call)
+    dotted = dotted_name(item.expr.func if isinstance(item.expr, ast.Call) else item.expr)
+    symbol = item.at.scope.find(dotted) if dotted else None
+    kind = kind_of(symbol.node) if symbol and isinstance(symbol.node, TypeInfo) else None
+    if kind is None or (called and item.at.effective):
+        return
+    facts = without_effect(name, returns, kind, bare=item.at.effective)
+    for problem in check(facts):
+        where = placed(anything(), item.expr)
+        report(problem, where, where, analyzer.errors)

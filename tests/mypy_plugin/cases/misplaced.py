@@ -1,0 +1,61 @@
+from typing import Annotated
+
+from fastapi import APIRouter
+from pydantic import BaseModel
+from shop_types import Product, ShortProduct
+
+from redis_fastapi import Cached, CacheEvict, CacheRoute
+
+router = APIRouter(route_class=CacheRoute)
+
+
+@router.get("/right")
+async def right() -> Annotated[Product | None, Cached(ttl=5)]:
+    return None
+
+
+@router.get("/union")
+async def union() -> Annotated[Product, Cached(ttl=5)] | None:  # E:41 redis-cache-misplaced Cached stands where it has no effect
+    return None
+
+
+@router.get("/optional")
+async def optional() -> Annotated[Product, Cached(ttl=5)] | None:  # E: redis-cache-misplaced Cached stands where
+    return None
+
+
+@router.get("/list")
+async def rows() -> list[Annotated[Product, Cached(ttl=5)]]:  # E: redis-cache-misplaced Cached stands where
+    return []
+
+
+@router.get("/alias")
+async def alias() -> list[ShortProduct]:  # E:27 redis-cache-misplaced Cached stands where
+    return []
+
+
+@router.get("/parameter")
+async def parameter(number: Annotated[int, Cached(ttl=5)]) -> Product:  # E: redis-cache-misplaced Cached stands where
+    return Product(id=number)
+
+
+@router.get("/parameter-class")
+async def parameter_class(number: Annotated[int, CacheEvict]) -> Product:  # E: redis-cache-misplaced CacheEvict stands where
+    return Product(id=number)
+
+
+class Shelf(BaseModel):  # static: FastAPI never shows us a model's fields
+    product: Annotated[Product, Cached(ttl=5)]  # E: redis-cache-misplaced Cached stands where
+
+
+shelf: Annotated[Product, Cached(ttl=5)] = Product(id=1)  # E: redis-cache-misplaced Cached stands where # static: a variable has no run time
+
+
+@router.get("/class")
+async def bare() -> Annotated[Product, Cached]:  # E:40 redis-cache-instance Cached is the class, not a marker
+    return Product(id=1)
+
+
+@router.delete("/class")
+async def bare_evict() -> Annotated[None, CacheEvict, CacheEvict(group="a")]:  # E: redis-cache-instance CacheEvict is the class
+    return None

@@ -1,0 +1,72 @@
+from datetime import timedelta
+from typing import Annotated, Final
+
+from fastapi import APIRouter
+from shop_types import Product
+
+from redis_fastapi import Cached, CacheEvict, CachePut, CacheRoute
+
+router = APIRouter(route_class=CacheRoute)
+HOUR: Final = 60 * 60
+NOTHING: Final = 5 - 5
+
+
+@router.get("/right/{product_id}")
+async def right(product_id: int) -> Annotated[Product, Cached(HOUR, group=("a", "b"))]:
+    return Product(id=product_id)
+
+
+@router.get("/right-delta")
+async def right_delta() -> Annotated[Product, Cached(ttl=timedelta(minutes=5))]:
+    return Product(id=1)
+
+
+@router.get("/zero")
+async def zero() -> Annotated[Product, Cached(ttl=0)]:  # E:51 redis-cache-value ttl=0 of Cached is ambiguous
+    return Product(id=1)
+
+
+@router.get("/negative")
+async def negative() -> Annotated[Product, Cached(-5)]:  # E:51 redis-cache-value ttl=-5 of Cached is not a lifetime
+    return Product(id=1)
+
+
+@router.get("/folded")
+async def folded() -> Annotated[Product, Cached(ttl=60 * 5 - 300)]:  # E: redis-cache-value ttl=0
+    return Product(id=1)
+
+
+@router.get("/constant")
+async def constant() -> Annotated[Product, Cached(ttl=NOTHING)]:  # E: redis-cache-value ttl=0
+    return Product(id=1)
+
+
+@router.get("/empty-group")
+async def empty_group() -> Annotated[Product, Cached(ttl=5, group="")]:  # E: redis-cache-value group='' of Cached is neither
+    return Product(id=1)
+
+
+@router.get("/empty-name")
+async def empty_name() -> Annotated[
+    Product,
+    Cached(
+        ttl=5,
+        group=("products", ""),  # E:15 redis-cache-value group=('products', '') of Cached is neither
+    ),
+]:
+    return Product(id=1)
+
+
+@router.get("/relative")
+async def relative() -> Annotated[Product, Cached(ttl=5, key="products")]:  # E: redis-cache-value key='products' of Cached is neither a path
+    return Product(id=1)
+
+
+@router.delete("/nothing")
+async def nothing() -> Annotated[None, CacheEvict()]:  # E: redis-cache-value CacheEvict names neither
+    return None
+
+
+@router.put("/zero-put")
+async def zero_put() -> Annotated[Product, CachePut(ttl=0)]:  # E: redis-cache-value ttl=0 of CachePut
+    return Product(id=1)

@@ -1,0 +1,32 @@
+"""One filled cache for all tests of the plugin, and the reason to skip where mypy is missing."""
+
+from pathlib import Path
+
+import pytest
+
+from mypy_plugin.mypy_runs import Project, mypy_version
+
+WARM_UP = """
+import fastapi.security, pydantic, redis_fastapi, starlette.responses, typing_extensions
+from fastapi import APIRouter
+from fastapi.responses import StreamingResponse
+"""
+
+
+@pytest.fixture(scope="session")
+def mypy() -> tuple[int, ...]:
+    """The version of mypy, at least 1.18."""
+    version = mypy_version()
+    if version < (1, 18):
+        pytest.skip("mypy 1.18 or newer is not installed (dependency group lint)")
+    return version
+
+
+@pytest.fixture(scope="session")
+def seed(tmp_path_factory: pytest.TempPathFactory, mypy: tuple[int, ...]) -> Path:
+    """A cache that knows the installed packages, so that each test checks only its own files."""
+    project = Project(tmp_path_factory.mktemp("seed"))
+    project.write("warm_up.py", WARM_UP)
+    run = project.run()
+    assert "Success" in run.output, run
+    return project.cache

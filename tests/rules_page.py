@@ -1,0 +1,76 @@
+"""Writes the page of rules: ``python tests/rules_page.py > docs/rules.md``."""
+
+from __future__ import annotations
+
+from redis_fastapi._rules import RULES, Rule
+
+HEAD = """\
+# Rules
+
+What a declaration may say is checked up to three times, by one table: by mypy while you write,
+when the route is registered, and at start-up, where all routes are known. The same code names a
+rule everywhere. This page is made from that table by `tests/rules_page.py`.
+
+## In the type checker
+
+```toml
+[tool.mypy]
+plugins = ["redis_fastapi.mypy"]
+```
+
+mypy 1.18 or newer, with either parser, `-n`, an incremental cache or the daemon; beside
+`pydantic.mypy` too. mypy itself drops what stands in `Annotated`, so without the plugin
+`Cached(tll=300)` passes in silence. With it:
+
+- the call is checked like any call, with mypy's own messages and codes (`call-arg`, `arg-type`,
+  `name-defined`);
+- the rules below are checked as far as their facts can be proven; what cannot be proven is left
+  to registration and start-up;
+- aliases, imported aliases, string annotations, `type X = ...`, marker constants and factories
+  are followed, and `add_api_route`, class-based endpoints and `Depends(cache(...))` are read as
+  well.
+
+All codes are below `redis-cache`: `disable_error_code = ["redis-cache"]` turns all of them off,
+`# type: ignore[redis-cache-value]` one of them on one line. No type changes: other type checkers
+and `reveal_type` see the model.
+
+Not seen by the plugin: `router.get("/")(endpoint)`, a router whose type is `Any`, routes made by
+helper functions, an alias that nobody uses. The daemon sees a change of metadata in another file
+at the next edit of the file that uses it.
+
+## The rules
+"""
+
+TAIL = """
+## Warnings at start-up
+
+Under `REDIS_STRICT` each is an error.
+
+- An eviction names a group that no GET fills, most often a misspelt one. Templates are compared
+  with every placeholder as `{}`.
+- Entries are in groups that no write evicts, and have no ttl: they are never renewed.
+- Two GETs of different endpoints have one key: each refuses what the other stored.
+- A put whose GET varies by more than its path evicts the variants instead of writing one.
+- An endpoint takes the whole `Request`, or is behind a security scheme, and says neither `vary`
+  nor `shared`.
+
+The first two are not said where an endpoint receives the cache or the client itself, and may fill
+or evict groups by hand.
+"""
+
+
+def section(rule: Rule) -> str:
+    """One rule."""
+    return (
+        f"\n### `{rule.code}`\n\n{rule.why}\n\n"
+        f"- wrong: `{rule.wrong}`\n- right: `{rule.right}`\n- seen by: {rule.seen}\n"
+    )
+
+
+def page() -> str:
+    """The whole page."""
+    return HEAD + "".join(map(section, RULES)) + TAIL
+
+
+if __name__ == "__main__":
+    print(page(), end="")
