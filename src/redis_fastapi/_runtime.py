@@ -211,6 +211,8 @@ async def overridden_context(request: Request, stack: AsyncExitStack) -> Context
         return None
     if get_cache_backend in overrides:
         backend = await _solved(request, get_cache_backend, stack)
+        if not backend.enabled:
+            return None
         return runtime.context(backend.engine, eager=True)
     client = await _solved(request, get_async_redis, stack)
     return runtime.context(runtime.engine_on(client), eager=True)
