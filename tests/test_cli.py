@@ -1,5 +1,6 @@
 """``redis-fastapi``: what it says of an application, and what it does to its cache."""
 
+import asyncio
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -9,14 +10,20 @@ from typing import Any
 
 import orjson
 import pytest
+import redis
 from fastapi import FastAPI
 from typer.testing import CliRunner
 
 import cli_app
-from redis_fastapi import cli, get_settings
+from redis_fastapi import FastAPIRedis, RedisSettings, cli, get_settings
 from redis_fastapi._commands import cli as commands
-from redis_fastapi._inspect import route_reports, serving
+from redis_fastapi._entry import Entry, encode
+from redis_fastapi._inspect import EntryReport, Standing, entry_report, route_reports, serving
+from redis_fastapi._keys import Target
 from redis_fastapi._load import registry_of
+from redis_fastapi._operate import warm
+from redis_fastapi._runtime import settings_of
+from redis_fastapi._store import Snapshot
 
 ROOT = Path(__file__).parent.parent
 
@@ -176,6 +183,226 @@ def test_graph_leads_from_writes_over_groups_to_reads() -> None:
     assert f"{group} --> {read}" in lines
     assert f"{nodes['PUT /page']} -->|puts| {nodes['GET /page']}" in lines
     assert run_json("graph", "cli_app:app")["mermaid"] + "\n" == chart
+
+
+# -- explain, evict, warm: on a real server
+
+
+@pytest.fixture
+def server(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A real server, emptied, that the settings name."""
+    monkeypatch.setenv("REDIS_URL", redis_url)
+    get_settings.cache_clear()
+    return redis_url
+
+
+@pytest.fixture
+def urls(tmp_path: Path) -> Any:
+    """Writes a file of addresses."""
+
+    def write(*lines: str) -> str:
+        path = tmp_path / "urls.txt"
+        path.write_text("\n".join(lines))
+        return str(path)
+
+    return write
+
+
+def explained(*arguments: str) -> dict[str, Any]:
+    found: dict[str, Any] = run_json("explain", "cli_app:app", *arguments)
+    return found
+
+
+def warmed(*paths: str) -> list[str | None]:
+    result = CliRunner().invoke(
+        commands, ["warm", "cli_app:app", "--from", "-", "--json"], input="\n".join(paths)
+    )
+    return [one["state"] for one in orjson.loads(result.stdout)]
+
+
+@pytest.mark.usefixtures("server")
+def test_explain_runs_no_endpoint_and_tells_the_entry_as_it_stands() -> None:
+    before = explained("GET", "/products/1")
+    assert (before["entry"]["standing"], before["not_stored"]) == ("missing", [])
+    assert before["groups"] == ["products", "product:1"]
+    assert cli_app.RAN == []
+    assert warmed("/products/1") == ["MISS"]
+    after = explained("GET", "/products/1")
+    assert after["entry"]["standing"] == "valid"
+    assert after["entry"]["status"] == 200
+    assert after["entry"]["size_bytes"] == len(b'{"name":"1 en"}')
+    assert 0 < after["entry"]["ttl_seconds"] <= 300
+    assert after["key"] == before["key"]
+    assert cli_app.RAN == ["get_product"]
+
+
+def test_the_key_that_is_told_is_the_key_in_redis(server: str) -> None:
+    warmed("/products/1")
+    with redis.Redis.from_url(server) as client:
+        assert client.keys("fastapi:e:*") == [explained("GET", "/products/1")["key"].encode()]
+
+
+@pytest.mark.usefixtures("server")
+def test_headers_of_an_explained_request_select_the_entry() -> None:
+    warmed("/products/1")
+    assert explained("GET", "/products/1", "-H", "lang: de")["entry"]["standing"] == "missing"
+    assert explained("GET", "/products/1")["entry"]["standing"] == "valid"
+
+
+@pytest.mark.usefixtures("server")
+def test_explain_names_the_generation_that_evicted_the_entry() -> None:
+    by: list[list[str]] = []
+    for eviction in (["--group", "product:1"], ["--group", "products"], ["--all"]):
+        warmed("/products/1")
+        run("evict", *eviction)
+        entry = explained("GET", "/products/1")["entry"]
+        assert entry["standing"] == "evicted"
+        by.append(entry["evicted_by"])
+    assert by == [["group 'product:1'"], ["group 'products'"], ["the whole cache"]]
+    assert "evicted by the whole cache: " in run("explain", "cli_app:app", "GET", "/products/1")
+
+
+@pytest.mark.usefixtures("server")
+def test_dependencies_choose_the_key_and_may_refuse() -> None:
+    refused = explained("GET", "/basket")
+    assert refused["key"] is None
+    assert refused["status"] in (401, 403)
+    found = explained("GET", "/basket", "-H", "Authorization: Bearer anna")
+    assert found["key"] is not None
+    assert cli_app.RAN == []
+
+
+@pytest.mark.usefixtures("server")
+@pytest.mark.parametrize(
+    ("request_line", "reason"),
+    [
+        (("GET", "/nowhere"), "no route serves it"),
+        (("GET", "/plain"), "its route declares no Cached"),
+        (("PUT", "/products/1"), "its route declares no Cached"),
+        (("GET", "/products/1", "-H", "Cache-Control: no-store"), "the request says no-store"),
+    ],
+)
+def test_explain_says_why_nothing_is_stored(request_line: tuple[str, ...], reason: str) -> None:
+    assert explained(*request_line)["not_stored"] == [reason]
+    assert cli_app.RAN == []
+
+
+@pytest.mark.usefixtures("server")
+@pytest.mark.parametrize("directive", ["no-cache", "no-store", "max-age=0", "only-if-cached"])
+def test_no_directive_makes_an_explained_endpoint_run(directive: str) -> None:
+    warmed("/products/1")
+    cli_app.RAN.clear()
+    explained("GET", "/products/1", "-H", f"Cache-Control: {directive}")
+    assert cli_app.RAN == []
+
+
+def test_while_caching_is_off_an_explained_endpoint_does_not_run_either(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("REDIS_ENABLED", "false")
+    get_settings.cache_clear()
+    assert "caching is off" in explained("GET", "/products/1")["not_stored"][0]
+    assert cli_app.RAN == []
+
+
+def test_explain_without_redis_still_tells_the_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REDIS_URL", "redis://127.0.0.1:1")
+    get_settings.cache_clear()
+    found = explained("GET", "/products/1")
+    assert found["key"] is not None
+    assert found["entry"]["standing"] == "unknown"
+
+
+@pytest.mark.usefixtures("server")
+def test_evicting_a_path_leaves_other_paths() -> None:
+    warmed("/products/1", "/products/2")
+    assert run("evict", "cli_app:app", "--key", "/products/1") == "Evicted.\n"
+    assert warmed("/products/1", "/products/2") == ["MISS", "HIT"]
+
+
+def test_an_eviction_that_is_not_confirmed_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REDIS_URL", "redis://127.0.0.1:1")
+    get_settings.cache_clear()
+    assert "did not confirm" in run("evict", "--all", code=1)
+    result = CliRunner().invoke(commands, ["evict", "--all", "--json"])
+    assert orjson.loads(result.stdout) == {"confirmed": False}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["evict"], "name what to evict"),
+        (["evict", "--key", "/page"], "--key needs the application"),
+        (["explain", "cli_app:app", "GET", "/page", "-H", "nonsense"], "write a header as"),
+    ],
+)
+def test_a_wrong_call_is_exit_code_2(arguments: list[str], message: str) -> None:
+    assert message in run(*arguments, code=2)
+
+
+@pytest.mark.usefixtures("server")
+def test_warm_fills_what_is_missing_and_tells_what_failed(urls: Any) -> None:
+    file = urls("/products/1", "", "# the page", "/page", "/broken", "/products/x", "/plain")
+    told = run("warm", "cli_app:app", "--from", file, code=1)
+    assert "5 requests: 2 stored, 0 there before, 2 failed." in told
+    assert "500 not cached: /broken" in told
+    assert "422 not cached: /products/x" in told
+    assert "200 not cached: /plain" in told
+    again = run("warm", "cli_app:app", "--from", urls("/products/1", "/page"))
+    assert "2 requests: 0 stored, 2 there before, 0 failed." in again
+
+
+@pytest.mark.usefixtures("server")
+def test_warm_sends_the_headers_that_select() -> None:
+    result = CliRunner().invoke(
+        commands,
+        ["warm", "cli_app:app", "--from", "-", "-H", "Authorization: Bearer anna"],
+        input="/basket",
+    )
+    assert result.exit_code == 0
+    found = explained("GET", "/basket", "-H", "Authorization: Bearer anna")
+    assert found["entry"]["standing"] == "valid"
+
+
+async def test_warm_keeps_to_its_number_of_requests_at_a_time() -> None:
+    app, running, most = FastAPI(), 0, 0
+
+    @app.get("/{number}")
+    async def busy(number: int) -> None:
+        nonlocal running, most
+        running, most = running + 1, max(most, running + 1)
+        for _ in range(5):
+            await asyncio.sleep(0)
+        running -= 1
+
+    done = await warm(app, map("/{}".format, range(20)), (), concurrency=3, tell=lambda _: None)
+    assert [one.url for one in done] == [f"/{number}" for number in range(20)]
+    assert most == 3
+
+
+def test_the_settings_of_an_application_are_those_it_was_set_up_with() -> None:
+    app = FastAPI()
+    assert settings_of(app) is get_settings()
+    FastAPIRedis(app, mine := RedisSettings(prefix="mine")).lifespan()
+    assert settings_of(app) is mine
+
+
+TARGET = Target("0" * 32, ("g:",), b"shape-01")
+TOKENS = (b"token-01",)
+
+
+def judged(created_ms: int, fresh_ms: int, *, shape: bytes = TARGET.shape) -> EntryReport:
+    raw = encode(Entry(200, (), b"x", created_ms, fresh_ms), shape + TOKENS[0])
+    return entry_report(TARGET, Snapshot(raw, TOKENS), (), now_ms=10_000)
+
+
+def test_an_entry_is_judged_by_age_shape_and_wholeness() -> None:
+    assert judged(9_000, 2_000).standing is Standing.VALID
+    assert judged(9_000, 0).ttl_seconds is None
+    assert judged(8_000, 2_000).standing is Standing.EXPIRED
+    assert judged(9_000, 2_000, shape=b"shape-02").standing is Standing.OTHER_VERSION
+    damaged = entry_report(TARGET, Snapshot(b"\x01garbage", TOKENS), (), now_ms=0)
+    assert damaged.standing is Standing.DAMAGED
 
 
 # -- the command itself

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -12,11 +13,23 @@ import orjson
 import typer
 from rich.console import Console
 from rich.markup import escape
+from rich.progress import Progress
 from rich.table import Table
 
-from ._inspect import RouteReport, mermaid, route_reports
+from ._inspect import EntryReport, RouteReport, Standing, mermaid, route_reports
 from ._load import load_app, registry_of
+from ._operate import (
+    Explanation,
+    Headers,
+    Warmed,
+    addresses,
+    evict,
+    explain,
+    names_to_evict,
+    warm,
+)
 from ._registry import check_routes
+from ._runtime import settings_of
 from .exceptions import CacheError
 from .settings import get_settings
 
@@ -30,6 +43,9 @@ cli = typer.Typer(
 )
 
 App = Annotated[str, typer.Argument(metavar="MODULE:APP", help="For example shop.main:app.")]
+SentHeaders = Annotated[
+    list[str] | None, typer.Option("--header", "-H", help="Request header, as 'Name: value'.")
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 _PLAIN_WIDTH = 160
@@ -66,8 +82,9 @@ def _telling_errors() -> Iterator[None]:
 def routes(app: App, json: Json = False) -> None:
     """List what each route does with the cache, and who evicts it."""
     with _telling_errors():
-        registry = registry_of(load_app(app))
-        reports = route_reports(registry, default_ttl=get_settings().default_ttl)
+        loaded = load_app(app)
+        default_ttl = settings_of(loaded).default_ttl
+        reports = route_reports(registry_of(loaded), default_ttl=default_ttl)
     if json:
         _print_json([asdict(report) for report in reports])
     elif reports:
@@ -115,9 +132,7 @@ def check(
     json: Json = False,
 ) -> None:
     """Check declarations and settings as a start does; exit code 1 on errors."""
-    errors, warnings = _findings(app)
-    if strict or (not errors and get_settings().strict):
-        errors, warnings = [*errors, *warnings], []
+    errors, warnings = _findings(app, strict=strict)
     if json:
         _print_json({"errors": errors, "warnings": warnings})
     else:
@@ -126,13 +141,16 @@ def check(
         raise typer.Exit(1)
 
 
-def _findings(app: str) -> tuple[list[str], list[str]]:
+def _findings(app: str, *, strict: bool) -> tuple[list[str], list[str]]:
+    """Errors and warnings; as errors, where the command or the settings are strict."""
     try:
-        get_settings()
-        errors, warnings = check_routes(registry_of(load_app(app)))
+        loaded = load_app(app)
+        strict = settings_of(loaded).strict or strict
+        found, warnings = check_routes(registry_of(loaded))
     except CacheError as error:
         return [str(error)], []
-    return [str(error) for error in errors], warnings
+    errors = [str(error) for error in found]
+    return ([*errors, *warnings], []) if strict else (errors, warnings)
 
 
 def _print_findings(errors: list[str], warnings: list[str]) -> None:
@@ -156,3 +174,147 @@ def graph(app: App, json: Json = False) -> None:
         _print_json({"mermaid": chart})
     else:
         typer.echo(chart)
+
+
+# -- explain
+
+
+@cli.command("explain")
+def explain_request(
+    app: App,
+    method: Annotated[str, typer.Argument(help="GET, for example.")],
+    url: Annotated[str, typer.Argument(help="Path with query, as /products/1?lang=de.")],
+    header: SentHeaders = None,
+    json: Json = False,
+) -> None:
+    """Say what the cache would do with a request, and how its entry stands.
+
+    The lifespan and the dependencies run, the endpoint does not.
+    """
+    with _telling_errors():
+        explanation = asyncio.run(explain(load_app(app), method, url, _headers(header)))
+    if json:
+        _print_json(asdict(explanation))
+        return
+    for name, text in _explained(explanation):
+        typer.echo(f"{name:<12}{text}")
+
+
+def _headers(texts: list[str] | None) -> Headers:
+    pairs = [text.partition(":") for text in texts or ()]
+    if not all(separator for _, separator, _ in pairs):
+        raise typer.BadParameter("write a header as 'Name: value'")
+    return tuple((name.strip(), value.strip()) for name, _, value in pairs)
+
+
+def _explained(explanation: Explanation) -> Iterator[tuple[str, str]]:
+    yield "request", explanation.request
+    if (route := explanation.route) is not None:
+        yield "route", f"{route.name} ({route.endpoint})"
+        yield "ttl", ", ".join(_ttl_lines(route))
+        yield "selected by", ", ".join(route.key)
+    if explanation.groups:
+        yield "groups", ", ".join(explanation.groups)
+    if explanation.key is not None:
+        yield "key", explanation.key
+    if explanation.status is not None:
+        yield "answer", str(explanation.status)
+    yield (
+        "storable",
+        f"no: {'; '.join(explanation.not_stored)}" if explanation.not_stored else "yes",
+    )
+    for note in explanation.notes:
+        yield "note", note
+    if explanation.entry is not None:
+        yield "entry", _entry_text(explanation.entry)
+
+
+def _entry_text(entry: EntryReport) -> str:
+    if entry.standing is Standing.UNKNOWN:
+        return "unknown: Redis did not answer"
+    if entry.age_seconds is None:
+        return str(entry.standing.value)
+    by = f" by {', '.join(entry.evicted_by)}" if entry.evicted_by else ""
+    left = "no expiry" if entry.ttl_seconds is None else f"{entry.ttl_seconds:.0f} s left"
+    size = f"status {entry.status}, {entry.size_bytes} bytes"
+    return f"{entry.standing.value}{by}: {entry.age_seconds:.0f} s old, {left}, {size}"
+
+
+# -- evict
+
+
+@cli.command("evict")
+def evict_names(
+    app: Annotated[
+        str | None, typer.Argument(metavar="[MODULE:APP]", help="Needed for --key.")
+    ] = None,
+    group: Annotated[list[str] | None, typer.Option(help="A group, its fields filled in.")] = None,
+    key: Annotated[list[str] | None, typer.Option(help="A path; all its variants go.")] = None,
+    everything: Annotated[bool, typer.Option("--all", help="The whole cache.")] = False,
+    json: Json = False,
+) -> None:
+    """Evict groups, paths or everything; exit code 1 where Redis did not confirm it."""
+    if not (group or key or everything):
+        raise typer.BadParameter("name what to evict: --group, --key or --all")
+    if key and app is None:
+        raise typer.BadParameter("--key needs the application, which knows who reads the path")
+    with _telling_errors():
+        confirmed = _evict(app, group or [], key or [], everything)
+    if json:
+        _print_json({"confirmed": confirmed})
+    elif confirmed:
+        typer.echo("Evicted.")
+    if not confirmed:
+        _fail("Error: Redis did not confirm the eviction")
+
+
+def _evict(app: str | None, groups: list[str], paths: list[str], everything: bool) -> bool:
+    loaded = None if app is None else load_app(app)
+    registry = None if loaded is None else registry_of(loaded)
+    settings = get_settings() if loaded is None else settings_of(loaded)
+    names = names_to_evict(registry, groups=groups, paths=paths, everything=everything)
+    return asyncio.run(evict(settings, names))
+
+
+# -- warm
+
+
+@cli.command("warm")
+def warm_up(
+    app: App,
+    file: Annotated[
+        typer.FileText, typer.Option("--from", help="Addresses, one a line; - is standard input.")
+    ],
+    header: SentHeaders = None,
+    concurrency: Annotated[int, typer.Option(min=1, help="Requests at a time.")] = 8,
+    json: Json = False,
+) -> None:
+    """Request addresses through the application, in this process; exit code 1 where one fails."""
+    urls = addresses(file)
+    with _telling_errors(), Progress(console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task("warming up", total=len(urls))
+        warming = warm(
+            load_app(app),
+            urls,
+            _headers(header),
+            concurrency=concurrency,
+            tell=lambda _: progress.advance(task),
+        )
+        done = asyncio.run(warming)
+    if json:
+        _print_json([asdict(one) for one in done])
+    else:
+        _print_warmed(done)
+    if any(one.failed for one in done):
+        raise typer.Exit(1)
+
+
+def _print_warmed(done: list[Warmed]) -> None:
+    for one in done:
+        if one.failed or one.state not in ("HIT", "MISS"):
+            typer.echo(f"{one.status} {one.state or 'not cached'}: {one.url}")
+    states = [one.state for one in done if not one.failed]
+    typer.echo(
+        f"{len(done)} requests: {states.count('MISS')} stored, {states.count('HIT')} there before, "
+        f"{sum(one.failed for one in done)} failed."
+    )

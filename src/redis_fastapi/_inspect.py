@@ -10,7 +10,7 @@ from starlette.routing import compile_path
 
 from ._entry import Entry, decode, head_size
 from ._keys import EPOCH, Target, group_name
-from ._policy import Eviction, Key, Policy, ReadPolicy, Selectors, WritePolicy
+from ._policy import Eviction, Key, ReadPolicy, Selectors, WritePolicy
 from ._reads import EVERYTHING
 from ._registry import Registry, Served
 from ._resource import ResourceTemplate
@@ -61,14 +61,16 @@ class RouteReport:
 def route_reports(registry: Registry, *, default_ttl: int) -> list[RouteReport]:
     """Every route that has to do with the cache, in the order in which they are served."""
     return [
-        _report(served, served.policy, registry, default_ttl)
+        report_of(served, registry, default_ttl=default_ttl)
         for served in registry.served
         if served.policy is not None
     ]
 
 
-def _report(served: Served, policy: Policy, registry: Registry, default_ttl: int) -> RouteReport:
-    read, write = policy.read, policy.write
+def report_of(served: Served, registry: Registry, *, default_ttl: int) -> RouteReport:
+    """What one route does with the cache."""
+    policy = served.policy
+    read, write = (policy.read, policy.write) if policy else (None, None)
     return RouteReport(
         method="|".join(sorted(served.methods)),
         path=served.path,

@@ -32,6 +32,9 @@ from .settings import RedisSettings, get_settings
 STATE = "redis_fastapi"
 """Name in the lifespan state, and on ``app.state``."""
 
+SETTINGS = f"{STATE}_settings"
+"""Name on ``app.state`` of the settings that the application was set up with in code."""
+
 logger = logging.getLogger("redis_fastapi")
 
 
@@ -131,6 +134,11 @@ async def running(app: FastAPI, settings: RedisSettings | None = None) -> AsyncI
         if getattr(app.state, STATE, None) is runtime:
             setattr(app.state, STATE, outer)
         await runtime.close()
+
+
+def settings_of(app: FastAPI) -> RedisSettings:
+    """The settings that an application starts with."""
+    return getattr(app.state, SETTINGS, None) or get_settings()
 
 
 def runtime_of(request: Request) -> Runtime | None:
