@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import subprocess
 import sys
@@ -74,3 +75,16 @@ def test_every_lower_bound_is_a_pin_of_the_oldest_set(project: dict[str, Any]) -
     lines = (ROOT / ".ci" / "oldest.txt").read_text().splitlines()
     pins = {line for line in lines if line and not line.startswith("#")}
     assert pins == {bound.replace(">=", "==") for bound in bounds(project)}
+
+
+def test_every_entry_point_leads_to_something(project: dict[str, Any]) -> None:
+    named = [
+        target
+        for table in (project.get("scripts", {}), *project["entry-points"].values())
+        for target in table.values()
+    ]
+    assert named
+    for target in named:
+        module, _, attribute = target.partition(":")
+        found = importlib.import_module(module)
+        assert not attribute or callable(getattr(found, attribute))

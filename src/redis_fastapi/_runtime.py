@@ -34,6 +34,9 @@ from .settings import RedisSettings, get_settings
 STATE = "redis_fastapi"
 """Name in the lifespan state, and on ``app.state``."""
 
+SETTINGS = f"{STATE}_settings"
+"""Name on ``app.state`` of the settings that the application was set up with in code."""
+
 logger = logging.getLogger("redis_fastapi")
 
 
@@ -151,6 +154,11 @@ async def running(app: FastAPI, settings: RedisSettings | None = None) -> AsyncI
         await runtime.close()
 
 
+def settings_of(app: FastAPI) -> RedisSettings:
+    """The settings that an application starts with."""
+    return getattr(app.state, SETTINGS, None) or get_settings()
+
+
 def runtime_of(request: Request) -> Runtime | None:
     """The runtime that serves a request, or None where no lifespan started one."""
     state = request.scope.get("state")
@@ -229,6 +237,8 @@ async def overridden_context(request: Request, stack: AsyncExitStack) -> Context
         return None
     if get_cache_backend in overrides:
         backend = await _solved(request, get_cache_backend, stack)
+        if not backend.enabled:
+            return None
         return runtime.context(backend.engine, eager=True)
     client = await _solved(request, get_async_redis, stack)
     return runtime.context(runtime.engine_on(client), eager=True)

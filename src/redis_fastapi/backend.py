@@ -71,6 +71,11 @@ class CacheBackend:
         backend._group = ""
         return backend
 
+    @property
+    def enabled(self) -> bool:
+        """Whether the settings let anything be cached."""
+        return self._settings.enabled
+
     @overload
     async def get(self, key: str, *, eviction_group: str | None = None) -> Any: ...
     @overload

@@ -53,6 +53,9 @@ logger = logging.getLogger("redis_fastapi")
 
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 
+EXPLAIN = "redis_fastapi_explain"
+"""Where the scope of a request that is only to be explained holds who does so."""
+
 _DECLARATION = "__redis_fastapi__"
 _REQUEST = "redis_fastapi_request_"
 _RESPONSE = "redis_fastapi_response_"
@@ -417,6 +420,10 @@ async def _serve(
     handler: Handler, policy: Policy, request: Request, context: Context | None
 ) -> Response:
     try:
+        explainer = request.scope.get(EXPLAIN)
+        if explainer is not None:
+            request.scope[SCOPE_KEY] = explainer.passage(policy, context)
+            return await handler(request)
         if context is None:
             return await handler(request)
         return await _pass_cache(handler, policy, request, context)

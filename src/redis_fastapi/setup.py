@@ -10,7 +10,7 @@ from fastapi import FastAPI
 from starlette.types import ASGIApp
 
 from ._adopt import adopt_routes, cache_route_class
-from ._runtime import STATE, running
+from ._runtime import SETTINGS, STATE, running
 from .settings import RedisSettings
 
 _DONE = "redis_fastapi_setup"
@@ -35,6 +35,7 @@ class FastAPIRedis:
         """Open a client at start-up and close it at shutdown, round any lifespan the app has."""
         if self._first("lifespan"):
             router = self._app.router
+            setattr(self._app.state, SETTINGS, self._settings)
             router.lifespan_context = _around(router.lifespan_context, self._settings)
         return self
 
