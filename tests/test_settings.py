@@ -412,6 +412,7 @@ def test_the_location_of_a_sentinel_set_names_nodes_and_master() -> None:
             {"cluster": True, "sentinel": True, "sentinel_nodes": "a"},
             "REDIS_SENTINEL: cannot be combined with REDIS_CLUSTER",
         ),
+        ({"local_cache": True}, "REDIS_LOCAL_CACHE: this release keeps nothing in the process"),
         ({"cluster": True, "db": 1}, "REDIS_DB: a cluster has database 0 only (got 1)"),
         (
             {"cluster": True, "url": f"redis://:{SECRET}@a/1"},

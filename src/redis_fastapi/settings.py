@@ -139,6 +139,9 @@ class RedisSettings(BaseSettings):
     enabled: bool = True
     """Whether anything is cached at all; off, endpoints run as if they declared nothing."""
 
+    local_cache: bool = False
+    """Whether to keep entries in the process, too; not there yet, so true is refused."""
+
     strict: bool = False
     """Whether start-up warnings about doubtful declarations are errors."""
 
@@ -341,6 +344,8 @@ def _contradictions(settings: RedisSettings) -> Iterator[str]:
         yield "REDIS_URL: cannot be combined with REDIS_SENTINEL, which names the server itself"
     if settings.sentinel and not settings.sentinel_nodes:
         yield "REDIS_SENTINEL_NODES: REDIS_SENTINEL needs them, as host:port,host:port"
+    if settings.local_cache:
+        yield "REDIS_LOCAL_CACHE: this release keeps nothing in the process; leave it unset"
     if settings.cluster:
         yield from _contradictions_to_cluster(settings)
     yield from _contradictions_to_tls(settings)
