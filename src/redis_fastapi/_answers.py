@@ -67,9 +67,9 @@ def for_one_user(headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]
     if not any(name == b"set-cookie" for name, _ in headers):
         return headers
     control = _http.cache_control_to_send(headers, b"private", private=True) or b"private"
-    if not _http.response_directives([(b"cache-control", control)]).no_store:
-        said = _http.response_directives([(b"cache-control", control)])
-        control = control if said.private else control + b", private"
+    said = _http.response_directives([(b"cache-control", control)])
+    if not (said.no_store or said.private):
+        control += b", private"
     return [*(pair for pair in headers if pair[0] != b"cache-control"), (b"cache-control", control)]
 
 

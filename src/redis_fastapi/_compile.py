@@ -21,7 +21,7 @@ from fastapi.dependencies.models import Dependant
 from pydantic import TypeAdapter
 
 from . import _reads
-from ._declare import Declaration, Declared, KeyBuilder, default_key_builder
+from ._declare import Declaration, Declared, KeyBuilder, default_key_builder, label_of
 from ._policy import (
     Eviction,
     Key,
@@ -63,7 +63,7 @@ class RouteFacts:
 def compile_policy(declaration: Declaration, route: RouteFacts) -> Policy:
     """Compile a checked declaration for one route."""
     readers, puts, evictions = _sorted_by_kind(declaration, route)
-    label = label_of(declaration, route)
+    label = label_of(route.methods, route.path, declaration.name)
     read, write = None, None
     warnings: list[str] = []
     if readers:
@@ -73,11 +73,6 @@ def compile_policy(declaration: Declaration, route: RouteFacts) -> Policy:
     if puts or evictions:
         write = _write_policy(label, puts, evictions, route)
     return Policy(declaration.endpoint, read, write, tuple(warnings))
-
-
-def label_of(declaration: Declaration, route: RouteFacts) -> str:
-    """``GET /products/{product_id} (get_product)``."""
-    return f"{'|'.join(sorted(route.methods))} {route.path} ({declaration.name})"
 
 
 def _sorted_by_kind(

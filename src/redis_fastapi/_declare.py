@@ -187,6 +187,11 @@ class Declaration(NamedTuple):
         return found
 
 
+def label_of(methods: Iterable[str], path: str, name: str) -> str:
+    """A route in messages and logs: ``GET /products/{product_id} (get_product)``."""
+    return f"{'|'.join(sorted(methods))} {path} ({name})"
+
+
 def declaration_error(problem: Problem, route: str) -> CacheDeclarationError:
     """A problem as the exception that registration and start-up raise."""
     return CacheDeclarationError(

@@ -15,7 +15,7 @@ from fastapi.routing import APIRoute
 from starlette.routing import BaseRoute, Host, Mount, compile_path
 
 from . import _rules
-from ._declare import KeyBuilder, declaration_error, declare
+from ._declare import KeyBuilder, declaration_error, declare, label_of
 from ._overview import Overview, Place
 from ._policy import Policy, Put, ReadPolicy, WritePolicy
 from ._reads import hands_out_cache
@@ -212,7 +212,7 @@ def _unread_markers(served: Served) -> Iterator[CacheDeclarationError]:
     facts = declaration.facts(served.methods, cache_route=False)
     for problem in check(facts):
         if problem.code in ("redis-cache-route", "redis-cache-misplaced", "redis-cache-instance"):
-            yield declaration_error(problem, f"{_label(served)}")
+            yield declaration_error(problem, _label(served))
 
 
 def _eviction_errors(
@@ -322,4 +322,4 @@ def put_problem(put: Put, write: WritePolicy, reader: ReadPolicy | None) -> Prob
 
 def _label(served: Served) -> str:
     name = getattr(served.endpoint, "__name__", repr(served.endpoint))
-    return f"{'|'.join(sorted(served.methods))} {served.path} ({name})"
+    return label_of(served.methods, served.path, name)

@@ -258,8 +258,9 @@ _SAID = f"{STATE}_not_set_up"
 async def _solved(request: Request, dependency: Callable[..., Any], stack: AsyncExitStack) -> Any:
     """The value of an overridden dependency, by FastAPI's own rules."""
 
-    def wanted(value: Annotated[Any, Depends(dependency)]) -> None: ...
+    def wanted(value: Any) -> None: ...
 
+    # set by hand: as text it could not name the dependency
     wanted.__annotations__ = {"value": Annotated[Any, Depends(dependency)]}
     solved = await solve_dependencies(
         request=request,

@@ -39,6 +39,7 @@ from ._declare import (
     Declared,
     declaration_error,
     declare,
+    label_of,
     take_dependencies,
 )
 from ._policy import Policy, Values
@@ -86,7 +87,7 @@ class CacheRoute(APIRoute):
         self._compiled: list[_Compiled] = []
         self.author_endpoint = self._declaration.endpoint
         methods = frozenset(method.upper() for method in options.get("methods") or ["GET"])
-        label = f"{'|'.join(sorted(methods))} {path} ({self._declaration.name})"
+        label = label_of(methods, path, self._declaration.name)
         _refuse(self._declaration, methods, label)
         if self._declaration.declared and not known:
             endpoint = _wrapped(self._declaration).endpoint
