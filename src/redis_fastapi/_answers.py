@@ -125,11 +125,6 @@ def _precondition_answer(
     return None
 
 
-def sends_its_body(response: Response) -> bool:
-    """Whether what is sent is ``body``: a subclass with a ``__call__`` of its own may send more."""
-    return type(response).__call__.__module__.split(".")[0] == "starlette"
-
-
 def raw_response(status: int, headers: Headers, body: bytes) -> Response:
     """A response with exactly these fields; nothing is rendered anew."""
     response = Response.__new__(Response)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass, field
-from enum import Enum
 
 from ._engine import Engine
+from ._http import Refusal
 from ._targets import Evicted, Site
 from .settings import RedisSettings
 
@@ -63,7 +63,6 @@ class Context:
         """Log a warning the first time the author's code troubles a route."""
         self.said.warn(route, f"{message}: {error!r}", message, error)
 
-    def not_stored(self, route: str, refusal: object) -> None:
+    def not_stored(self, route: str, refusal: Refusal) -> None:
         """Log, once a route and reason, why an answer is not stored."""
-        reason = str(refusal.value) if isinstance(refusal, Enum) else str(refusal)
-        self.said.warn(route, f"not stored ({reason})", reason)
+        self.said.warn(route, f"not stored ({refusal.value})", refusal.value)

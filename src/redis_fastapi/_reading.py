@@ -7,6 +7,7 @@ route's handler calls ``finish`` with the serialized response, or ``abandon`` wh
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import Any
 
 from starlette.background import BackgroundTask
@@ -18,8 +19,6 @@ from ._answers import (
     OWN_RESPONSE,
     announced,
     replayed,
-    sends_its_body,
-    stored_headers,
     unstored_headers,
     without,
 )
@@ -29,6 +28,7 @@ from ._entry import Entry
 from ._http import Headers
 from ._keys import Target
 from ._policy import ReadPolicy, Values
+from ._storing import Storing, whole_body
 from ._targets import read_target
 
 
@@ -134,50 +134,28 @@ class Reading:
 
     def _entry(self, response: Response) -> Entry | None:
         """What to store, or None where it may not be stored."""
-        body = getattr(response, "body", None)
-        if not isinstance(body, bytes) or not sends_its_body(response):
-            self._context.not_stored(self._policy.label, _http.Refusal.UNFINISHED)
+        body = whole_body(response)
+        found = _http.Refusal.UNFINISHED if body is None else self._whole_entry(response, body)
+        if isinstance(found, _http.Refusal):
+            self._context.not_stored(self._policy.label, found)
             return None
-        now_ms, headers = self._context.now_ms(), response.raw_headers
-        prior_ms = _http.prior_age(headers) * 1000
-        lifetime_ms = self._lifetime_ms(headers, now_ms)
-        left_ms = None if lifetime_ms is None else lifetime_ms - prior_ms
-        refusal = self._refusal(response.status_code, headers, len(body), left_ms)
-        if refusal is not None:
-            self._context.not_stored(self._policy.label, refusal)
-            return None
-        if not self._storable:
-            return None
-        own = without(headers, self._injected)
-        kept = stored_headers(self._policy, own, body, lifetime_ms)
-        if self._own_response:
-            kept.insert(0, OWN_RESPONSE)
-        created_ms = now_ms - prior_ms
-        return Entry(response.status_code, tuple(kept), body, created_ms, lifetime_ms or 0)
+        return found if self._storable else None
 
-    def _lifetime_ms(self, headers: Headers, now_ms: int) -> int | None:
-        ttl_ms = self._context.ttl_ms(self._policy.ttl)
-        shared = not self._policy.per_user
-        return _http.freshness_lifetime_ms(headers, ttl_ms=ttl_ms, now_ms=now_ms, shared=shared)
-
-    def _refusal(
-        self, status: int, headers: Headers, size: int, lifetime_ms: int | None
-    ) -> _http.Refusal | str | None:
-        settings = self._context.settings
-        refusal = _http.storage_refusal(
-            status,
-            headers,
-            body_size=size,
-            max_body_size=settings.max_body_size,
-            max_header_size=settings.max_header_size,
-            lifetime_ms=lifetime_ms,
-            shared=not self._policy.per_user,
+    def _whole_entry(self, response: Response, body: bytes) -> Entry | _http.Refusal:
+        headers = response.raw_headers
+        storing = Storing(
+            self._policy, self._context.settings, self._context.ttl_ms(self._policy.ttl)
         )
-        if refusal is not None:
-            return refusal
-        keyed = {name.encode() for name in self._policy.vary}
-        names = _http.vary_names(headers)
-        return None if names is not _http.STAR and keyed.issuperset(names) else "vary"
+        entry = storing.entry(
+            response.status_code,
+            headers,
+            body,
+            own=without(headers, self._injected),
+            now_ms=self._context.now_ms(),
+        )
+        if self._own_response and isinstance(entry, Entry):
+            return replace(entry, headers=(OWN_RESPONSE, *entry.headers))
+        return entry
 
     async def _end(self, lease: Lease, entry: Entry | None, response: Response) -> None:
         """Begin the fill, so that it overlaps with sending, or let the next caller go ahead."""

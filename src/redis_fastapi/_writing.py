@@ -17,11 +17,11 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from . import _http
-from ._answers import sends_its_body, stored_headers
 from ._context import Context
 from ._engine import Lease
 from ._entry import Entry
 from ._policy import Put, ReadPolicy, Values, WritePolicy
+from ._storing import Storing, whole_body
 from ._targets import EVERYTHING, Evicted, PutTarget, Site, evicted_by, put_target
 
 _T = TypeVar("_T")
@@ -131,33 +131,23 @@ class Writing:
         """The GET's entry with this body, or None where a GET's answer like it would not be
         stored.
         """
-        body = getattr(response, "body", None)
-        put, settings = self._policy.put, self._context.settings
+        body, put = whole_body(response), self._policy.put
         assert put is not None
-        if not isinstance(body, bytes) or not sends_its_body(response):
+        if body is None or response.status_code not in (200, 201):
             return None
-        if response.status_code not in (200, 201):
-            return None
-        now_ms, shared = self._context.now_ms(), not reader.per_user
+        headers = response.raw_headers
         ttl_ms = self._context.ttl_ms(reader.ttl if put.ttl is None else put.ttl)
-        lifetime_ms = _http.freshness_lifetime_ms(
-            response.raw_headers, ttl_ms=ttl_ms, now_ms=now_ms, shared=shared
-        )
-        refusal = _http.storage_refusal(
+        entry = Storing(reader, self._context.settings, ttl_ms).entry(
             reader.status,
-            response.raw_headers,
-            body_size=len(body),
-            max_body_size=settings.max_body_size,
-            max_header_size=settings.max_header_size,
-            lifetime_ms=lifetime_ms,
-            shared=shared,
+            headers,
+            body,
+            own=[pair for pair in headers if pair[0] in _REPRESENTATION],
+            now_ms=self._context.now_ms(),
         )
-        if refusal is not None:
-            self._context.not_stored(self._policy.label, refusal)
-            return None
-        own = [pair for pair in response.raw_headers if pair[0] in _REPRESENTATION]
-        headers = tuple(stored_headers(reader, own, body, lifetime_ms))
-        return Entry(reader.status, headers, body, now_ms, lifetime_ms or 0)
+        if isinstance(entry, Entry):
+            return entry
+        self._context.not_stored(self._policy.label, entry)
+        return None
 
     async def _release(self) -> None:
         lease, self._lease = self._lease, None

@@ -63,6 +63,7 @@ class Refusal(Enum):
     PRIVATE = "private"
     AUTHORIZATION = "authorization"
     STALE = "stale"
+    VARY = "vary"
     VARY_STAR = "vary-star"
     SET_COOKIE = "set-cookie"
     MALFORMED_HEADER = "malformed-header"
