@@ -927,6 +927,7 @@ def test_refusal_names_are_stable_tokens() -> None:
         "private",
         "authorization",
         "stale",
+        "vary",
         "vary-star",
         "set-cookie",
         "malformed-header",
