@@ -11,10 +11,11 @@ from typing import Any
 from fakeredis import FakeAsyncRedis, FakeServer
 from redis.asyncio import Redis, RedisCluster
 
-from redis_fastapi._engine import Engine, Hit, Lease, Miss, Outcome
+from redis_fastapi._engine import Engine, Hit, Miss, Outcome
 from redis_fastapi._entry import Entry, head_size
 from redis_fastapi._held import hold
 from redis_fastapi._keys import EPOCH, Target, digest, group_name, path_name
+from redis_fastapi._leases import Lease
 from redis_fastapi._store import Claim, Store, lease_value, validity_of
 from redis_fastapi._transport import keyed
 from servers import RedisCluster3, RedisServer
@@ -185,7 +186,7 @@ class FollowsAnyFlight(Engine):
     """Breaks the rule that only the lease seen in Redis names the computation to wait for."""
 
     async def look_up(self, target: Target, *, refresh: bool = False, wait: bool = True) -> Outcome:
-        for flight in list(self._shared.flights.values()):
+        for flight in list(self._leases.flights.values()):
             end = await asyncio.shield(flight)
             if isinstance(end, Entry):
                 return Hit(end, 0, collapsed=True)

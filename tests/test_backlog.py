@@ -110,7 +110,7 @@ async def test_no_hit_before_a_kept_eviction_was_sent(away: Exception) -> None:
 
 async def test_control_without_the_backlog_an_older_entry_is_served() -> None:
     async with interrupted() as (engine, store):
-        engine._owe = lambda *_: None  # type: ignore[method-assign] # the rule, switched off
+        engine._evictions._owe = lambda *_: None  # type: ignore[method-assign] # the rule, switched off
         await evicted_during_an_outage(engine, store, AWAY[0])
         assert body_of(await engine.look_up(TARGET)) == b"old"
 
@@ -120,7 +120,7 @@ async def test_a_kept_eviction_is_sent_even_if_nobody_looks_up() -> None:
         await evicted_during_an_outage(engine, store, AWAY[0])
         store.away = None
         for _ in range(500):
-            if engine._replayer is None:
+            if engine._evictions._replayer is None:
                 break
             await asyncio.sleep(0.01)
         other = Engine(store)
@@ -129,7 +129,7 @@ async def test_a_kept_eviction_is_sent_even_if_nobody_looks_up() -> None:
 
 async def test_an_overflow_distrusts_everything() -> None:
     async with interrupted() as (engine, store):
-        engine._backlog = Backlog(most=2)
+        engine._evictions._backlog = Backlog(most=2)
         assert await (await miss_of(engine)).fill(OLD, TTL_MS)
         store.away = AWAY[0]
         for number in range(3):
@@ -145,7 +145,7 @@ async def test_while_redis_is_known_to_be_away_a_write_does_not_wait() -> None:
         async def wait(seconds: float) -> None:
             waits.append(seconds)
 
-        engine._sleep = wait
+        engine._evictions._sleep = wait
         await evicted_during_an_outage(engine, store, AwayError("away"))
         assert waits == []
         store.away = CacheUnavailableError("late")
@@ -165,7 +165,7 @@ async def test_a_put_that_was_not_acknowledged_is_owed_as_an_eviction() -> None:
         assert isinstance(engine._store, NoFill)
         engine._store.away = AWAY[0]
         assert not await engine.put(lease, NEW, TTL_MS)
-        assert TARGET.entry in engine._backlog.owed().entries
+        assert TARGET.entry in engine._evictions._backlog.owed().entries
 
 
 async def test_closing_sends_what_is_owed(caplog: pytest.LogCaptureFixture) -> None:

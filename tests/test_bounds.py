@@ -7,7 +7,7 @@ import pytest
 from fakeredis import FakeAsyncRedis, FakeServer
 from fastapi import FastAPI
 
-from redis_fastapi import Cached, FastAPIRedis, _engine
+from redis_fastapi import Cached, FastAPIRedis
 from redis_fastapi._engine import Engine, Miss
 from redis_fastapi._keys import EPOCH, Target, digest
 from redis_fastapi._runtime import STATE
@@ -19,8 +19,9 @@ MANY = 200
 
 
 def state_sizes(engine: Engine) -> tuple[int, int, int, int]:
-    shared = engine._shared
-    return len(shared.flights), len(shared._tasks), engine._waiting, len(engine._backlog)
+    leases, background = engine._leases, engine._background
+    running = len(leases.flights), len(background.tasks)
+    return *running, len(engine._waiters), len(engine._evictions)
 
 
 async def test_look_ups_of_many_keys_leave_nothing_in_the_process() -> None:
@@ -37,17 +38,15 @@ async def test_look_ups_of_many_keys_leave_nothing_in_the_process() -> None:
         await engine.aclose()
 
 
-async def test_one_look_up_too_many_computes_beside_those_that_wait(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(_engine, "_MOST_WAITING", 3)
+async def test_one_look_up_too_many_computes_beside_those_that_wait() -> None:
     async with FakeAsyncRedis(server=FakeServer()) as client:
         engine = Engine(Store(client, prefix="t"), wait_max=30.0)
+        engine._waiters._most = 3
         lease = await miss_of(engine)
         waiting = [asyncio.ensure_future(engine.look_up(TARGET)) for _ in range(3)]
         for _ in range(1_000):
             await asyncio.sleep(0)
-        assert engine._waiting == 3
+        assert len(engine._waiters) == 3
         assert isinstance(await engine.look_up(TARGET), Miss)
         assert await lease.fill(OLD, TTL_MS)
         await asyncio.gather(*waiting)

@@ -13,8 +13,9 @@ from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
-from redis_fastapi._engine import Bypass, BypassReason, Engine, Hit, Lease, Miss, Outcome
+from redis_fastapi._engine import Bypass, BypassReason, Engine, Hit, Miss, Outcome
 from redis_fastapi._keys import EPOCH, Target
+from redis_fastapi._leases import Lease
 from redis_fastapi._store import Acquired, Claim, Snapshot, Store
 from redis_fastapi.exceptions import CacheUnavailableError
 from servers import RedisCluster3, RedisServer, redis_server_available
@@ -96,8 +97,8 @@ async def waiting(engine: Engine, **options: Any) -> asyncio.Task[Outcome]:
 
 async def settled(engine: Engine) -> None:
     """Ends what runs in the background."""
-    while engine._shared._tasks:
-        await asyncio.wait(engine._shared._tasks)
+    while engine._background.tasks:
+        await asyncio.wait(engine._background.tasks)
 
 
 async def test_what_was_filled_is_a_hit_with_its_age(variant: Variant) -> None:
@@ -602,7 +603,7 @@ async def test_an_ended_lease_leaves_no_timer_and_no_task(
     await end(lease)
     await engine.aclose()
     assert lease._timer.cancelled()
-    assert not engine._shared.flights
+    assert not engine._leases.flights
     assert asyncio.all_tasks() == before
 
 
@@ -611,7 +612,7 @@ async def test_a_closed_engine_renews_nothing(variant: Variant) -> None:
     lease = await miss_of(engine)
     await engine.aclose()
     lease._renew()
-    assert not engine._shared._tasks
+    assert not engine._background.tasks
     await lease.release()
 
 

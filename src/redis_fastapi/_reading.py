@@ -23,10 +23,11 @@ from ._answers import (
     without,
 )
 from ._context import Context
-from ._engine import Hit, Lease, Miss
+from ._engine import Hit, Miss
 from ._entry import Entry
 from ._http import Headers
 from ._keys import Target
+from ._leases import Lease
 from ._policy import ReadPolicy, Values
 from ._storing import Storing, whole_body
 from ._targets import read_target

@@ -53,8 +53,11 @@ _HEAVY_BYTES = 64 * 1024
 _HEAVY_SECONDS = 1.0
 """Deadline of such a fill."""
 
-_LEASE_HEAD = 9
-"""Bytes of a lease value before what its holder has read: the kind and 8 random ones."""
+TOKEN_SIZE = 8
+"""Random bytes of a token, of a generation or of a lease."""
+
+_LEASE_HEAD = 1 + TOKEN_SIZE
+"""Bytes of a lease value before what its holder has read: its kind and its token."""
 
 READER = b"r"
 WRITER = b"w"

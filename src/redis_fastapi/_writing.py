@@ -18,8 +18,8 @@ from starlette.responses import JSONResponse, Response
 
 from . import _http
 from ._context import Context
-from ._engine import Lease
 from ._entry import Entry
+from ._leases import Lease
 from ._policy import Put, ReadPolicy, Values, WritePolicy
 from ._storing import Storing, whole_body
 from ._targets import EVERYTHING, Evicted, PutTarget, Site, evicted_by, put_target

@@ -21,9 +21,10 @@ from pydantic import TypeAdapter, ValidationError
 from pydantic_core import to_jsonable_python
 from redis.asyncio import Redis, RedisCluster
 
-from ._engine import Engine, Hit, Lease, Miss
+from ._engine import Engine, Hit, Miss
 from ._entry import Entry
 from ._keys import EPOCH, Target, digest, group_name
+from ._leases import Lease
 from ._rules import seconds_of
 from ._store import Store
 from .settings import RedisSettings, get_settings

@@ -38,9 +38,10 @@ from starlette.requests import Request
 from starlette.routing import Mount
 from typing_extensions import Self
 
-from ._engine import Bypass, BypassReason, Engine, Lease, Outcome
+from ._engine import Bypass, BypassReason, Engine, Outcome
 from ._entry import Entry
 from ._keys import EPOCH, Target, group_name
+from ._leases import Lease
 from ._registry import Registry, served_by
 from ._resource import path_resource
 from ._runtime import STATE, get_async_redis, get_cache_backend, runtime_of

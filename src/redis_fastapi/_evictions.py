@@ -1,0 +1,115 @@
+"""Evictions: sent until Redis acknowledges them, and owed until it does.
+
+What is not acknowledged in time is kept (`_backlog.py`) and sent in the background, and in any
+case before this process believes another entry.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from itertools import chain, repeat
+
+from redis_fastapi._background import Background
+from redis_fastapi._backlog import Backlog
+from redis_fastapi._refusals import Refusals
+from redis_fastapi._store import Store
+from redis_fastapi._transport import AwayError
+from redis_fastapi.exceptions import CacheUnavailableError
+
+_log = logging.getLogger("redis_fastapi")
+
+_EVICT_SECONDS = 0.5
+_EVICT_PAUSES_SECONDS = (0.02, 0.05, 0.1, 0.2)
+_REPLAY_PAUSES_SECONDS = (0.1, 0.2, 0.5)
+"""Between two attempts to send what is owed; the last one stays."""
+
+
+class Evictions:
+    """The evictions of one engine."""
+
+    def __init__(
+        self,
+        store: Store,
+        background: Background,
+        refusals: Refusals,
+        *,
+        sleep: Callable[[float], Awaitable[None]],
+    ) -> None:
+        self._store = store
+        self._background = background
+        self._refusals = refusals
+        self._sleep = sleep
+        self._backlog = Backlog()
+        self._replay: asyncio.Task[bool] | None = None
+        self._replayer: asyncio.Task[None] | None = None
+
+    def __len__(self) -> int:
+        """Names that are owed."""
+        return len(self._backlog)
+
+    async def evict(self, entries: tuple[str, ...], generations: tuple[str, ...]) -> bool:
+        """Whether Redis acknowledged within half a second; otherwise the eviction is owed."""
+        loop = asyncio.get_running_loop()
+        end = loop.time() + _EVICT_SECONDS
+        for pause in _EVICT_PAUSES_SECONDS:
+            try:
+                await self._store.evict(entries, generations, deadline=end - loop.time())
+                return True
+            except AwayError:
+                break
+            except CacheUnavailableError as error:
+                self._refusals.note(error)
+            if loop.time() + pause >= end:
+                break
+            await self._sleep(pause)
+        self._owe(entries, generations)
+        return False
+
+    async def settle(self, until: float | None) -> None:
+        """Return once nothing is owed; CacheUnavailableError where that takes too long."""
+        if not self._backlog:
+            return
+        if self._replay is None or self._replay.done():
+            self._replay = self._background.spawn(self._send_owed())
+        left = None if until is None else until - asyncio.get_running_loop().time()
+        await asyncio.wait((self._replay,), timeout=left)
+        if not self._replay.done() or not self._replay.result() or self._backlog:
+            raise CacheUnavailableError("evictions are owed")
+
+    async def close(self) -> None:
+        """Try once more to send what is owed."""
+        if self._replayer is not None:
+            self._replayer.cancel()
+            await asyncio.gather(self._replayer, return_exceptions=True)
+        if self._backlog and not await self._send_owed():
+            _log.error("evictions of %d names are lost with this process", len(self._backlog))
+
+    def _owe(self, entries: tuple[str, ...], generations: tuple[str, ...]) -> None:
+        if not self._backlog:
+            _log.error("Redis did not confirm an eviction; it is kept and sent when Redis is back")
+        self._backlog.keep(entries, generations)
+        if self._replayer is None and not self._background.closed:
+            self._replayer = asyncio.get_running_loop().create_task(self._replay_in_time())
+
+    async def _replay_in_time(self) -> None:
+        """Sends what is owed as soon as Redis takes it, whether or not anybody looks up."""
+        for pause in chain(_REPLAY_PAUSES_SECONDS, repeat(_REPLAY_PAUSES_SECONDS[-1])):
+            await asyncio.sleep(pause)
+            with suppress(CacheUnavailableError):
+                await self.settle(None)
+                break
+        self._replayer = None
+
+    async def _send_owed(self) -> bool:
+        owed = self._backlog.owed()
+        try:
+            await self._store.evict(owed.entries, owed.generations, deadline=_EVICT_SECONDS)
+        except CacheUnavailableError:
+            return False
+        self._backlog.settle(owed)
+        number = len(owed.entries) + len(owed.generations)
+        _log.warning("Redis confirmed the evictions that were kept for it: %d names", number)
+        return True

@@ -1,0 +1,245 @@
+"""Leases: who computes an entry, and who may store it.
+
+- A fill is stored only while the lease read before its computation holds. An eviction ends the
+  lease first, so an acknowledged eviction of an entry beats all that began to compute before it.
+- A lease names the generations its holder computes under; nobody waits for one of older ones.
+- A lease ends with its holder: it is renewed while the computation runs, given back when that
+  fails, and lapses when the process dies. Losing one costs a computation, nothing else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from enum import Enum
+
+from redis_fastapi._background import Background
+from redis_fastapi._entry import Entry, encode
+from redis_fastapi._keys import Target
+from redis_fastapi._refusals import Refusals
+from redis_fastapi._store import (
+    TOKEN_SIZE,
+    WRITER,
+    Acquired,
+    Claim,
+    Snapshot,
+    Store,
+    lease_validity,
+    lease_value,
+    validity_of,
+)
+from redis_fastapi.exceptions import CacheUnavailableError
+
+_CLAIMS = 4
+"""Claims of one look-up against generations that keep changing, before it goes without."""
+
+_RENEWALS = 90
+"""Renewals of one lease at most (5 minutes by default), so that a forgotten one ends by itself."""
+
+_PASS_MS = 1_000
+"""How long readers do not wait for one another after a response that could not be stored."""
+
+
+class Ending(Enum):
+    """How a lease ended without an entry to share."""
+
+    FAILED = "failed"
+    UNSTORABLE = "unstorable"
+
+
+Flight = asyncio.Future[Entry | Ending]
+"""The end of a lease of this process, for those who wait for it here."""
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """A claim that ended in a lease of the current generations, won or held by another."""
+
+    claim: Claim
+    holder: bytes
+    snapshot: Snapshot
+
+    @property
+    def won(self) -> bool:
+        """Whether the claim's own lease holds."""
+        return self.holder == self.claim.value
+
+
+class Lease:
+    """The right to fill one target with what is computed from now on.
+
+    It ends with the first `fill` or `release`; later calls do nothing.
+    """
+
+    __slots__ = ("_ended", "_flight", "_leases", "_renewals", "_target", "_timer", "_value")
+
+    def __init__(self, leases: Leases, target: Target, value: bytes, flight: Flight | None) -> None:
+        self._leases = leases
+        self._target = target
+        self._value = value
+        self._flight = flight
+        self._ended = False
+        self._renewals = 0
+        self._timer = self._renew_later()
+
+    @property
+    def target(self) -> Target:
+        """Where the fill goes."""
+        return self._target
+
+    async def fill(self, entry: Entry, ttl_ms: int | None) -> bool:
+        """Store the entry for `ttl_ms` (None: no expiry) and end the lease.
+
+        Returns:
+            False when the lease was lost, Redis did not acknowledge or the entry cannot be stored.
+        """
+        if not self._end():
+            return False
+        try:
+            payload = encode(entry, lease_validity(self._value))
+            stored = await self._leases.store.fill(self._target, self._value, payload, ttl_ms)
+        except (ValueError, CacheUnavailableError) as error:
+            self._leases.refusals.note(error)
+            self._leases.background.spawn(self._let_go(Ending.UNSTORABLE))
+            return False
+        except BaseException:
+            self._leases.background.spawn(self._let_go(Ending.FAILED))
+            raise
+        self._land(entry if stored else Ending.FAILED)
+        return stored
+
+    async def release(self, *, storable: bool = True) -> None:
+        """End the lease without an entry.
+
+        Args:
+            storable: True when the computation failed: one of those who wait computes next. False
+                when its response may not be stored: all who wait compute by themselves.
+        """
+        if self._end():
+            ending = Ending.FAILED if storable else Ending.UNSTORABLE
+            # A cancelled caller must not take the hand-over with it.
+            await asyncio.shield(self._leases.background.spawn(self._let_go(ending)))
+
+    def _end(self) -> bool:
+        if self._ended:
+            return False
+        self._ended = True
+        self._timer.cancel()
+        return True
+
+    async def _let_go(self, ending: Ending) -> None:
+        # A lease that was joined is its holder's to end.
+        if self._flight is None:
+            return
+        pass_ms = None
+        if ending is Ending.UNSTORABLE:
+            self._land(ending)
+            pass_ms = _PASS_MS
+        await self._leases.release(self._target, self._value, pass_ms=pass_ms)
+        # Only now: the first to wake would meet the lease that has just ended.
+        self._land(ending)
+
+    def _land(self, end: Entry | Ending) -> None:
+        if self._flight is not None and not self._flight.done():
+            del self._leases.flights[self._value]
+            self._flight.set_result(end)
+
+    def _renew_later(self) -> asyncio.TimerHandle:
+        seconds = self._leases.lease_ms / 3_000
+        return asyncio.get_running_loop().call_later(seconds, self._renew)
+
+    def _renew(self) -> None:
+        self._renewals += 1
+        if self._leases.background.closed or self._renewals > _RENEWALS:
+            return
+        self._leases.background.spawn(self._send_renewal())
+        self._timer = self._renew_later()
+
+    async def _send_renewal(self) -> None:
+        with suppress(CacheUnavailableError):
+            await self._leases.store.renew(self._target, self._leases.lease_ms)
+
+
+class Leases:
+    """The leases that one engine claims, holds and joins.
+
+    Attributes:
+        flights: The leases of this process that have not ended, by value.
+        lease_ms: Life of a lease without its holder, in milliseconds.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        background: Background,
+        refusals: Refusals,
+        *,
+        random: Callable[[int], bytes],
+        lease_ms: int,
+    ) -> None:
+        self.store = store
+        self.background = background
+        self.refusals = refusals
+        self.lease_ms = lease_ms
+        self.flights: dict[bytes, Flight] = {}
+        self._random = random
+
+    async def claim(
+        self,
+        kind: bytes,
+        target: Target,
+        tokens: tuple[bytes | None, ...],
+        until: float | None,
+    ) -> Claimed | None:
+        """The lease of the current generations; None when they changed with every attempt."""
+        for _ in range(_CLAIMS):
+            claim = self._new_claim(kind, target, tokens, until)
+            acquired = await self._send(claim)
+            holder, tokens = acquired.holder, acquired.snapshot.tokens
+            if holder and lease_validity(holder) == validity_of(target, tokens):
+                return Claimed(claim, holder, acquired.snapshot)
+        self.background.spawn(self.release(target, claim.value))
+        return None
+
+    def lead(self, claimed: Claimed) -> Lease:
+        """The lease that was won."""
+        flight: Flight = asyncio.get_running_loop().create_future()
+        self.flights[claimed.holder] = flight
+        return Lease(self, claimed.claim.target, claimed.holder, flight)
+
+    def join(self, target: Target, holder: bytes) -> Lease:
+        """A share in another's lease: whoever computes first may fill under it."""
+        return Lease(self, target, holder, None)
+
+    def give_back(self, claimed: Claimed) -> None:
+        """End the lease, if it was won, that turned out not to be needed."""
+        if claimed.won:
+            self.background.spawn(self.release(claimed.claim.target, claimed.holder))
+
+    async def release(self, target: Target, value: bytes, *, pass_ms: int | None = None) -> None:
+        """End a lease in Redis; where that does not answer, the lease lapses by itself."""
+        with suppress(CacheUnavailableError):
+            await self.store.release(target, value, pass_ms=pass_ms)
+
+    def _new_claim(
+        self,
+        kind: bytes,
+        target: Target,
+        tokens: tuple[bytes | None, ...],
+        until: float | None,
+    ) -> Claim:
+        fresh = tuple(self._random(TOKEN_SIZE) if token is None else None for token in tokens)
+        # Speculates that nobody else creates the missing generations meanwhile.
+        believed = [new or known or b"" for new, known in zip(fresh, tokens, strict=True)]
+        value = lease_value(kind, self._random(TOKEN_SIZE), b"".join((target.shape, *believed)))
+        return Claim(target, value, fresh, self.lease_ms, kind == WRITER, until)
+
+    async def _send(self, claim: Claim) -> Acquired:
+        try:
+            return await self.store.acquire(claim)
+        except BaseException:
+            # The lease may be there all the same, and nobody would end it.
+            self.background.spawn(self.release(claim.target, claim.value))
+            raise
