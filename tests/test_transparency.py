@@ -48,7 +48,7 @@ async def both(
     name: str, place: Callable[[bool], APIRouter] | None = None
 ) -> AsyncIterator[tuple[SimpleNamespace, SimpleNamespace]]:
     """A form without markers and with them, each served."""
-    plain, marked = FastAPI(), caching_app()
+    plain, marked = FastAPI(), caching_app(memory_settings(openapi=False))
     benches = []
     for app, is_marked in ((plain, False), (marked, True)):
         router = place(is_marked) if place else None

@@ -10,7 +10,7 @@ from starlette.routing import compile_path
 
 from ._entry import Entry, decode, head_size
 from ._keys import EPOCH, Target, group_name
-from ._policy import Eviction, Key, ReadPolicy, Selectors, WritePolicy
+from ._policy import Eviction, Key, Put, ReadPolicy, Selectors, WritePolicy
 from ._reads import EVERYTHING
 from ._registry import Registry, Served
 from ._resource import ResourceTemplate
@@ -79,8 +79,8 @@ def report_of(served: Served, registry: Registry, *, default_ttl: int) -> RouteR
         key=key_parts(served, read) if read else (),
         groups=_texts(read.groups) if read else (),
         flags=tuple(_flags(read)) if read else (),
-        writes=_resource_text(write.put.key, served) if write and write.put else None,
-        evicts=tuple(_evicted(write, served)) if write else (),
+        writes=written_path(write.put, served) if write and write.put else None,
+        evicts=tuple(evicted_names(write, served)) if write else (),
         evicted_by=tuple(_names(writers_of(served, read, registry))) if read else (),
         never_stored=read.uncacheable if read else None,
     )
@@ -109,10 +109,11 @@ def key_parts(served: Served, read: ReadPolicy) -> tuple[str, ...]:
     resource = _resource_text(read.key, served)
     if read.key_builder is not None:
         resource = f"{getattr(read.key_builder, '__name__', 'key builder')}()"
-    return (resource, *_selected(read.selectors))
+    return (resource, *selected_by(read.selectors))
 
 
-def _selected(selectors: Selectors) -> Iterator[str]:
+def selected_by(selectors: Selectors) -> Iterator[str]:
+    """What picks the variant of a resource, in words."""
     yield from (f"query {name}" for name, _ in selectors.own)
     yield from (f"text of {name}" for name in selectors.path)
     for kind, names in selectors.names._asdict().items():
@@ -131,7 +132,13 @@ def _resource_text(key: Key, served: Served) -> str:
     return f"{getattr(key, '__name__', repr(key))}()"
 
 
-def _evicted(write: WritePolicy, served: Served) -> Iterator[str]:
+def written_path(put: Put, served: Served) -> str:
+    """The path whose entry a put writes."""
+    return _resource_text(put.key, served)
+
+
+def evicted_names(write: WritePolicy, served: Served) -> Iterator[str]:
+    """Groups and paths that a write evicts; ``*`` is the whole cache."""
     for eviction in write.evictions:
         if eviction.everything:
             yield "*"

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
+from fastapi import FastAPI
 from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
 from starlette.routing import BaseRoute, Host, Mount, compile_path
@@ -54,6 +55,16 @@ class Served:
     endpoint: Callable[..., Any]
     policy: Policy | None
     route: APIRoute
+
+
+def applications(app: FastAPI) -> Iterator[FastAPI]:
+    """The application, and those mounted in it, each with an OpenAPI document and overrides of its
+    own.
+    """
+    yield app
+    for route in app.routes:
+        if isinstance(route, Mount) and isinstance(route.app, FastAPI):
+            yield from applications(route.app)
 
 
 def served_by(routes: Iterable[BaseRoute], mount: str = "") -> Iterator[Served]:

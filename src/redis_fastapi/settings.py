@@ -139,6 +139,9 @@ class RedisSettings(BaseSettings):
     enabled: bool = True
     """Whether anything is cached at all; off, endpoints run as if they declared nothing."""
 
+    openapi: bool = True
+    """Whether OpenAPI documents tell of the cache: 304, response headers, ``x-cache``."""
+
     local_cache: bool = False
     """Whether to keep entries in the process, too; not there yet, so true is refused."""
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 from fastapi import FastAPI
 from starlette.types import ASGIApp
 
 from ._adopt import adopt_routes, cache_route_class
-from ._runtime import SETTINGS, STATE, running
+from ._openapi import describe_openapi
+from ._runtime import SETTINGS, STATE, running, settings_of
 from .settings import RedisSettings
 
 _DONE = "redis_fastapi_setup"
@@ -37,6 +39,7 @@ class FastAPIRedis:
             router = self._app.router
             setattr(self._app.state, SETTINGS, self._settings)
             router.lifespan_context = _around(router.lifespan_context, self._settings)
+            _describe(self._app)
         return self
 
     def caching(self) -> FastAPIRedis:
@@ -78,7 +81,7 @@ def _around(inner: Any, settings: RedisSettings | None) -> Any:
 
     @asynccontextmanager
     async def lifespan_with_redis(app: FastAPI) -> AsyncIterator[Mapping[str, Any]]:
-        adopt_routes(app.router)
+        _prepare(app)
         async with running(app, settings) as runtime, inner(app) as state:
             yield {**(state or {}), STATE: runtime}
 
@@ -88,6 +91,16 @@ def _around(inner: Any, settings: RedisSettings | None) -> Any:
 @asynccontextmanager
 async def redis_lifespan(app: FastAPI) -> AsyncIterator[Mapping[str, Any]]:
     """A lifespan that opens the Redis client: ``FastAPI(lifespan=redis_lifespan)``."""
-    adopt_routes(app.router)
+    _prepare(app)
     async with running(app) as runtime:
         yield {STATE: runtime}
+
+
+def _prepare(app: FastAPI) -> None:
+    """What can only be done when all routes are there."""
+    adopt_routes(app.router)
+    _describe(app)
+
+
+def _describe(app: FastAPI) -> None:
+    describe_openapi(app, partial(settings_of, app))

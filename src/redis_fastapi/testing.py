@@ -35,14 +35,13 @@ from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from starlette.requests import Request
-from starlette.routing import Mount
 from typing_extensions import Self
 
 from ._engine import Bypass, BypassReason, Engine, Outcome
 from ._entry import Entry
 from ._keys import EPOCH, Target, group_name
 from ._leases import Lease
-from ._registry import Registry, served_by
+from ._registry import Registry, applications, served_by
 from ._resource import path_resource
 from ._runtime import STATE, get_async_redis, get_cache_backend, runtime_of
 from ._store import PASS, Store, lease_kind
@@ -345,7 +344,7 @@ class MemoryCache:
         if app in self._installed:
             return
         self._installed.append(app)
-        for one in _with_mounted(app):
+        for one in applications(app):
             self._override(one)
 
     def _override(self, app: FastAPI) -> None:
@@ -537,14 +536,6 @@ class MemoryCache:
         return f"Evicted were {len(self._journal.entries)} paths and " + (
             f"the groups {', '.join(groups)}." if groups else "no group."
         )
-
-
-def _with_mounted(app: FastAPI) -> Iterator[FastAPI]:
-    """The application and the FastAPI applications mounted in it; each has overrides of its own."""
-    yield app
-    for route in app.routes:
-        if isinstance(route, Mount) and isinstance(route.app, FastAPI):
-            yield from _with_mounted(route.app)
 
 
 def _restore(

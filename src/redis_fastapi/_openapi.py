@@ -1,0 +1,210 @@
+"""What the declarations add to an OpenAPI document.
+
+What the document says already stands: nothing is replaced, and no schema of a model is touched.
+Doing it twice changes nothing.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, Final
+
+from fastapi import FastAPI
+from starlette.routing import compile_path
+
+from ._inspect import evicted_names, selected_by, written_path
+from ._policy import ReadPolicy, WritePolicy
+from ._registry import Served, applications, served_by
+from .settings import RedisSettings
+
+Document = dict[str, Any]
+
+_PREFIX: Final = "RedisCache."
+"""Before the names of our components, so that they meet none of the application's."""
+
+
+def _header(description: str, **schema: Any) -> Document:
+    return {"description": description, "schema": {"type": "string", **schema}}
+
+
+_HEADERS: Final = {
+    "ETag": _header("Digest of the body. Sent back as If-None-Match it makes the answer a 304."),
+    "Cache-Control": _header("How long, and by whom, the answer may be reused (RFC 9111)."),
+    "Age": {
+        "description": "Seconds since the answer was made; on answers from the cache only.",
+        "schema": {"type": "integer", "minimum": 0},
+    },
+    "Vary": _header("Request headers that select the answer."),
+    "X-Redis-Cache": _header(
+        "How the cache was used; absent where the request said no-store.",
+        enum=["HIT", "MISS", "STALE", "BYPASS"],
+    ),
+}
+
+_PARAMETERS: Final = {
+    "If-None-Match": "ETags that the client has; where one is current the answer is 304.",
+    "Cache-Control": "What the client asks of the cache, such as no-cache or max-age=0.",
+}
+
+_NOT_MODIFIED: Final = "The client's copy is current"
+_FAILED: Final = "If-Match or If-Unmodified-Since does not hold"
+_NOT_CACHED: Final = "The request said only-if-cached, and nothing usable was cached"
+_UNCONFIRMED: Final = "Done, but Redis did not confirm that older answers are gone"
+
+
+def describe_openapi(app: FastAPI, settings: Callable[[], RedisSettings]) -> None:
+    """Let the OpenAPI documents of an application, and of those mounted in it, tell of the cache.
+
+    Args:
+        app: The application.
+        settings: Gives its settings when a document is made.
+    """
+    for one in applications(app):
+        if not isinstance(one.openapi, _Describing):
+            one.openapi = _Describing(one, settings)  # type: ignore[method-assign]
+
+
+class _Describing:
+    """In the place of ``app.openapi``: the document that was there, with what caching adds."""
+
+    def __init__(self, app: FastAPI, settings: Callable[[], RedisSettings]) -> None:
+        self._app = app
+        self._inner = app.openapi
+        self._settings = settings
+        self._seen: Document | None = None
+        self._described: Document = {}
+
+    def __call__(self) -> Document:
+        document = self._inner()
+        settings = self._settings()
+        if not (settings.openapi and settings.enabled):
+            return document
+        # FastAPI keeps one document until routes are added
+        if document is not self._seen:
+            served = served_by(self._app.routes)
+            self._described = described(document, served, settings)
+            self._seen = document
+        return self._described
+
+
+def described(document: Document, served: Iterable[Served], settings: RedisSettings) -> Document:
+    """A copy of a document that tells what its operations do with the cache."""
+    document = copy.deepcopy(document)
+    components: dict[str, Document] = {}
+    for one in served:
+        for method, operation in _operations(document, one):
+            _describe(operation, method, one, settings, components)
+    for kind, named in components.items():
+        document.setdefault("components", {}).setdefault(kind, {}).update(named)
+    return document
+
+
+def _operations(document: Document, served: Served) -> Iterator[tuple[str, Document]]:
+    # a mounted application has a document of its own
+    if served.policy is None or served.mount:
+        return
+    _, path, _ = compile_path(served.path)
+    item = document.get("paths", {}).get(path, {})
+    for method in served.methods:
+        if (operation := item.get(method.lower())) is not None:
+            yield method, operation
+
+
+def _describe(
+    operation: Document,
+    method: str,
+    served: Served,
+    settings: RedisSettings,
+    components: dict[str, Document],
+) -> None:
+    assert served.policy is not None
+    told: Document = {}
+    if (read := served.policy.read) is not None and method == "GET":
+        told |= _read_terms(read, settings)
+        _describe_read(operation, read, settings, components)
+    if (write := served.policy.write) is not None:
+        told |= _write_terms(write, served)
+        if write.strict:
+            _responses(operation).setdefault("503", {"description": _UNCONFIRMED})
+    if told:
+        operation.setdefault("x-cache", told)
+
+
+def _read_terms(read: ReadPolicy, settings: RedisSettings) -> Document:
+    ttl = settings.default_ttl if read.ttl is None else read.ttl
+    return {
+        "ttl": ttl or None,
+        "groups": [group.text for group in read.groups],
+        "vary": list(selected_by(read.selectors)),
+    }
+
+
+def _write_terms(write: WritePolicy, served: Served) -> Document:
+    terms: Document = {"evicts": list(evicted_names(write, served))}
+    if write.put is not None:
+        terms["writes"] = written_path(write.put, served)
+    return terms
+
+
+def _describe_read(
+    operation: Document,
+    read: ReadPolicy,
+    settings: RedisSettings,
+    components: dict[str, Document],
+) -> None:
+    responses = _responses(operation)
+    if success := responses.get(str(read.status)):
+        _add_headers(success, _headers_of(read), components)
+    if read.uncacheable is not None:
+        return
+    unchanged = responses.setdefault("304", {"description": _NOT_MODIFIED})
+    _add_headers(unchanged, _headers_of(read), components)
+    responses.setdefault("412", {"description": _FAILED})
+    _add_parameter(operation, "If-None-Match", components)
+    if settings.obey_client_directives:
+        responses.setdefault("504", {"description": _NOT_CACHED})
+        _add_parameter(operation, "Cache-Control", components)
+
+
+def _headers_of(read: ReadPolicy) -> Iterator[str]:
+    if read.uncacheable is None:
+        yield from ("ETag", "Cache-Control", "Age")
+    if read.vary:
+        yield "Vary"
+    yield "X-Redis-Cache"
+
+
+def _responses(operation: Document) -> Document:
+    responses: Document = operation.setdefault("responses", {})
+    return responses
+
+
+def _add_headers(response: Document, names: Iterable[str], components: dict[str, Document]) -> None:
+    if "$ref" in response:
+        return
+    headers = response.setdefault("headers", {})
+    known = {name.lower() for name in headers}
+    for name in names:
+        if name.lower() not in known:
+            components.setdefault("headers", {})[_PREFIX + name] = _HEADERS[name]
+            headers[name] = {"$ref": f"#/components/headers/{_PREFIX}{name}"}
+
+
+def _add_parameter(operation: Document, name: str, components: dict[str, Document]) -> None:
+    parameters: list[Document] = operation.setdefault("parameters", [])
+    reference = {"$ref": f"#/components/parameters/{_PREFIX}{name}"}
+    declared = any(
+        one == reference or (one.get("in") == "header" and one["name"].lower() == name.lower())
+        for one in parameters
+    )
+    if declared:
+        return
+    components.setdefault("parameters", {})[_PREFIX + name] = {
+        "name": name,
+        "in": "header",
+        "required": False,
+        "description": _PARAMETERS[name],
+        "schema": {"type": "string"},
+    }
+    parameters.append(reference)
