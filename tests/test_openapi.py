@@ -2,6 +2,7 @@
 
 import copy
 from importlib import import_module
+from importlib.util import find_spec
 from typing import Annotated, Any
 
 import pytest
@@ -43,9 +44,9 @@ def _strip(operation: dict[str, Any]) -> None:
 
 
 def validated(document: dict[str, Any]) -> dict[str, Any]:
-    """The document, which an OpenAPI validator takes."""
-    validator = pytest.importorskip("openapi_spec_validator", reason="dependency group test")
-    validator.validate(document)
+    """The document, which an OpenAPI validator takes; the oldest set of dependencies has none."""
+    if find_spec("openapi_spec_validator"):
+        import_module("openapi_spec_validator").validate(document)
     return document
 
 

@@ -15,13 +15,14 @@ import asyncio
 import os
 import time
 from collections.abc import Awaitable, Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum
 
 from redis_fastapi._background import Background
 from redis_fastapi._entry import Entry, decode, head_size, is_current
 from redis_fastapi._evictions import Evictions
-from redis_fastapi._keys import Target, is_path_name
+from redis_fastapi._keys import EPOCH, Target, is_path_name
 from redis_fastapi._leases import Ending, Lease, Leases
 from redis_fastapi._refusals import Refusals
 from redis_fastapi._store import (
@@ -36,6 +37,8 @@ from redis_fastapi._store import (
 )
 from redis_fastapi._waiting import Waiters
 from redis_fastapi.exceptions import CacheUnavailableError
+
+_EVERYTHING = Target("", (EPOCH,), b"")
 
 
 class BypassReason(str, Enum):
@@ -169,6 +172,11 @@ class Engine:
             return False
         validity = validity_of(target, snapshot.tokens)
         return bool(snapshot.raw and validity and is_current(snapshot.raw, validity))
+
+    async def reach(self) -> None:
+        """Connect, so that an outage is known before the first request."""
+        with suppress(CacheUnavailableError):
+            await self._store.tokens(_EVERYTHING)
 
     async def seize(self, target: Target) -> Lease | None:
         """The lease, whoever held it, for a write that is about to run.

@@ -7,6 +7,7 @@ a server or a test client passes no state on, on ``app.state``. A test's overrid
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -24,6 +25,7 @@ from ._held import hold
 from ._pool import close_client, open_client
 from ._registry import Registry, check_routes, served_by
 from ._resource import mount_of
+from ._startup import check_process, check_server
 from ._store import Store
 from ._targets import Site
 from ._transport import Transport
@@ -56,6 +58,7 @@ class Runtime:
         self._said = Said()
         self._engines: WeakKeyDictionary[object, Engine] = WeakKeyDictionary()
         self._site: Site | None = None
+        self.looking: asyncio.Future[None] | None = None
 
     @property
     def site(self) -> Site:
@@ -94,8 +97,22 @@ class Runtime:
         place, deadline = settings.location, settings.deadline
         return hold(self.client, prefix=settings.prefix, name=place, deadline=deadline)
 
+    def look_around(self) -> None:
+        """Begin to check server and process; nobody waits for it."""
+        settings = self.settings
+        if not (settings.enabled and settings.startup_checks):
+            return
+        check_process(settings)
+        if not settings.in_memory:
+            engine = self.engine_on(self.client)
+            looking = check_server(self.client, engine, settings, self.site.registry)
+            self.looking = asyncio.ensure_future(looking)
+
     async def close(self) -> None:
         """End what the engines do in the background, then close the client."""
+        if self.looking is not None:
+            self.looking.cancel()
+            await asyncio.gather(self.looking, return_exceptions=True)
         for engine in list(self._engines.values()):
             await engine.aclose()
         await close_client(self.client)

@@ -139,6 +139,9 @@ class RedisSettings(BaseSettings):
     enabled: bool = True
     """Whether anything is cached at all; off, endpoints run as if they declared nothing."""
 
+    startup_checks: bool = True
+    """Whether to look, once after a start, at the server's memory policy and the user's rights."""
+
     openapi: bool = True
     """Whether OpenAPI documents tell of the cache: 304, response headers, ``x-cache``."""
 

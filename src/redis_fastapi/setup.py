@@ -83,6 +83,7 @@ def _around(inner: Any, settings: RedisSettings | None) -> Any:
     async def lifespan_with_redis(app: FastAPI) -> AsyncIterator[Mapping[str, Any]]:
         _prepare(app)
         async with running(app, settings) as runtime, inner(app) as state:
+            runtime.look_around()
             yield {**(state or {}), STATE: runtime}
 
     return lifespan_with_redis
@@ -93,6 +94,7 @@ async def redis_lifespan(app: FastAPI) -> AsyncIterator[Mapping[str, Any]]:
     """A lifespan that opens the Redis client: ``FastAPI(lifespan=redis_lifespan)``."""
     _prepare(app)
     async with running(app) as runtime:
+        runtime.look_around()
         yield {STATE: runtime}
 
 

@@ -1,0 +1,112 @@
+"""What is looked at once after a start, beside the requests: one line for each thing amiss.
+
+No start waits for it, and none fails by it. That Redis cannot be reached is said by the breaker,
+which opens here instead of at the first request.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import re
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from itertools import chain
+from typing import Any, Final
+
+from redis.exceptions import RedisError
+
+from ._engine import Engine
+from ._registry import Registry
+from ._server import Memory, memory_of, refusals_of
+from .settings import RedisSettings
+
+logger = logging.getLogger("redis_fastapi")
+
+_PATIENCE_SECONDS: Final = 5.0
+"""How long the server may take to answer all questions."""
+
+_NAMED: Final = 3
+"""Routes that a line names; of the others it tells the number."""
+
+_WORKERS: Final = re.compile(r"(?:--workers|-w)(?:=|\s*)(\d+)")
+
+
+def check_process(settings: RedisSettings) -> None:
+    """Say what is amiss with the process itself."""
+    if settings.in_memory and (number := workers_of(sys.argv, os.environ)) > 1:
+        logger.warning(
+            "memory:// with %d workers: each has a cache of its own, and an eviction in one leaves "
+            "the entries of the others. Use a Redis server, or one worker",
+            number,
+        )
+
+
+def workers_of(argv: Sequence[str], environ: Mapping[str, str]) -> int:
+    """How many workers a server was asked for, as far as its command line tells; else 1."""
+    said = _WORKERS.search(" ".join(argv[1:]))
+    text = said[1] if said else environ.get("WEB_CONCURRENCY", "")
+    return int(text) if text.isdecimal() else 1
+
+
+async def check_server(
+    client: Any, engine: Engine, settings: RedisSettings, registry: Registry
+) -> None:
+    """Say what is amiss with the server; what it does not answer in time is not said."""
+    await engine.reach()
+    with suppress(RedisError, OSError, asyncio.TimeoutError):
+        warnings = _server_warnings(client, settings, registry)
+        for warning in await asyncio.wait_for(warnings, _PATIENCE_SECONDS):
+            logger.warning("Redis at %s %s", settings.location, warning)
+
+
+async def _server_warnings(client: Any, settings: RedisSettings, registry: Registry) -> list[str]:
+    refused = await refusals_of(client, settings.prefix)
+    memory = await memory_of(client)
+    endless = tuple(endless_reads(registry, default_ttl=settings.default_ttl))
+    return [
+        *rights_warning(refused, settings.prefix),
+        *(memory_warning(memory, endless) if memory else ()),
+    ]
+
+
+def endless_reads(registry: Registry, *, default_ttl: int) -> Iterator[str]:
+    """Labels of the reads whose entries have no expiry."""
+    for served in registry.served:
+        read = served.policy.read if served.policy else None
+        if read is not None and read.uncacheable is None and not (read.ttl or default_ttl):
+            yield read.label
+
+
+def memory_warning(memory: Memory, endless: Sequence[str]) -> Iterator[str]:
+    """Entries that neither time nor memory ends."""
+    if not endless or memory.forgets_endless:
+        return
+    if memory.most_bytes:
+        limit = f"cannot make room by entries without a ttl (maxmemory-policy {memory.policy})"
+    else:
+        limit = "has no maxmemory"
+    yield (
+        f"{limit}, and those of {_list(endless)} have none: only evictions remove them, and a full "
+        "memory stores nothing. Say ttl=..., or set maxmemory and maxmemory-policy allkeys-lru"
+    )
+
+
+def _list(labels: Sequence[str]) -> str:
+    more = len(labels) - _NAMED
+    return ", ".join(chain(labels[:_NAMED], (f"{more} more",) if more > 0 else ()))
+
+
+def rights_warning(refused: Mapping[str, str], prefix: str) -> Iterator[str]:
+    """Commands that the ACL user may not send."""
+    if refused:
+        yield (
+            f"does not permit {', '.join(refused)} to this user ({next(iter(refused.values()))}): "
+            f"nothing is cached. Allow ~{prefix}:* {_granted(refused)}"
+        )
+
+
+def _granted(commands: Iterable[str]) -> str:
+    return " ".join(f"+{name.lower()}" for name in commands)

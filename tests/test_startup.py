@@ -1,0 +1,179 @@
+"""What is said once after a start, and that no start waits for it or fails by it."""
+
+import asyncio
+import logging
+from collections.abc import Iterator
+from typing import Annotated, Any
+
+import pytest
+from fastapi import FastAPI
+
+from redis_fastapi import Cached, FastAPIRedis, RedisSettings
+from redis_fastapi._runtime import STATE, Runtime
+from redis_fastapi._server import Memory
+from redis_fastapi._startup import memory_warning, rights_warning, workers_of
+from servers import RedisServer, redis_server_available
+
+
+@pytest.fixture(scope="module")
+def own_server() -> Iterator[RedisServer]:
+    """A server whose settings and users a test may change."""
+    if reason := redis_server_available():
+        pytest.skip(reason)
+    with RedisServer() as server:
+        yield server
+
+
+def app_on(url: str, *, ttl: int | None = None, **settings: Any) -> FastAPI:
+    app = FastAPI()
+    FastAPIRedis(app, RedisSettings(url=url, **{"deadline": 5.0, **settings})).lifespan().caching()
+
+    @app.get("/page")
+    async def page() -> Annotated[int, Cached(ttl)]:
+        return 1
+
+    return app
+
+
+def runtime_of(app: FastAPI) -> Runtime:
+    runtime: Runtime = getattr(app.state, STATE)
+    return runtime
+
+
+async def said_at_start(app: FastAPI, caplog: pytest.LogCaptureFixture) -> list[str]:
+    """What a start logs, once its checks have ended."""
+    with caplog.at_level(logging.WARNING, logger="redis_fastapi"):
+        async with app.router.lifespan_context(app):
+            looking = runtime_of(app).looking
+            if looking is not None:
+                await asyncio.wait_for(looking, 30)
+    return [record.getMessage() for record in caplog.records]
+
+
+# Memory
+
+
+@pytest.mark.parametrize(
+    ("maxmemory", "policy", "words"),
+    [
+        ("0", "allkeys-lru", "has no maxmemory"),
+        ("100mb", "noeviction", "maxmemory-policy noeviction"),
+        ("100mb", "volatile-ttl", "maxmemory-policy volatile-ttl"),
+        ("100mb", "allkeys-lru", None),
+    ],
+)
+async def test_entries_without_a_ttl_need_a_memory_policy_that_evicts_them(
+    own_server: RedisServer,
+    caplog: pytest.LogCaptureFixture,
+    maxmemory: str,
+    policy: str,
+    words: str | None,
+) -> None:
+    own_server.command("CONFIG", "SET", "maxmemory", maxmemory, "maxmemory-policy", policy)
+
+    said = await said_at_start(app_on(own_server.url), caplog)
+
+    assert len(said) == (words is not None)
+    if words:
+        assert words in said[0]
+        assert "GET /page (page)" in said[0]
+
+
+async def test_entries_with_a_ttl_need_no_memory_policy(
+    redis_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert await said_at_start(app_on(redis_url, ttl=60), caplog) == []
+    assert await said_at_start(app_on(redis_url, default_ttl=60), caplog) == []
+
+
+def test_a_line_names_three_routes_and_counts_the_others() -> None:
+    (line,) = memory_warning(Memory(0, "noeviction"), ["a", "b", "c", "d", "e"])
+
+    assert "those of a, b, c, 2 more have none" in line
+
+
+# Rights
+
+
+async def test_a_user_without_the_rights_is_told_which(
+    own_server: RedisServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    rights = ("~fastapi:*", "+@all", "-mget", "-info")
+    own_server.command("ACL", "SETUSER", "reader", "on", ">secret", *rights)
+    url = own_server.url.replace("redis://", "redis://reader:secret@")
+
+    (line,) = await said_at_start(app_on(url, ttl=60), caplog)
+
+    assert "does not permit MGET to this user" in line
+    assert line.endswith("Allow ~fastapi:* +mget")
+    assert "secret" not in line
+
+
+def test_a_user_with_all_rights_hears_nothing() -> None:
+    assert list(rights_warning({}, "fastapi")) == []
+
+
+# A server that is away
+
+
+async def test_an_unreachable_server_is_one_line_and_the_start_succeeds(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    app = app_on("redis://127.0.0.1:1")
+
+    (line,) = await said_at_start(app, caplog)
+
+    assert line.startswith("Redis at redis://127.0.0.1:1 is away, endpoints run without it")
+
+
+async def test_no_start_waits_for_a_server_that_hangs(own_server: RedisServer) -> None:
+    app = app_on(own_server.url)
+    own_server.pause()
+    try:
+        async with app.router.lifespan_context(app):
+            looking = runtime_of(app).looking
+            assert looking is not None
+            assert not looking.done()
+        assert looking.cancelled()
+    finally:
+        own_server.resume()
+
+
+@pytest.mark.parametrize("switch", ["startup_checks", "enabled"])
+async def test_switched_off_nothing_is_looked_at(switch: str) -> None:
+    app = app_on("redis://127.0.0.1:1", **{switch: False})
+
+    async with app.router.lifespan_context(app):
+        assert runtime_of(app).looking is None
+
+
+# Several workers
+
+
+@pytest.mark.parametrize(
+    ("argv", "environ", "workers"),
+    [
+        (["uvicorn", "main:app", "--workers", "4"], {}, 4),
+        (["uvicorn", "main:app", "--workers=4"], {}, 4),
+        (["gunicorn", "-w", "2", "main:app"], {}, 2),
+        (["gunicorn", "-w3", "main:app"], {}, 3),
+        (["uvicorn", "main:app", "--workers", "1"], {"WEB_CONCURRENCY": "4"}, 1),
+        (["uvicorn", "main:app"], {"WEB_CONCURRENCY": "4"}, 4),
+        (["uvicorn", "main:app"], {}, 1),
+        (["python"], {"WEB_CONCURRENCY": "many"}, 1),
+    ],
+)
+def test_workers_are_those_that_the_server_was_asked_for(
+    argv: list[str], environ: dict[str, str], workers: int
+) -> None:
+    assert workers_of(argv, environ) == workers
+
+
+async def test_memory_in_several_workers_is_told(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WEB_CONCURRENCY", "4")
+
+    *_, line = await said_at_start(app_on("memory://"), caplog)
+
+    assert line.startswith("memory:// with 4 workers: each has a cache of its own")
