@@ -14,7 +14,8 @@ from redis.backoff import NoBackoff
 
 from redis_fastapi import Cached, CacheEvict, CachePut, FastAPIRedis, cache, cache_evict, cache_put
 from redis_fastapi._backlog import Backlog
-from redis_fastapi._engine import Bypass, BypassReason, Engine, Miss
+from redis_fastapi._engine import Bypass, Engine, Miss
+from redis_fastapi._http import Reason
 from redis_fastapi._keys import EPOCH
 from redis_fastapi._store import Store
 from redis_fastapi._transport import AwayError
@@ -101,7 +102,7 @@ async def evicted_during_an_outage(engine: Engine, store: Interrupted, away: Exc
 async def test_no_hit_before_a_kept_eviction_was_sent(away: Exception) -> None:
     async with interrupted() as (engine, store):
         await evicted_during_an_outage(engine, store, away)
-        assert await engine.look_up(TARGET) == Bypass(BypassReason.UNAVAILABLE)
+        assert await engine.look_up(TARGET) == Bypass(Reason.UNAVAILABLE)
         assert await engine.peek(TARGET) is None
         assert not await engine.has(TARGET)
         store.away = None

@@ -13,7 +13,8 @@ from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
-from redis_fastapi._engine import Bypass, BypassReason, Engine, Hit, Miss, Outcome
+from redis_fastapi._engine import Bypass, Engine, Hit, Miss, Outcome
+from redis_fastapi._http import Reason
 from redis_fastapi._keys import EPOCH, Target
 from redis_fastapi._leases import Lease
 from redis_fastapi._store import Acquired, Claim, Snapshot, Store
@@ -148,7 +149,7 @@ async def test_a_response_that_cannot_be_stored_is_not(engine: Engine) -> None:
     broken = type(OLD)(200, ((b"x", b"a\r\nb"),), b"", 0, 0)
     assert not await (await miss_of(engine)).fill(broken, TTL_MS)
     await settled(engine)
-    assert await engine.look_up(TARGET) == Bypass(BypassReason.UNSTORABLE)
+    assert await engine.look_up(TARGET) == Bypass(Reason.UNSTORABLE)
 
 
 async def test_a_lease_ends_once(engine: Engine) -> None:
@@ -380,7 +381,7 @@ async def test_a_reader_never_computes_under_the_lease_of_a_write(
 ) -> None:
     engine = variant.engine()
     writer = await seized(engine)
-    assert await engine.look_up(TARGET, **options) == Bypass(BypassReason.WRITING)
+    assert await engine.look_up(TARGET, **options) == Bypass(Reason.WRITING)
     assert await engine.put(writer, NEW, TTL_MS)
 
 
@@ -472,8 +473,8 @@ async def test_followers_of_a_response_that_may_not_be_stored_do_not_queue(
     followers = [await waiting(engine), await waiting(engine), await waiting(other)]
     await lease.release(storable=False)
     for follower in followers:
-        assert await follower == Bypass(BypassReason.UNSTORABLE)
-    assert await variant.engine().look_up(TARGET) == Bypass(BypassReason.UNSTORABLE)
+        assert await follower == Bypass(Reason.UNSTORABLE)
+    assert await variant.engine().look_up(TARGET) == Bypass(Reason.UNSTORABLE)
 
 
 async def test_control_followers_of_a_failed_computation_queue(variant: Variant) -> None:
@@ -536,7 +537,7 @@ async def test_a_look_up_that_waited_for_a_write_long_enough_goes_without(
 ) -> None:
     await seized(variant.engine())
     outcome = await variant.engine(wait_max=0.05).look_up(TARGET)
-    assert outcome == Bypass(BypassReason.WRITING)
+    assert outcome == Bypass(Reason.WRITING)
 
 
 async def test_a_refresh_ignores_and_replaces_what_is_there(engine: Engine) -> None:
@@ -573,7 +574,7 @@ async def test_generations_that_never_rest_end_in_a_bypass(variant: Variant) -> 
             return Acquired(acquired.holder, Snapshot(acquired.snapshot.raw, lost))
 
     engine = variant.engine(EvictedMeanwhile)
-    assert await engine.look_up(TARGET) == Bypass(BypassReason.CONTENDED)
+    assert await engine.look_up(TARGET) == Bypass(Reason.CONTENDED)
     assert await engine.seize(TARGET) is None
     await settled(engine)
     assert (await variant.store().read(TARGET, lease=True)).lease is None
@@ -667,8 +668,8 @@ async def test_a_hit_is_one_round_trip_and_a_miss_two_and_one(
 
 async def nothing_works_and_nothing_raises(engine: Engine, lease: Lease, writer: Lease) -> None:
     """Every operation of an engine whose Redis is away."""
-    assert await engine.look_up(TARGET) == Bypass(BypassReason.UNAVAILABLE)
-    assert await engine.look_up(TARGET, refresh=True) == Bypass(BypassReason.UNAVAILABLE)
+    assert await engine.look_up(TARGET) == Bypass(Reason.UNAVAILABLE)
+    assert await engine.look_up(TARGET, refresh=True) == Bypass(Reason.UNAVAILABLE)
     assert await engine.seize(TARGET) is None
     assert not await engine.has(TARGET)
     assert not await by_key(engine)
@@ -711,7 +712,7 @@ async def test_followers_of_a_leader_that_lost_redis_compute_by_themselves(
     followers = [await waiting(engine), await waiting(engine)]
     assert not await lease.fill(OLD, TTL_MS)
     for follower in followers:
-        assert await follower == Bypass(BypassReason.UNSTORABLE)
+        assert await follower == Bypass(Reason.UNSTORABLE)
 
 
 async def test_an_eviction_is_sent_again_until_it_is_acknowledged(variant: Variant) -> None:

@@ -29,7 +29,7 @@ from redis_fastapi._http import (
     Multiple,
     MustRevalidate,
     Outcome,
-    Refusal,
+    Reason,
     RequestDirectives,
     ResponseDirectives,
     Single,
@@ -800,7 +800,7 @@ def test_9110_13_2_2_a_failed_if_range_gets_the_whole() -> None:
 # Storing
 
 
-def refusal(*lines: str, status: int = 200, **options: Any) -> Refusal | None:
+def refusal(*lines: str, status: int = 200, **options: Any) -> Reason | None:
     limits: dict[str, Any] = {
         "body_size": 10,
         "max_body_size": 100,
@@ -814,52 +814,52 @@ def refusal(*lines: str, status: int = 200, **options: Any) -> Refusal | None:
     ("lines", "options", "expected"),
     table(
         ("9111-3-plain", ["content-type: text/plain"], {}, None),
-        ("9111-3-method", [], {"method": "POST"}, Refusal.METHOD),
-        ("9111-3-head-has-no-body", [], {"method": "HEAD"}, Refusal.METHOD),
+        ("9111-3-method", [], {"method": "POST"}, Reason.METHOD),
+        ("9111-3-head-has-no-body", [], {"method": "HEAD"}, Reason.METHOD),
         ("9111-3-201", [], {"status": 201}, None),
-        ("9111-3-no-content", [], {"status": 204}, Refusal.STATUS),
-        ("9111-3-unknown-status", [], {"status": 299}, Refusal.STATUS),
-        ("9111-3-not-found", [], {"status": 404}, Refusal.STATUS),
+        ("9111-3-no-content", [], {"status": 204}, Reason.STATUS),
+        ("9111-3-unknown-status", [], {"status": 299}, Reason.STATUS),
+        ("9111-3-not-found", [], {"status": 404}, Reason.STATUS),
         ("9111-3-not-found-allowed", [], {"status": 404, "allowed_statuses": {404: 10}}, None),
-        ("9110-15.4.5-304-allowed", [], {"status": 304, "allowed_statuses": {304}}, Refusal.STATUS),
+        ("9110-15.4.5-304-allowed", [], {"status": 304, "allowed_statuses": {304}}, Reason.STATUS),
         (
             "9110-15.5.13-412-allowed",
             [],
             {"status": 412, "allowed_statuses": {412}},
-            Refusal.STATUS,
+            Reason.STATUS,
         ),
         (
             "9111-3.3-206-allowed",
             [],
             {"status": 206, "allowed_statuses": {206}},
-            Refusal.PARTIAL_CONTENT,
+            Reason.PARTIAL_CONTENT,
         ),
-        ("9111-3.3-content-range", ["content-range: bytes 0-9/20"], {}, Refusal.PARTIAL_CONTENT),
-        ("9111-3.3-unfinished", [], {"finished": False}, Refusal.UNFINISHED),
-        ("9111-3.3-short", ["content-length: 11"], {}, Refusal.UNFINISHED),
-        ("9111-3.3-junk-length", ["content-length: x"], {}, Refusal.UNFINISHED),
+        ("9111-3.3-content-range", ["content-range: bytes 0-9/20"], {}, Reason.PARTIAL_CONTENT),
+        ("9111-3.3-unfinished", [], {"finished": False}, Reason.UNFINISHED),
+        ("9111-3.3-short", ["content-length: 11"], {}, Reason.UNFINISHED),
+        ("9111-3.3-junk-length", ["content-length: x"], {}, Reason.UNFINISHED),
         ("9111-3.3-exact", ["content-length: 10"], {}, None),
         (
             "9111-5.2.1.5-request",
             [],
             {"request": RequestDirectives(no_store=True)},
-            Refusal.REQUEST_NO_STORE,
+            Reason.REQUEST_NO_STORE,
         ),
-        ("9111-5.2.2.5-no-store", ["cache-control: no-store"], {}, Refusal.NO_STORE),
-        ("9111-5.2.2.5-no-store-in-any-case", ["Cache-Control: No-Store"], {}, Refusal.NO_STORE),
+        ("9111-5.2.2.5-no-store", ["cache-control: no-store"], {}, Reason.NO_STORE),
+        ("9111-5.2.2.5-no-store-in-any-case", ["Cache-Control: No-Store"], {}, Reason.NO_STORE),
         (
             "9111-5.2.2.3-must-understand-lifts-no-store",
             ["cache-control: must-understand, no-store"],
             {},
             None,
         ),
-        ("9111-5.2.2.4-no-cache", ["cache-control: no-cache"], {}, Refusal.NO_CACHE),
+        ("9111-5.2.2.4-no-cache", ["cache-control: no-cache"], {}, Reason.NO_CACHE),
         ("9111-5.2.2.4-qualified", ['cache-control: no-cache="x-a"'], {}, None),
         (
             "9111-5.2.2.7-private-in-shared",
             ["cache-control: private"],
             {"shared": True},
-            Refusal.PRIVATE,
+            Reason.PRIVATE,
         ),
         ("9111-5.2.2.7-private-in-private", ["cache-control: private"], {}, None),
         (
@@ -868,7 +868,7 @@ def refusal(*lines: str, status: int = 200, **options: Any) -> Refusal | None:
             {"shared": True},
             None,
         ),
-        ("9111-3.5-authorization", [], {"shared": True, "authorized": True}, Refusal.AUTHORIZATION),
+        ("9111-3.5-authorization", [], {"shared": True, "authorized": True}, Reason.AUTHORIZATION),
         ("9111-3.5-own-entry", [], {"authorized": True}, None),
         ("9111-3.5-public", ["cache-control: public"], {"shared": True, "authorized": True}, None),
         (
@@ -883,40 +883,40 @@ def refusal(*lines: str, status: int = 200, **options: Any) -> Refusal | None:
             {"shared": True, "authorized": True},
             None,
         ),
-        ("9111-4.2-stale-already", [], {"lifetime_ms": 0}, Refusal.STALE),
+        ("9111-4.2-stale-already", [], {"lifetime_ms": 0}, Reason.STALE),
         ("9111-4.2-no-expiry", [], {"lifetime_ms": None}, None),
-        ("9111-4.1-vary-star", ["vary: accept, *"], {}, Refusal.VARY_STAR),
-        ("9111-4.1-vary-junk", ["vary: accept origin"], {}, Refusal.VARY_STAR),
+        ("9111-4.1-vary-star", ["vary: accept, *"], {}, Reason.VARY_STAR),
+        ("9111-4.1-vary-junk", ["vary: accept origin"], {}, Reason.VARY_STAR),
         ("9111-4.1-vary", ["vary: accept"], {}, None),
         ("9111-7.3-cookie-dropped", ["set-cookie: a=1"], {}, None),
         (
             "9111-7.3-cookie-refused",
             ["set-cookie: a=1"],
             {"cookies_allowed": False},
-            Refusal.SET_COOKIE,
+            Reason.SET_COOKIE,
         ),
-        ("9110-5.1-name", ["x y: 1"], {}, Refusal.MALFORMED_HEADER),
-        ("9110-5.5-line-break", ["x-a: 1\r\nx-b: 2"], {}, Refusal.MALFORMED_HEADER),
-        ("9110-5.5-nul", ["x-a: \x00"], {}, Refusal.MALFORMED_HEADER),
+        ("9110-5.1-name", ["x y: 1"], {}, Reason.MALFORMED_HEADER),
+        ("9110-5.5-line-break", ["x-a: 1\r\nx-b: 2"], {}, Reason.MALFORMED_HEADER),
+        ("9110-5.5-nul", ["x-a: \x00"], {}, Reason.MALFORMED_HEADER),
         ("limit-header", ["x-a: " + "1" * 193], {}, None),
-        ("limit-header-exceeded", ["x-a: " + "1" * 194], {}, Refusal.HEADERS_TOO_LARGE),
+        ("limit-header-exceeded", ["x-a: " + "1" * 194], {}, Reason.HEADERS_TOO_LARGE),
         ("limit-header-of-what-is-kept", ["set-cookie: " + "1" * 500], {}, None),
         ("limit-body", [], {"body_size": 100}, None),
-        ("limit-body-exceeded", [], {"body_size": 101}, Refusal.BODY_TOO_LARGE),
+        ("limit-body-exceeded", [], {"body_size": 101}, Reason.BODY_TOO_LARGE),
         (
             "limit-body-before-unfinished",
             [],
             {"body_size": 101, "finished": False},
-            Refusal.BODY_TOO_LARGE,
+            Reason.BODY_TOO_LARGE,
         ),
     ),
 )
-def test_storage(lines: list[str], options: dict[str, Any], expected: Refusal | None) -> None:
+def test_storage(lines: list[str], options: dict[str, Any], expected: Reason | None) -> None:
     assert refusal(*lines, **options) is expected
 
 
-def test_refusal_names_are_stable_tokens() -> None:
-    assert {reason.value for reason in Refusal} == {
+def test_reason_names_are_stable_tokens() -> None:
+    assert {reason.value for reason in Reason} == {
         "method",
         "status",
         "partial-content",
@@ -933,6 +933,16 @@ def test_refusal_names_are_stable_tokens() -> None:
         "malformed-header",
         "headers-too-large",
         "body-too-large",
+        "when",
+        "form",
+        "unknown-security-scheme",
+        "no-key",
+        "only-if-cached",
+        "failed",
+        "unavailable",
+        "writing",
+        "unstorable",
+        "contended",
     }
 
 
@@ -1459,8 +1469,8 @@ def test_cache_status_name(name: str, expected: bytes) -> None:
     assert cache_status(name) == expected
 
 
-@pytest.mark.parametrize("reason", list(Refusal), ids=lambda reason: f"9211-2.8-{reason.value}")
-def test_every_refusal_is_a_plain_detail(reason: Refusal) -> None:
+@pytest.mark.parametrize("reason", list(Reason), ids=lambda reason: f"9211-2.8-{reason.value}")
+def test_every_refusal_is_a_plain_detail(reason: Reason) -> None:
     assert cache_status("redis", detail=reason.value) == f"redis; detail={reason.value}".encode()
 
 
@@ -1689,7 +1699,7 @@ def test_storing_survives_any_header_soup(
         shared=shared,
         authorized=authorized,
     )
-    assert refused is None or isinstance(refused, Refusal)
+    assert refused is None or isinstance(refused, Reason)
     kept = storable_headers(headers)
     assert not {b"set-cookie", b"connection", b"content-length", b"date", b"age"} & {
         name for name, _ in kept

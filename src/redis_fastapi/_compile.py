@@ -22,6 +22,7 @@ from pydantic import TypeAdapter
 
 from . import _reads
 from ._declare import Declaration, Declared, KeyBuilder, default_key_builder, label_of
+from ._http import Reason
 from ._policy import (
     Eviction,
     Key,
@@ -141,7 +142,7 @@ def _opaque(declaration: Declaration, reads: RouteReads) -> tuple[str, ...]:
 
 def _selectors(
     marker: Cached, declared: Declared, declaration: Declaration, reads: RouteReads
-) -> tuple[Selectors, str | None]:
+) -> tuple[Selectors, Reason | None]:
     """What selects the variant, and why nothing may be stored, if so."""
     own, received = reads.own.names, reads.received.names
     spoken_for = bool(marker.vary) or marker.shared is True
@@ -151,11 +152,11 @@ def _selectors(
     if _own_key_builder(declared) is not None:
         own_query, query = (), query._replace(query=())
     names = query.plus(Names(headers=own.headers, cookies=own.cookies))
-    uncacheable = "form" if reads.own.form or reads.received.form else None
+    uncacheable = Reason.FORM if reads.own.form or reads.received.form else None
     if not spoken_for:
         credentials = _reads.credentials_of(reads.received.schemes)
         if credentials is None:
-            uncacheable = "unknown-security-scheme"
+            uncacheable = Reason.UNKNOWN_SECURITY_SCHEME
         names = names.plus(received._replace(query=())).plus(credentials or NO_NAMES)
     vary = tuple(Field.parse(text) for text in names_of(marker.vary))
     body = reads.own.body or reads.received.body
@@ -206,7 +207,7 @@ def _read_warnings(
     assert isinstance(marker, Cached)
     spoken_for = marker.vary or marker.shared is not None
     if read.uncacheable:
-        yield f"{read.label}: never stored ({read.uncacheable})"
+        yield f"{read.label}: never stored ({read.uncacheable.value})"
     if opaque and not spoken_for:
         who = ", ".join(opaque)
         yield (

@@ -6,7 +6,7 @@ import logging
 from dataclasses import dataclass, field
 
 from ._engine import Engine
-from ._http import Refusal
+from ._http import Reason
 from ._targets import Evicted, Site
 from .settings import RedisSettings
 
@@ -63,6 +63,6 @@ class Context:
         """Log a warning the first time the author's code troubles a route."""
         self.said.warn(route, f"{message}: {error!r}", message, error)
 
-    def not_stored(self, route: str, refusal: Refusal) -> None:
+    def not_stored(self, route: str, refusal: Reason) -> None:
         """Log, once a route and reason, why an answer is not stored."""
         self.said.warn(route, f"not stored ({refusal.value})", refusal.value)

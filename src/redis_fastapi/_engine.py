@@ -17,11 +17,11 @@ import time
 from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
-from enum import Enum
 
 from redis_fastapi._background import Background
 from redis_fastapi._entry import Entry, decode, head_size, is_current
 from redis_fastapi._evictions import Evictions
+from redis_fastapi._http import Reason
 from redis_fastapi._keys import EPOCH, Target, is_path_name
 from redis_fastapi._leases import Ending, Lease, Leases
 from redis_fastapi._refusals import Refusals
@@ -39,19 +39,6 @@ from redis_fastapi._waiting import Waiters
 from redis_fastapi.exceptions import CacheUnavailableError
 
 _EVERYTHING = Target("", (EPOCH,), b"")
-
-
-class BypassReason(str, Enum):
-    """Why a look-up goes without the cache."""
-
-    UNAVAILABLE = "unavailable"
-    """Redis did not answer."""
-    WRITING = "writing"
-    """A write held the entry for as long as the look-up was willing to wait."""
-    UNSTORABLE = "unstorable"
-    """The response of a moment ago could not be stored: nobody waits for the next."""
-    CONTENDED = "contended"
-    """The generations changed with every attempt."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +67,7 @@ class Miss:
 class Bypass:
     """Compute and store nothing."""
 
-    reason: BypassReason
+    reason: Reason
 
 
 Outcome = Hit | Miss | Bypass
@@ -146,7 +133,7 @@ class Engine:
             return hit or await self._lead_or_follow(request, snapshot, budget)
         except CacheUnavailableError as error:
             self._refusals.note(error)
-            return Bypass(BypassReason.UNAVAILABLE)
+            return Bypass(Reason.UNAVAILABLE)
 
     def now_ms(self) -> int:
         """The engine's clock, in milliseconds since 1970."""
@@ -239,7 +226,7 @@ class Engine:
         while True:
             claimed = await self._leases.claim(READER, request.target, snapshot.tokens, budget)
             if claimed is None:
-                return Bypass(BypassReason.CONTENDED)
+                return Bypass(Reason.CONTENDED)
             hit = self._hit_or_none(request, claimed.snapshot, collapsed=waited)
             if hit is not None:
                 self._leases.give_back(claimed)
@@ -256,18 +243,18 @@ class Engine:
     async def _follow(self, request: _Request, holder: bytes) -> Outcome | Snapshot:
         """What came of another's lease: an outcome, or what was read once it was gone."""
         if lease_kind(holder) == PASS:
-            return Bypass(BypassReason.UNSTORABLE)
+            return Bypass(Reason.UNSTORABLE)
         end = await self._waiters.wait(request.target, holder, request.until)
         if end is None:
             return self._join(request.target, holder)
         if isinstance(end, Entry):
             return self._hit(end, collapsed=True)
-        return Bypass(BypassReason.UNSTORABLE) if isinstance(end, Ending) else end
+        return Bypass(Reason.UNSTORABLE) if isinstance(end, Ending) else end
 
     def _join(self, target: Target, holder: bytes) -> Outcome:
         # A writer's lease says nothing about reads that began after it: they may be older.
         if lease_kind(holder) == WRITER:
-            return Bypass(BypassReason.WRITING)
+            return Bypass(Reason.WRITING)
         return Miss(self._leases.join(target, holder))
 
     async def _put(self, lease: Lease, entry: Entry, ttl_ms: int | None) -> bool:

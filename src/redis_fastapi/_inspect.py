@@ -82,7 +82,7 @@ def report_of(served: Served, registry: Registry, *, default_ttl: int) -> RouteR
         writes=written_path(write.put, served) if write and write.put else None,
         evicts=tuple(evicted_names(write, served)) if write else (),
         evicted_by=tuple(_names(writers_of(served, read, registry))) if read else (),
-        never_stored=read.uncacheable if read else None,
+        never_stored=read.uncacheable.value if read and read.uncacheable else None,
     )
 
 

@@ -169,7 +169,7 @@ def _refusals(read: ReadPolicy, context: Context | None, request: Request) -> It
     elif context.settings.obey_client_directives and _directives(request).no_store:
         yield "the request says no-store"
     if read.uncacheable is not None:
-        yield read.uncacheable
+        yield read.uncacheable.value
 
 
 def _notes(read: ReadPolicy, context: Context | None, request: Request) -> Iterator[str]:

@@ -18,6 +18,7 @@ from uuid import UUID
 from starlette.requests import Request
 
 from ._declare import KeyBuilder
+from ._http import Reason
 from ._keys import EPOCH, Target, digest, group_name, path_name
 from ._reads import EVERYTHING, NO_NAMES, Names
 from ._resource import PathParameter, ResourceTemplate, path_resource
@@ -155,7 +156,7 @@ class ReadPolicy:
     per_user: bool
     vary: tuple[str, ...]
     when: Callable[[Any], bool] | None
-    uncacheable: str | None
+    uncacheable: Reason | None
     status: int
     model: Callable[[], str]
     origin: str

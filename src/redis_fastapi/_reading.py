@@ -136,13 +136,13 @@ class Reading:
     def _entry(self, response: Response) -> Entry | None:
         """What to store, or None where it may not be stored."""
         body = whole_body(response)
-        found = _http.Refusal.UNFINISHED if body is None else self._whole_entry(response, body)
-        if isinstance(found, _http.Refusal):
+        found = _http.Reason.UNFINISHED if body is None else self._whole_entry(response, body)
+        if isinstance(found, _http.Reason):
             self._context.not_stored(self._policy.label, found)
             return None
         return found if self._storable else None
 
-    def _whole_entry(self, response: Response, body: bytes) -> Entry | _http.Refusal:
+    def _whole_entry(self, response: Response, body: bytes) -> Entry | _http.Reason:
         headers = response.raw_headers
         storing = Storing(
             self._policy, self._context.settings, self._context.ttl_ms(self._policy.ttl)

@@ -9,7 +9,7 @@ from starlette.responses import Response
 from . import _http
 from ._answers import stored_headers
 from ._entry import Entry
-from ._http import Headers, Refusal
+from ._http import Headers, Reason
 from ._policy import ReadPolicy
 from .settings import RedisSettings
 
@@ -30,7 +30,7 @@ class Storing:
 
     def entry(
         self, status: int, headers: Headers, body: bytes, *, own: Headers, now_ms: int
-    ) -> Entry | Refusal:
+    ) -> Entry | Reason:
         """The entry of a whole answer, or the first reason against storing it.
 
         Args:
@@ -55,7 +55,7 @@ class Storing:
             shared=shared,
         )
         if refusal is not None or not self._selects_by_all_of(headers):
-            return refusal or Refusal.VARY
+            return refusal or Reason.VARY
         kept = stored_headers(self.policy, own, body, lifetime_ms)
         return Entry(status, tuple(kept), body, now_ms - prior_ms, lifetime_ms or 0)
 

@@ -37,8 +37,9 @@ from redis.backoff import NoBackoff
 from starlette.requests import Request
 from typing_extensions import Self
 
-from ._engine import Bypass, BypassReason, Engine, Outcome
+from ._engine import Bypass, Engine, Outcome
 from ._entry import Entry
+from ._http import Reason
 from ._keys import EPOCH, Target, group_name
 from ._leases import Lease
 from ._registry import Registry, applications, served_by
@@ -272,7 +273,7 @@ class _NoEngine(Engine):
     """The engine while caching is off: nothing is ever there, and nothing is kept."""
 
     async def look_up(self, target: Target, **options: Any) -> Outcome:
-        return Bypass(BypassReason.UNAVAILABLE)
+        return Bypass(Reason.UNAVAILABLE)
 
     async def peek(self, target: Target) -> Entry | None:
         return None

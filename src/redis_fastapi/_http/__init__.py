@@ -52,11 +52,11 @@ from .ranges import (
     range_message,
     select_ranges,
 )
+from .reasons import Reason
 from .representation import failure_headers, not_modified_headers
 from .status import Forward, cache_status
 from .storing import (
     DEFAULT_STATUSES,
-    Refusal,
     header_block_size,
     storable_headers,
     storage_refusal,
@@ -97,7 +97,7 @@ __all__ = [
     "MustRevalidate",
     "Outcome",
     "RangeChoice",
-    "Refusal",
+    "Reason",
     "RequestDirectives",
     "ResponseDirectives",
     "Single",

@@ -48,7 +48,7 @@ def cache_status(
         stored: Whether the endpoint's answer was stored.
         collapsed: Whether the request shared another one's run.
         key: Of the entry.
-        detail: Anything else in a word, such as the value of a `Refusal`.
+        detail: Anything else in a word, such as the value of a `Reason`.
     """
     parameters = ["hit"] if hit else list(_forwarding(fwd, fwd_status, stored, collapsed))
     if ttl is not None:

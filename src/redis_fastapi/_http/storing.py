@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection
-from enum import Enum
 from typing import Final
 
 from .directives import (
@@ -20,6 +19,7 @@ from .fields import (
     is_token,
     list_elements,
 )
+from .reasons import Reason
 from .vary import STAR, vary_names
 
 DEFAULT_STATUSES: Final = frozenset({200, 201, 202, 203})
@@ -50,27 +50,6 @@ _FRAMING_BYTES_PER_LINE: Final = len(b": \r\n")
 _FORBIDDEN_IN_VALUE: Final = re.compile(rb"[\x00\r\n]")
 
 
-class Refusal(Enum):
-    """Why a response is not stored; the value is the name in headers, logs and metrics."""
-
-    METHOD = "method"
-    STATUS = "status"
-    PARTIAL_CONTENT = "partial-content"
-    UNFINISHED = "unfinished"
-    REQUEST_NO_STORE = "request-no-store"
-    NO_STORE = "no-store"
-    NO_CACHE = "no-cache"
-    PRIVATE = "private"
-    AUTHORIZATION = "authorization"
-    STALE = "stale"
-    VARY = "vary"
-    VARY_STAR = "vary-star"
-    SET_COOKIE = "set-cookie"
-    MALFORMED_HEADER = "malformed-header"
-    HEADERS_TOO_LARGE = "headers-too-large"
-    BODY_TOO_LARGE = "body-too-large"
-
-
 def storage_refusal(
     status: int,
     headers: Headers,
@@ -86,7 +65,7 @@ def storage_refusal(
     authorized: bool = False,
     finished: bool = True,
     cookies_allowed: bool = True,
-) -> Refusal | None:
+) -> Reason | None:
     """Return the first reason against storing a response, or None where it may be stored.
 
     Args:
@@ -139,30 +118,30 @@ def header_block_size(headers: Headers) -> int:
     return sum(len(name) + len(value) + _FRAMING_BYTES_PER_LINE for name, value in headers)
 
 
-def _refused_by_request(method: str, request: RequestDirectives) -> Refusal | None:
+def _refused_by_request(method: str, request: RequestDirectives) -> Reason | None:
     if method != "GET":
-        return Refusal.METHOD
-    return Refusal.REQUEST_NO_STORE if request.no_store else None
+        return Reason.METHOD
+    return Reason.REQUEST_NO_STORE if request.no_store else None
 
 
 def _refused_by_status(
     status: int, headers: Headers, allowed_statuses: Collection[int]
-) -> Refusal | None:
+) -> Reason | None:
     if status == 206 or field_lines(headers, b"content-range"):
-        return Refusal.PARTIAL_CONTENT
+        return Reason.PARTIAL_CONTENT
     if status < 200 or status in _ANSWERS_TO_CONDITIONS or status not in allowed_statuses:
-        return Refusal.STATUS
+        return Reason.STATUS
     return None
 
 
 def _refused_by_body(
     headers: Headers, body_size: int, max_body_size: int, finished: bool
-) -> Refusal | None:
+) -> Reason | None:
     if body_size > max_body_size:
-        return Refusal.BODY_TOO_LARGE
+        return Reason.BODY_TOO_LARGE
     announced = field_lines(headers, b"content-length")
     if not finished or any(_announces_other(length, body_size) for length in announced):
-        return Refusal.UNFINISHED
+        return Reason.UNFINISHED
     return None
 
 
@@ -170,40 +149,40 @@ def _announces_other(content_length: bytes, body_size: int) -> bool:
     return bounded_decimal(content_length, ceiling=2**63) != body_size
 
 
-def _refused_by_directives(directives: ResponseDirectives, *, understood: bool) -> Refusal | None:
+def _refused_by_directives(directives: ResponseDirectives, *, understood: bool) -> Reason | None:
     if directives.no_store and not (directives.must_understand and understood):
-        return Refusal.NO_STORE
+        return Reason.NO_STORE
     if directives.no_cache:
-        return Refusal.NO_CACHE
+        return Reason.NO_CACHE
     return None
 
 
 def _refused_by_audience(
     directives: ResponseDirectives, shared: bool, authorized: bool
-) -> Refusal | None:
+) -> Reason | None:
     if shared and directives.private:
-        return Refusal.PRIVATE
+        return Reason.PRIVATE
     permitted = directives.public or directives.must_revalidate or directives.s_maxage is not None
     if shared and authorized and not permitted:
-        return Refusal.AUTHORIZATION
+        return Reason.AUTHORIZATION
     return None
 
 
-def _refused_by_lifetime(lifetime_ms: int | None) -> Refusal | None:
-    return Refusal.STALE if lifetime_ms is not None and lifetime_ms <= 0 else None
+def _refused_by_lifetime(lifetime_ms: int | None) -> Reason | None:
+    return Reason.STALE if lifetime_ms is not None and lifetime_ms <= 0 else None
 
 
 def _refused_by_fields(
     headers: Headers, max_header_size: int, cookies_allowed: bool
-) -> Refusal | None:
+) -> Reason | None:
     if vary_names(headers) is STAR:
-        return Refusal.VARY_STAR
+        return Reason.VARY_STAR
     if not cookies_allowed and field_lines(headers, b"set-cookie"):
-        return Refusal.SET_COOKIE
+        return Reason.SET_COOKIE
     kept = storable_headers(headers)
     if not all(_well_formed(name, value) for name, value in kept):
-        return Refusal.MALFORMED_HEADER
-    return Refusal.HEADERS_TOO_LARGE if header_block_size(kept) > max_header_size else None
+        return Reason.MALFORMED_HEADER
+    return Reason.HEADERS_TOO_LARGE if header_block_size(kept) > max_header_size else None
 
 
 def _well_formed(name: bytes, value: bytes) -> bool:

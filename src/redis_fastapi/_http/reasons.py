@@ -1,0 +1,46 @@
+"""Why an answer is not stored, or was made without the cache."""
+
+from __future__ import annotations
+
+from enum import Enum
+
+
+class Reason(Enum):
+    """One name each, the same in Cache-Status, in logs and in metrics."""
+
+    METHOD = "method"
+    STATUS = "status"
+    PARTIAL_CONTENT = "partial-content"
+    UNFINISHED = "unfinished"
+    REQUEST_NO_STORE = "request-no-store"
+    NO_STORE = "no-store"
+    NO_CACHE = "no-cache"
+    PRIVATE = "private"
+    AUTHORIZATION = "authorization"
+    STALE = "stale"
+    VARY = "vary"
+    VARY_STAR = "vary-star"
+    SET_COOKIE = "set-cookie"
+    MALFORMED_HEADER = "malformed-header"
+    HEADERS_TOO_LARGE = "headers-too-large"
+    BODY_TOO_LARGE = "body-too-large"
+    WHEN = "when"
+    """The author's predicate said no."""
+    FORM = "form"
+    """The endpoint reads a form, which no key holds."""
+    UNKNOWN_SECURITY_SCHEME = "unknown-security-scheme"
+    """Nobody knows what of the request the scheme reads."""
+    NO_KEY = "no-key"
+    """A key builder or an attribute raised."""
+    ONLY_IF_CACHED = "only-if-cached"
+    """The client wanted a stored answer or none."""
+    FAILED = "failed"
+    """The endpoint raised."""
+    UNAVAILABLE = "unavailable"
+    """Redis did not answer."""
+    WRITING = "writing"
+    """A write held the entry for as long as the look-up was willing to wait."""
+    UNSTORABLE = "unstorable"
+    """The answer of a moment ago could not be stored: nobody waits for the next."""
+    CONTENDED = "contended"
+    """The generations changed with every attempt."""
