@@ -7,7 +7,7 @@ SDK = fastapi-redis-sdk httpx lupa fakeredis --group bench
 
 export VENV PYTHON
 
-.PHONY: help demo test coverage lint format types bench race chaos clean
+.PHONY: help demo test coverage lint format types docs bench race chaos clean
 
 help:
 	@echo "make demo      run the example shop (embedded Redis unless REDIS_URL is set)"
@@ -15,6 +15,7 @@ help:
 	@echo "make coverage  run the tests and report what they do not reach"
 	@echo "make lint      check style and formatting;  make format  repairs both"
 	@echo "make types     mypy --strict on src, tests and examples"
+	@echo "make docs      build the site into site/; links that lead nowhere are errors"
 	@echo "make bench     compare with the plain endpoint and the official SDK; BENCH_ARGS=--quick"
 	@echo "make race      readers, writers and SIGKILLs on a few keys; RACE_ARGS='--seconds 10'"
 	@echo "make chaos     four workers under load while Redis fails; CHAOS_ARGS='--seconds 30'"
@@ -42,6 +43,10 @@ format: .setup
 types: .setup
 	$(VENV)/bin/python -m mypy
 
+docs: .python
+	@.ci/venv .venvs/docs $(PYTHON) --group docs
+	NO_MKDOCS_2_WARNING=1 .venvs/docs/bin/python -m mkdocs --quiet build --strict
+
 bench: .setup
 	@.ci/install-redis
 	@.ci/venv $(VENV) $(PYTHON) $(ALL) --group bench
@@ -57,7 +62,7 @@ chaos: .setup
 	PYTHONPATH=tests $(VENV)/bin/python -m outages.chaos $(CHAOS_ARGS)
 
 clean:
-	rm -rf .venv .venvs dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage
+	rm -rf .venv .venvs dist site .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage
 	find src tests examples -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # Not files: .ci/venv decides by itself what is out of date.

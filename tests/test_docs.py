@@ -1,42 +1,59 @@
 """What README and docs say, held against the code.
 
-Every fenced ``python`` block is run in a namespace of its own; where it makes an ``app``, that app
-is started on the embedded Redis, so its declarations pass the checks of start-up. What is no
-program is fenced as ``text``, and none of those blocks may parse as one.
+Every program is run, and its ``app`` is started on the embedded Redis, so its declarations pass the
+checks of start-up. Every transcript is typed into a shell while its program is served, and what is
+printed is compared. What is no program is fenced as ``text``, and none of those blocks may parse
+as one. The rules of the blocks are in ``documentation``.
 """
 
 from __future__ import annotations
 
 import ast
 import re
+import shutil
+import sys
 from collections.abc import Iterator
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 import pytest
+from fastapi import FastAPI
 from fastapi.testclient import TestClient
+from typer.core import TyperGroup
+from typer.main import get_command
 
-from redis_fastapi import RedisSettings, get_settings
+import shop.main
+from documentation import (
+    PAGES,
+    README,
+    ROOT,
+    Block,
+    Program,
+    Transcript,
+    blocks,
+    programs,
+    refusals,
+    save,
+    transcripts,
+)
+from redis_fastapi import CacheDeclarationError, RedisSettings, get_settings
+from redis_fastapi._commands import cli
+from servers import RedisServer
+from support import start_up
+from transcripts import agree, environment, printed, served
 
-ROOT = Path(__file__).parent.parent
-PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").glob("**/*.md")))
-FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"(?<!!)\[([^\]]*)\]\(([^)#\s]*)(#[^)\s]*)?\)")
 TEST_NAME = re.compile(r"`(test_\w+)`")
+ALL_BLOCKS = [block for page in PAGES for block in blocks(page)]
 
 
-def fenced(language: str) -> list[Any]:
-    """Every block of a language, named by its page and line."""
-    return list(_fenced(language))
+def name_of(page: Path) -> str:
+    return page.name
 
 
-def _fenced(language: str) -> Iterator[Any]:
-    for page in PAGES:
-        text = page.read_text()
-        for block in FENCE.finditer(text):
-            if block[1] == language:
-                line = text.count("\n", 0, block.start()) + 1
-                yield pytest.param(block[2], id=f"{page.relative_to(ROOT)}:{line}")
+def of_language(*languages: str) -> list[Block]:
+    return [block for block in ALL_BLOCKS if block.language in languages]
 
 
 @pytest.fixture(autouse=True)
@@ -49,30 +66,89 @@ def embedded_redis(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     get_settings.cache_clear()
 
 
-def executed(source: str) -> dict[str, Any]:
-    namespace: dict[str, Any] = {"__name__": "documented"}
-    exec(compile(source, "<documentation>", "exec"), namespace)
+@pytest.fixture
+def directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Where a page's files are saved and its commands are typed; modules in it can be imported."""
+    monkeypatch.syspath_prepend(tmp_path)
+    yield tmp_path
+    for path in tmp_path.glob("*.py"):
+        sys.modules.pop(path.stem, None)
+
+
+def executed(program: Program) -> dict[str, Any]:
+    namespace: dict[str, Any] = {"__name__": program.name}
+    exec(compile(program.source, str(program), "exec"), namespace)
     return namespace
 
 
-@pytest.mark.parametrize("source", fenced("python"))
-def test_every_python_block_runs(source: str) -> None:
-    app = executed(source).get("app")
+@pytest.mark.parametrize(
+    "program", [program for page in PAGES for program in programs(page)], ids=str
+)
+def test_every_program_runs(program: Program, directory: Path) -> None:
+    save(program.blocks[0].page, directory)
+    app = executed(program).get("app")
     if app is None:
         return
     with TestClient(app) as client:
         assert client.get("/openapi.json").status_code == 200
 
 
-@pytest.mark.parametrize("source", [*fenced("text"), *fenced("")])
-def test_no_program_hides_in_a_block_that_is_not_run(source: str) -> None:
+@pytest.mark.parametrize(
+    ("program", "shown"), [case for page in PAGES for case in refusals(page)], ids=str
+)
+def test_every_refused_program_is_refused_with_the_words_of_the_page(
+    program: Program, shown: str
+) -> None:
+    with pytest.raises(CacheDeclarationError) as refused:
+        start_up(executed(program)["app"])
+    assert not shown or agree(shown, str(refused.value)), refused.value
+
+
+@pytest.mark.parametrize("block", [block for block in ALL_BLOCKS if block.is_before], ids=str)
+def test_every_block_for_another_library_is_a_program(block: Block) -> None:
+    ast.parse(block.source)
+
+
+@pytest.mark.parametrize("block", of_language("text", ""), ids=str)
+def test_no_program_hides_in_a_block_that_is_not_run(block: Block) -> None:
     with pytest.raises(SyntaxError):
-        ast.parse(source)
+        ast.parse(block.source)
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if any(transcripts(page))], ids=name_of)
+def test_every_transcript_prints_what_the_page_shows(
+    page: Path, directory: Path, redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if shutil.which("curl") is None:
+        pytest.skip("no curl on PATH (apt-get install curl)")
+    for name, value in environment(directory, redis_server.url).items():
+        monkeypatch.setenv(name, value)
+    get_settings.cache_clear()
+    save(page, directory)
+    for program, group in groupby(transcripts(page), key=lambda one: one.program):
+        redis_server.flush()
+        with served(application(program, directory)) as address:
+            for transcript in group:
+                follow(transcript, directory, address)
+
+
+def application(program: Program, directory: Path) -> FastAPI:
+    """What a page serves, with its file where commands look for it."""
+    if not program.blocks:
+        return shop.main.app
+    (directory / f"{program.name}.py").write_text(program.source)
+    app: FastAPI = executed(program)["app"]
+    return app
+
+
+def follow(transcript: Transcript, directory: Path, address: str) -> None:
+    for command, shown in transcript.steps():
+        output = printed(command, directory, address)
+        assert agree(shown, output), f"{transcript}: {command}\nprints\n{output}"
 
 
 def test_the_example_of_the_readme_does_what_the_readme_says() -> None:
-    source = fenced("python")[0].values[0]
-    with TestClient(executed(str(source))["app"]) as client:
+    with TestClient(executed(programs(README)[0])["app"]) as client:
         states = [client.get("/products/1").headers["x-redis-cache"] for _ in range(2)]
         new = {"name": "Oolong", "price": 1100}
         client.put("/products/1", json=new)
@@ -84,7 +160,21 @@ def test_the_example_of_the_readme_does_what_the_readme_says() -> None:
         assert client.get("/products/1").status_code == 404
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+MAKE_TARGET = re.compile(r"^make ([a-z-]+)", re.M)
+OUR_COMMAND = re.compile(r"^(?:\$ )?redis-fastapi ([a-z]+)", re.M)
+
+
+def test_every_command_of_a_page_is_there() -> None:
+    typed = "\n".join(block.source for block in of_language("sh", "console"))
+    makefile = (ROOT / "Makefile").read_text()
+    for target in MAKE_TARGET.findall(typed):
+        assert f"\n{target}:" in makefile, f"make {target}"
+    group = get_command(cli)
+    assert isinstance(group, TyperGroup)
+    assert set(OUR_COMMAND.findall(typed)) <= set(group.commands)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_every_link_leads_to_a_file_and_every_named_test_is_there(page: Path) -> None:
     for text, target, _ in LINK.findall(page.read_text()):
         if not target or target.startswith("https://"):
@@ -137,7 +227,7 @@ def test_every_function_that_the_architecture_names_is_there() -> None:
 
 
 def settings_table() -> str:
-    """The table of the README, from the settings themselves."""
+    """The table of the page, from the settings themselves."""
     rows = ["| Variable | Default | What it says |", "| --- | --- | --- |"]
     for name, field in RedisSettings.model_fields.items():
         default = "" if field.default in (None, ()) else f"`{shown(field.default)}`"
@@ -153,4 +243,5 @@ def shown(default: object) -> str:
 
 def test_the_table_of_settings_is_the_settings() -> None:
     table = settings_table()
-    assert table in (ROOT / "README.md").read_text(), f"paste this into README.md:\n{table}"
+    page = ROOT / "docs" / "configuration.md"
+    assert table in page.read_text(), f"paste this into docs/configuration.md:\n{table}"
