@@ -24,8 +24,8 @@ PATH = path_name("/products/1")
 GROUP = group_name("products")
 TARGET = Target(digest(["GET", "/products/1"]), (EPOCH, PATH, GROUP), b"shape--1")
 
-OLD = Entry(200, ((b"content-type", b"text/plain"),), b"old", 1_000, 60_000)
-NEW = Entry(200, ((b"content-type", b"text/plain"),), b"new", 2_000, 60_000)
+OLD = Entry(200, ((b"content-type", b"text/plain"),), b"old", 1_000, 0)
+NEW = Entry(200, ((b"content-type", b"text/plain"),), b"new", 2_000, 0)
 TTL_MS = 60_000
 
 VARIANTS = (
@@ -115,7 +115,7 @@ def claim(
     target: Target, tokens: Sequence[bytes | None], nonce: bytes = b"nonce--1", **options: Any
 ) -> Claim:
     """A claim by one who read `tokens`; it creates the missing generations."""
-    made = [nonce[-2:] + b"new-%02d" % number for number in range(len(tokens))]
+    made = [nonce[-2:] + b"new-%02d" % number + b"soft----" for number in range(len(tokens))]
     fresh = tuple(new if t is None else None for new, t in zip(made, tokens, strict=True))
     believed = [new or known for new, known in zip(fresh, tokens, strict=True)]
     validity = validity_of(target, believed)
@@ -185,9 +185,9 @@ class EvictionOfTheEntryAlone(Store):
 class FollowsAnyFlight(Engine):
     """Breaks the rule that only the lease seen in Redis names the computation to wait for."""
 
-    async def look_up(self, target: Target, *, refresh: bool = False, wait: bool = True) -> Outcome:
+    async def look_up(self, target: Target, **options: Any) -> Outcome:
         for flight in list(self._leases.flights.values()):
             end = await asyncio.shield(flight)
             if isinstance(end, Entry):
                 return Hit(end, 0, collapsed=True)
-        return await super().look_up(target, refresh=refresh, wait=wait)
+        return await super().look_up(target, **options)

@@ -388,7 +388,7 @@ def test_the_settings_of_an_application_are_those_it_was_set_up_with() -> None:
 
 
 TARGET = Target("0" * 32, ("g:",), b"shape-01")
-TOKENS = (b"token-01",)
+TOKENS = (b"token-01soft--01",)
 
 
 def judged(created_ms: int, fresh_ms: int, *, shape: bytes = TARGET.shape) -> EntryReport:
@@ -403,6 +403,18 @@ def test_an_entry_is_judged_by_age_shape_and_wholeness() -> None:
     assert judged(9_000, 2_000, shape=b"shape-02").standing is Standing.OTHER_VERSION
     damaged = entry_report(TARGET, Snapshot(b"\x01garbage", TOKENS), (), now_ms=0)
     assert damaged.standing is Standing.DAMAGED
+
+
+@pytest.mark.parametrize(
+    ("token", "standing"),
+    [(b"token-01soft--02", Standing.OUTDATED), (b"token-02soft--01", Standing.EVICTED)],
+)
+def test_an_entry_is_judged_by_the_half_of_a_token_that_changed(
+    token: bytes, standing: Standing
+) -> None:
+    raw = encode(Entry(200, (), b"x", 9_000, 2_000), TARGET.shape + TOKENS[0])
+    report = entry_report(TARGET, Snapshot(raw, (token,)), (), now_ms=10_000)
+    assert (report.standing, report.evicted_by) == (standing, ("the whole cache",))
 
 
 # -- the command itself

@@ -8,9 +8,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from redis_fastapi._entry import Entry, decode, encode, head_size, is_current
+from redis_fastapi._entry import (
+    MARK_AT,
+    MARKED,
+    Entry,
+    decode,
+    decode_outdated,
+    encode,
+    head_size,
+    is_current,
+)
 
-VALIDITY = b"shape--1" + b"token--1" + b"token--2"
+VALIDITY = b"shape--1" + b"token--1soft---1" + b"token--2soft---2"
 ENTRY = Entry(200, ((b"content-type", b"text/plain"), (b"x-empty", b"")), b"body", 1_000, 2_000)
 
 header_values = st.binary(max_size=40).map(lambda v: v.replace(b"\r", b"").replace(b"\n", b""))
@@ -22,6 +31,9 @@ entries = st.builds(
     body=st.binary(max_size=200),
     created_ms=st.integers(0, 2**63),
     fresh_ms=st.integers(0, 2**63),
+    revalidate_ms=st.integers(0, 2**63),
+    error_ms=st.integers(0, 2**63),
+    cost_ms=st.integers(0, 2**32 - 1),
 )
 validities = st.binary(max_size=64)
 
@@ -57,6 +69,7 @@ def test_a_flipped_bit_never_raises(data: st.DataObject) -> None:
     position = data.draw(st.integers(0, len(raw) - 1))
     raw[position] ^= 1 << data.draw(st.integers(0, 7))
     decode(bytes(raw), VALIDITY)
+    decode_outdated(bytes(raw), VALIDITY)
     is_current(bytes(raw), VALIDITY)
 
 
@@ -70,15 +83,51 @@ def test_a_flipped_bit_of_the_validity_is_none(position: int, bit: int) -> None:
 @given(st.binary(max_size=200), validities)
 def test_foreign_bytes_never_raise(raw: bytes, validity: bytes) -> None:
     decode(raw, validity)
+    decode_outdated(raw, validity)
     is_current(raw, validity)
 
 
-@pytest.mark.parametrize("position", [0, 1], ids=["version", "flags"])
+@pytest.mark.parametrize("position", [0, 2], ids=["version", "flags"])
 def test_an_entry_of_another_version_or_with_unknown_flags_is_none(position: int) -> None:
     raw = bytearray(encode(ENTRY, VALIDITY))
     raw[position] += 1
     assert decode(bytes(raw), VALIDITY) is None
     assert not is_current(bytes(raw), VALIDITY)
+
+
+def test_a_mark_outdates_an_entry() -> None:
+    raw = encode(ENTRY, VALIDITY)
+    marked = raw[:MARK_AT] + MARKED + raw[MARK_AT + 1 :]
+    assert decode_outdated(raw, VALIDITY) is None
+    assert (decode(marked, VALIDITY), decode_outdated(marked, VALIDITY)) == (None, ENTRY)
+    assert not is_current(marked, VALIDITY)
+
+
+@pytest.mark.parametrize(
+    ("stored", "outdated"),
+    [
+        (b"shape--1" + b"token--1soft---x" + b"token--2soft---2", True),
+        (b"shape--1" + b"token--1soft---x" + b"token--2soft---y", True),
+        (b"shape--1" + b"token--xsoft---1" + b"token--2soft---2", False),
+        (b"shape--1" + b"token--1soft---1" + b"token--xsoft---2", False),
+        (b"shape--x" + b"token--1soft---1" + b"token--2soft---2", False),
+        (b"shape--1" + b"token--1soft---1", False),
+    ],
+    ids=["one-soft", "all-soft", "first-hard", "second-hard", "shape", "fewer-groups"],
+)
+def test_an_entry_is_outdated_where_only_second_halves_of_tokens_differ(
+    stored: bytes, outdated: bool
+) -> None:
+    raw = encode(ENTRY, stored)
+    assert decode(raw, VALIDITY) is None
+    assert decode_outdated(raw, VALIDITY) == (ENTRY if outdated else None)
+
+
+def test_what_is_kept_is_kept_for_the_longer_of_its_windows() -> None:
+    entry = dataclasses.replace(ENTRY, revalidate_ms=500, error_ms=3_000)
+    assert entry.kept_ms(1_500) == 4_500
+    assert entry.kept_ms(9_000) == 1
+    assert dataclasses.replace(entry, fresh_ms=0).kept_ms(9_000) is None
 
 
 def test_validities_of_other_lengths_never_agree() -> None:

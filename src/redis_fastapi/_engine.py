@@ -3,6 +3,7 @@
 - An entry counts only while the generation tokens read before its computation are current, so an
   acknowledged eviction of a generation beats every computation that began before it.
 - A computation starts after the replies that showed its lease and its tokens, never before.
+- What soft evictions or time have made stale is returned as such, and only as its entry allows.
 - A write takes the lease by force before it runs. What it cannot store it evicts, so racing writes,
   and reads that race a write, end in a miss and never in the older value.
 - What is owed to Redis (`_evictions.py`) is sent before anything it may concern is believed.
@@ -16,10 +17,10 @@ import os
 import time
 from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from redis_fastapi._background import Background
-from redis_fastapi._entry import Entry, decode, head_size, is_current
+from redis_fastapi._entry import Entry, decode, decode_outdated, head_size, is_current
 from redis_fastapi._evictions import Evictions
 from redis_fastapi._http import Reason
 from redis_fastapi._keys import EPOCH, Target, is_path_name
@@ -28,13 +29,13 @@ from redis_fastapi._refusals import Refusals
 from redis_fastapi._store import (
     PASS,
     READER,
-    TOKEN_SIZE,
     WRITER,
     Snapshot,
     Store,
     lease_kind,
     validity_of,
 )
+from redis_fastapi._tokens import TOKEN_SIZE
 from redis_fastapi._waiting import Waiters
 from redis_fastapi.exceptions import CacheUnavailableError
 
@@ -57,29 +58,68 @@ class Hit:
 
 
 @dataclass(frozen=True, slots=True)
+class Stale:
+    """An entry that time or a soft eviction has outdated; no hard eviction has.
+
+    Attributes:
+        entry: The entry.
+        age_ms: Milliseconds since the entry was made, never negative.
+    """
+
+    entry: Entry
+    age_ms: int
+
+    @property
+    def staleness_ms(self) -> int:
+        """Milliseconds since its freshness lifetime ended; 0 where only an eviction outdated it."""
+        fresh_ms = self.entry.fresh_ms
+        return max(0, self.age_ms - fresh_ms) if fresh_ms else 0
+
+
+@dataclass(frozen=True, slots=True)
 class Miss:
-    """Nothing valid is there: compute, then fill or release the lease."""
+    """Nothing valid is there: compute, then fill or release the lease.
+
+    `stale` is what is there all the same, for the case that the computation fails.
+    """
 
     lease: Lease
+    stale: Stale | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Bypass:
-    """Compute and store nothing."""
+    """Compute and store nothing; `stale` as with a miss."""
 
     reason: Reason
+    stale: Stale | None = None
 
 
-Outcome = Hit | Miss | Bypass
+Outcome = Hit | Stale | Miss | Bypass
 
 
 @dataclass(frozen=True, slots=True)
 class _Request:
-    """A look-up under way; `until` is the loop's time at which it stops waiting."""
+    """A look-up under way.
+
+    Attributes:
+        target: What is looked for.
+        refresh: Whether to ignore what is there.
+        until: The loop's time at which it stops waiting.
+        tolerated_ms: Staleness that is good enough, whatever the entry says.
+    """
 
     target: Target
     refresh: bool
     until: float
+    tolerated_ms: int
+
+    def answer(self, found: Hit | Stale | None) -> Hit | Stale | None:
+        """What was found, unless it is so stale that something has to be computed first."""
+        if not isinstance(found, Stale):
+            return found
+        served_ms = max(found.entry.revalidate_ms, self.tolerated_ms)
+        return found if found.staleness_ms < served_ms else None
 
 
 class Engine:
@@ -111,26 +151,29 @@ class Engine:
         self._refusals = Refusals()
         tools = (store, self._background, self._refusals)
         self._leases = Leases(*tools, random=random, lease_ms=lease_ms)
-        self._evictions = Evictions(*tools, sleep=sleep)
-        self._waiters = Waiters(store, self._leases, random=random, sleep=sleep)
+        self._evictions = Evictions(*tools, random=random, sleep=sleep)
+        self._waiters = Waiters(store, self._leases, now_ms=self.now_ms, random=random, sleep=sleep)
 
-    async def look_up(self, target: Target, *, refresh: bool = False, wait: bool = True) -> Outcome:
+    async def look_up(
+        self, target: Target, *, refresh: bool = False, wait: bool = True, tolerated_ms: int = 0
+    ) -> Outcome:
         """A valid entry, the lease to fill one, or the reason to go without.
 
         Args:
             target: What to look for.
             refresh: Ignore the entry that is there, and do not wait.
             wait: Whether to wait while another computes; otherwise compute beside it.
+            tolerated_ms: Staleness that is good enough, whatever the entry says.
         """
         patience = self._wait_max if wait and not refresh else 0.0
         until = asyncio.get_running_loop().time() + patience
-        request = _Request(target, refresh, until)
+        request = _Request(target, refresh, until, tolerated_ms)
         try:
             budget = self._store.until()
             await self._evictions.settle(budget)
             snapshot = await self._store.read(target, until=budget)
-            hit = self._hit_or_none(request, snapshot)
-            return hit or await self._lead_or_follow(request, snapshot, budget)
+            answer = request.answer(self._found(request, snapshot))
+            return answer or await self._lead_or_follow(request, snapshot, budget)
         except CacheUnavailableError as error:
             self._refusals.note(error)
             return Bypass(Reason.UNAVAILABLE)
@@ -146,8 +189,8 @@ class Engine:
             snapshot = await self._store.read(target)
         except CacheUnavailableError:
             return None
-        validity = validity_of(target, snapshot.tokens)
-        return decode(snapshot.raw, validity) if snapshot.raw and validity else None
+        found = self._entry(target, snapshot)
+        return found.entry if isinstance(found, Hit) else None
 
     async def has(self, target: Target) -> bool:
         """Whether a valid entry is there; False also when Redis does not answer."""
@@ -164,6 +207,26 @@ class Engine:
         """Connect, so that an outage is known before the first request."""
         with suppress(CacheUnavailableError):
             await self._store.tokens(_EVERYTHING)
+
+    async def lead(self, target: Target, known: Entry) -> Lease | None:
+        """The lease to compute anew what is known already; one caller gets it, of all processes.
+
+        Returns:
+            None when another holds it or has computed it meanwhile, or Redis did not answer.
+        """
+        try:
+            budget = self._store.until()
+            tokens = await self._store.tokens(target, until=budget)
+            claimed = await self._leases.claim(READER, target, tokens, budget)
+        except CacheUnavailableError:
+            return None
+        if claimed is None or not claimed.won:
+            return None
+        found = self._entry(target, claimed.snapshot)
+        if isinstance(found, Hit) and found.entry.created_ms > known.created_ms:
+            self._leases.give_back(claimed)
+            return None
+        return self._leases.lead(claimed)
 
     async def seize(self, target: Target) -> Lease | None:
         """The lease, whoever held it, for a write that is about to run.
@@ -190,14 +253,21 @@ class Engine:
         """
         return await asyncio.shield(self._background.spawn(self._put(lease, entry, ttl_ms)))
 
-    async def evict(self, entries: Iterable[str], generations: Iterable[str]) -> bool:
+    async def evict(
+        self, entries: Iterable[str], generations: Iterable[str], *, soft: bool = False
+    ) -> bool:
         """Remove entries and generations; goes on when the caller is cancelled.
+
+        Args:
+            entries: Digests of entries.
+            generations: Names of generations.
+            soft: Whether what is there stays as stale, for those who may be served that.
 
         Returns:
             True when Redis acknowledged. False when it did not within half a second, or is known to
             be away: the eviction is kept, and sent before this engine believes an entry again.
         """
-        eviction = self._evictions.evict(tuple(entries), tuple(generations))
+        eviction = self._evictions.evict(tuple(entries), tuple(generations), soft=soft)
         return await asyncio.shield(self._background.spawn(eviction))
 
     async def aclose(self) -> None:
@@ -206,18 +276,31 @@ class Engine:
         await self._evictions.close()
         await self._store.aclose()
 
-    def _hit_or_none(
+    def _found(
         self, request: _Request, snapshot: Snapshot, *, collapsed: bool = False
-    ) -> Hit | None:
-        validity = validity_of(request.target, snapshot.tokens)
-        if request.refresh or snapshot.raw is None or validity is None:
+    ) -> Hit | Stale | None:
+        if request.refresh:
+            return None
+        return self._entry(request.target, snapshot, collapsed=collapsed)
+
+    def _entry(
+        self, target: Target, snapshot: Snapshot, *, collapsed: bool = False
+    ) -> Hit | Stale | None:
+        """What is there of the target, current or not, unless it was evicted."""
+        validity = validity_of(target, snapshot.tokens)
+        if snapshot.raw is None or validity is None:
             return None
         entry = decode(snapshot.raw, validity)
-        return None if entry is None else self._hit(entry, collapsed=collapsed)
+        if entry is not None and entry.is_fresh(self.now_ms()):
+            return self._hit(entry, collapsed=collapsed)
+        stale = entry or decode_outdated(snapshot.raw, validity)
+        return None if stale is None else Stale(stale, self._age_ms(stale))
 
     def _hit(self, entry: Entry, *, collapsed: bool) -> Hit:
-        age_ms = self.now_ms() - entry.created_ms
-        return Hit(entry, max(0, age_ms), collapsed)
+        return Hit(entry, self._age_ms(entry), collapsed)
+
+    def _age_ms(self, entry: Entry) -> int:
+        return max(0, self.now_ms() - entry.created_ms)
 
     async def _lead_or_follow(
         self, request: _Request, snapshot: Snapshot, budget: float | None
@@ -227,20 +310,23 @@ class Engine:
             claimed = await self._leases.claim(READER, request.target, snapshot.tokens, budget)
             if claimed is None:
                 return Bypass(Reason.CONTENDED)
-            hit = self._hit_or_none(request, claimed.snapshot, collapsed=waited)
-            if hit is not None:
+            found = self._found(request, claimed.snapshot, collapsed=waited)
+            if answer := request.answer(found):
                 self._leases.give_back(claimed)
-                return hit
+                return answer
+            stale = found if isinstance(found, Stale) else None
             if claimed.won:
-                return Miss(self._leases.lead(claimed))
+                return Miss(self._leases.lead(claimed), stale)
             followed = await self._follow(request, claimed.holder)
-            if not isinstance(followed, Snapshot):
+            if isinstance(followed, (Miss, Bypass)):
+                return replace(followed, stale=stale)
+            if isinstance(followed, Hit):
                 return followed
             snapshot, waited, budget = followed, True, self._store.until()
-            if (hit := self._hit_or_none(request, snapshot, collapsed=True)) is not None:
-                return hit
+            if answer := request.answer(self._found(request, snapshot, collapsed=True)):
+                return answer
 
-    async def _follow(self, request: _Request, holder: bytes) -> Outcome | Snapshot:
+    async def _follow(self, request: _Request, holder: bytes) -> Hit | Miss | Bypass | Snapshot:
         """What came of another's lease: an outcome, or what was read once it was gone."""
         if lease_kind(holder) == PASS:
             return Bypass(Reason.UNSTORABLE)
@@ -251,7 +337,7 @@ class Engine:
             return self._hit(end, collapsed=True)
         return Bypass(Reason.UNSTORABLE) if isinstance(end, Ending) else end
 
-    def _join(self, target: Target, holder: bytes) -> Outcome:
+    def _join(self, target: Target, holder: bytes) -> Miss | Bypass:
         # A writer's lease says nothing about reads that began after it: they may be older.
         if lease_kind(holder) == WRITER:
             return Bypass(Reason.WRITING)

@@ -2,6 +2,7 @@
 
 An entry is a fixed head, the validity it was filled under, a header block and the body. Whoever
 reads it says which validity is current, and gets nothing if the bytes are not whole or of another.
+A soft eviction leaves an entry outdated: by a mark in its head, or by the tokens of its validity.
 """
 
 from __future__ import annotations
@@ -10,12 +11,24 @@ import struct
 from dataclasses import dataclass
 from typing import NamedTuple
 
-_VERSION = 1
-_NO_FLAGS = 0
-"""Flags are for later forms (a compressed body, a marker without one); unknown ones are a miss."""
+from redis_fastapi._tokens import softly_evicted
 
-_HEAD = struct.Struct(">BBHHIIQQ")
-"""Version, flags, status, length of validity, of header block and of body, created_ms, fresh_ms."""
+_VERSION = 2
+_NO_FLAGS = 0
+"""Flags are for other forms, such as a compressed body; unknown ones are a miss."""
+
+MARK_AT = 1
+"""Where the mark stands that a soft eviction of this one entry sets."""
+
+_UNMARKED = 0
+MARKED = b"\x01"
+
+_MOST_COST_MS = 2**32 - 1
+
+_HEAD = struct.Struct(">BBBxHHIIIQQQQ")
+"""Version, mark, flags; status, length of validity, of header block and of body; then the times of
+an entry in its order, `cost_ms` first.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +41,9 @@ class Entry:
         body: The representation's bytes.
         created_ms: When the response was made, in milliseconds since 1970.
         fresh_ms: Freshness lifetime in milliseconds from `created_ms`; 0 is no expiry.
+        revalidate_ms: How long after it the response may be sent while it is refreshed.
+        error_ms: How long after it the response may stand in for an error.
+        cost_ms: What computing it took, in milliseconds.
     """
 
     status: int
@@ -35,6 +51,20 @@ class Entry:
     body: bytes
     created_ms: int
     fresh_ms: int
+    revalidate_ms: int = 0
+    error_ms: int = 0
+    cost_ms: int = 0
+
+    def is_fresh(self, now_ms: int) -> bool:
+        """Whether its freshness lifetime has not ended."""
+        return not self.fresh_ms or now_ms < self.created_ms + self.fresh_ms
+
+    def kept_ms(self, now_ms: int) -> int | None:
+        """Milliseconds from now that it is of any use, at least 1; None is for ever."""
+        if not self.fresh_ms:
+            return None
+        windows = max(self.revalidate_ms, self.error_ms)
+        return max(1, self.created_ms + self.fresh_ms + windows - now_ms)
 
 
 def encode(entry: Entry, validity: bytes) -> bytes:
@@ -42,8 +72,9 @@ def encode(entry: Entry, validity: bytes) -> bytes:
     block = b"\r\n".join(_header_line(name, value) for name, value in entry.headers)
     try:
         head = _HEAD.pack(
-            *(_VERSION, _NO_FLAGS, entry.status, len(validity), len(block), len(entry.body)),
-            *(entry.created_ms, entry.fresh_ms),
+            *(_VERSION, _UNMARKED, _NO_FLAGS, entry.status),
+            *(len(validity), len(block), len(entry.body), min(entry.cost_ms, _MOST_COST_MS)),
+            *(entry.created_ms, entry.fresh_ms, entry.revalidate_ms, entry.error_ms),
         )
     except struct.error as error:
         raise ValueError(f"entry field out of range: {error}") from error
@@ -60,16 +91,20 @@ def _header_line(name: bytes, value: bytes) -> bytes:
 
 
 def decode(raw: bytes, validity: bytes) -> Entry | None:
-    """The entry, or None when of another validity or version, truncated or corrupt."""
+    """The entry, or None when outdated, of another validity or version, truncated or corrupt."""
     head = _head_or_none(raw, validity)
-    if head is None:
+    if head is None or head.mark != _UNMARKED:
         return None
-    block_at = head_size(len(validity))
-    body_at = block_at + head.block_size
-    headers = _headers_or_none(raw[block_at:body_at])
-    if headers is None or len(raw) != body_at + head.body_size:
+    return _entry_or_none(raw, head)
+
+
+def decode_outdated(raw: bytes, validity: bytes) -> Entry | None:
+    """An entry that soft evictions, but nothing else, keep from being current."""
+    stored = raw[_HEAD.size : head_size(len(validity))]
+    head = _head_or_none(raw, stored) if softly_evicted(stored, validity) else None
+    if head is None or (head.mark == _UNMARKED and stored == validity):
         return None
-    return Entry(head.status, headers, raw[body_at:], head.created_ms, head.fresh_ms)
+    return _entry_or_none(raw, head)
 
 
 def head_size(validity_size: int) -> int:
@@ -79,18 +114,23 @@ def head_size(validity_size: int) -> int:
 
 def is_current(head: bytes, validity: bytes) -> bool:
     """Whether an entry that begins with `head` counts under `validity`, whatever its body."""
-    return _head_or_none(head, validity) is not None
+    found = _head_or_none(head, validity)
+    return found is not None and found.mark == _UNMARKED
 
 
 class _Head(NamedTuple):
     version: int
+    mark: int
     flags: int
     status: int
     validity_size: int
     block_size: int
     body_size: int
+    cost_ms: int
     created_ms: int
     fresh_ms: int
+    revalidate_ms: int
+    error_ms: int
 
 
 def _head_or_none(raw: bytes, validity: bytes) -> _Head | None:
@@ -100,6 +140,16 @@ def _head_or_none(raw: bytes, validity: bytes) -> _Head | None:
     head = _Head._make(_HEAD.unpack_from(raw))
     known = head.version == _VERSION and head.flags == _NO_FLAGS
     return head if known and head.validity_size == len(validity) else None
+
+
+def _entry_or_none(raw: bytes, head: _Head) -> Entry | None:
+    block_at = head_size(head.validity_size)
+    body_at = block_at + head.block_size
+    headers = _headers_or_none(raw[block_at:body_at])
+    if headers is None or len(raw) != body_at + head.body_size:
+        return None
+    times = (head.created_ms, head.fresh_ms, head.revalidate_ms, head.error_ms, head.cost_ms)
+    return Entry(head.status, headers, raw[body_at:], *times)
 
 
 def _headers_or_none(block: bytes) -> tuple[tuple[bytes, bytes], ...] | None:

@@ -1,7 +1,8 @@
 """Evictions: sent until Redis acknowledges them, and owed until it does.
 
 What is not acknowledged in time is kept (`_backlog.py`) and sent in the background, and in any
-case before this process believes another entry.
+case before this process believes another entry. A soft eviction that cannot be one, or is not
+acknowledged, is an eviction like any other.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from redis_fastapi._background import Background
 from redis_fastapi._backlog import Backlog
 from redis_fastapi._refusals import Refusals
 from redis_fastapi._store import Store
+from redis_fastapi._tokens import SOFT_SIZE
 from redis_fastapi._transport import AwayError
 from redis_fastapi.exceptions import CacheUnavailableError
 
@@ -36,11 +38,13 @@ class Evictions:
         background: Background,
         refusals: Refusals,
         *,
+        random: Callable[[int], bytes],
         sleep: Callable[[float], Awaitable[None]],
     ) -> None:
         self._store = store
         self._background = background
         self._refusals = refusals
+        self._random = random
         self._sleep = sleep
         self._backlog = Backlog()
         self._replay: asyncio.Task[bool] | None = None
@@ -50,13 +54,16 @@ class Evictions:
         """Names that are owed."""
         return len(self._backlog)
 
-    async def evict(self, entries: tuple[str, ...], generations: tuple[str, ...]) -> bool:
+    async def evict(
+        self, entries: tuple[str, ...], generations: tuple[str, ...], *, soft: bool = False
+    ) -> bool:
         """Whether Redis acknowledged within half a second; otherwise the eviction is owed."""
+        send = self._outdate if soft else self._store.evict
         loop = asyncio.get_running_loop()
         end = loop.time() + _EVICT_SECONDS
         for pause in _EVICT_PAUSES_SECONDS:
             try:
-                await self._store.evict(entries, generations, deadline=end - loop.time())
+                await send(entries, generations, deadline=end - loop.time())
                 return True
             except AwayError:
                 break
@@ -67,6 +74,14 @@ class Evictions:
             await self._sleep(pause)
         self._owe(entries, generations)
         return False
+
+    async def _outdate(
+        self, entries: tuple[str, ...], generations: tuple[str, ...], *, deadline: float
+    ) -> None:
+        # new bytes for each attempt: the one before may have been late instead of lost
+        renewal = self._random(SOFT_SIZE)
+        if not await self._store.outdate(entries, generations, renewal, deadline=deadline):
+            await self._store.evict(entries, generations, deadline=deadline)
 
     async def settle(self, until: float | None) -> None:
         """Return once nothing is owed; CacheUnavailableError where that takes too long."""

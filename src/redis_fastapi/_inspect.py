@@ -8,7 +8,7 @@ from enum import Enum
 
 from starlette.routing import compile_path
 
-from ._entry import Entry, decode, head_size
+from ._entry import Entry, decode, decode_outdated, head_size
 from ._keys import EPOCH, Target, group_name
 from ._policy import Eviction, Key, Put, ReadPolicy, Selectors, WritePolicy
 from ._reads import EVERYTHING
@@ -16,8 +16,7 @@ from ._registry import Registry, Served
 from ._resource import ResourceTemplate
 from ._store import Snapshot, validity_of
 from ._templates import Template
-
-_TOKEN_SIZE = 8
+from ._tokens import TOKEN_SIZE, softly_evicted
 
 # -- routes
 
@@ -289,6 +288,8 @@ class Standing(str, Enum):
 
     MISSING = "missing"
     VALID = "valid"
+    OUTDATED = "outdated"
+    """Softly evicted."""
     EVICTED = "evicted"
     OTHER_VERSION = "of another version"
     EXPIRED = "expired"
@@ -325,19 +326,23 @@ def entry_report(
     if snapshot.raw is None:
         return EntryReport(Standing.MISSING)
     stored = snapshot.raw[head_size(0) : head_size(_validity_size(target))]
-    entry = decode(snapshot.raw, stored)
+    whole = decode(snapshot.raw, stored)
+    entry = whole or decode_outdated(snapshot.raw, stored)
     if entry is None:
         return EntryReport(Standing.DAMAGED)
-    if stored == validity_of(target, snapshot.tokens):
-        return _described(_life(entry, now_ms), entry, (), now_ms)
     if not stored.startswith(target.shape):
         return _described(Standing.OTHER_VERSION, entry, (), now_ms)
+    current = validity_of(target, snapshot.tokens)
+    if whole is not None and stored == current:
+        return _described(_life(entry, now_ms), entry, (), now_ms)
     changed = tuple(_changed(target, stored, snapshot, groups))
-    return _described(Standing.EVICTED, entry, changed, now_ms)
+    kept = current is not None and softly_evicted(stored, current)
+    standing = Standing.OUTDATED if kept else Standing.EVICTED
+    return _described(standing, entry, changed, now_ms)
 
 
 def _validity_size(target: Target) -> int:
-    return len(target.shape) + _TOKEN_SIZE * len(target.generations)
+    return len(target.shape) + TOKEN_SIZE * len(target.generations)
 
 
 def _life(entry: Entry, now_ms: int) -> Standing:
@@ -351,9 +356,9 @@ def _changed(
     words = {EPOCH: "the whole cache"} | {group_name(name): f"group {name!r}" for name in groups}
     start = len(target.shape)
     for name, token in zip(target.generations, snapshot.tokens, strict=True):
-        if stored[start : start + _TOKEN_SIZE] != token:
+        if stored[start : start + TOKEN_SIZE] != token:
             yield words.get(name, "its path")
-        start += _TOKEN_SIZE
+        start += TOKEN_SIZE
 
 
 def _described(

@@ -20,7 +20,7 @@ from redis_fastapi._entry import Entry, encode
 from redis_fastapi._keys import Target
 from redis_fastapi._refusals import Refusals
 from redis_fastapi._store import (
-    TOKEN_SIZE,
+    NONCE_SIZE,
     WRITER,
     Acquired,
     Claim,
@@ -30,6 +30,7 @@ from redis_fastapi._store import (
     lease_value,
     validity_of,
 )
+from redis_fastapi._tokens import TOKEN_SIZE
 from redis_fastapi.exceptions import CacheUnavailableError
 
 _CLAIMS = 4
@@ -233,7 +234,7 @@ class Leases:
         fresh = tuple(self._random(TOKEN_SIZE) if token is None else None for token in tokens)
         # Speculates that nobody else creates the missing generations meanwhile.
         believed = [new or known or b"" for new, known in zip(fresh, tokens, strict=True)]
-        value = lease_value(kind, self._random(TOKEN_SIZE), b"".join((target.shape, *believed)))
+        value = lease_value(kind, self._random(NONCE_SIZE), b"".join((target.shape, *believed)))
         return Claim(target, value, fresh, self.lease_ms, kind == WRITER, until)
 
     async def _send(self, claim: Claim) -> Acquired:

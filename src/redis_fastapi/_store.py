@@ -5,6 +5,8 @@
 - Entry, lease and staging of a target share a slot; its generations may live anywhere, and no
   operation needs them to be read or written together.
 - An eviction removes the lease first and the entry second. Whatever is missing counts as evicted.
+- A soft eviction writes over the half of a token that says "current", in one step, and only where
+  the token is there; nothing it does brings back what an eviction removed.
 - Replies come from primaries. A connection with replies left to read never returns to its pool.
 - Every trouble with Redis becomes CacheUnavailableError.
 """
@@ -23,7 +25,9 @@ from typing import Any, TypeVar, cast
 from redis.asyncio import Redis, RedisCluster
 from redis.exceptions import NoPermissionError, NoScriptError, ResponseError
 
+from redis_fastapi._entry import MARK_AT, MARKED
 from redis_fastapi._keys import Target
+from redis_fastapi._tokens import HARD_SIZE
 from redis_fastapi._transport import (
     Command,
     Transport,
@@ -53,11 +57,11 @@ _HEAVY_BYTES = 64 * 1024
 _HEAVY_SECONDS = 1.0
 """Deadline of such a fill."""
 
-TOKEN_SIZE = 8
-"""Random bytes of a token, of a generation or of a lease."""
+NONCE_SIZE = 8
+"""Random bytes of a lease."""
 
-_LEASE_HEAD = 1 + TOKEN_SIZE
-"""Bytes of a lease value before what its holder has read: its kind and its token."""
+_LEASE_HEAD = 1 + NONCE_SIZE
+"""Bytes of a lease value before what its holder has read: its kind and its random bytes."""
 
 READER = b"r"
 WRITER = b"w"
@@ -154,6 +158,7 @@ class _Script:
 _ACQUIRE = _Script("acquire")
 _FILL = _Script("fill")
 _RELEASE = _Script("release")
+_OUTDATE = _Script("outdate")
 
 
 def _refuses_scripts(reply: Any) -> bool:
@@ -259,15 +264,63 @@ class Store:
             for entry in entries
         ]
         slots += [[keyed("DEL", self._generation_key(name))] for name in generations]
+        await _guarded(self._evict(slots, until))
+
+    async def outdate(
+        self,
+        entries: Iterable[str],
+        generations: Iterable[str],
+        renewal: bytes,
+        *,
+        deadline: float | None = None,
+    ) -> bool:
+        """Make what is there outdated, and end the leases of entries.
+
+        Args:
+            entries: Digests of entries.
+            generations: Names of generations.
+            renewal: 8 random bytes, for this call only; the new second half of each token.
+            deadline: Seconds that it may take altogether.
+
+        Returns:
+            False where the server has no scripting for us: evict instead.
+        """
+        if not self._scripting:
+            return False
+        until = self._until(self._deadline if deadline is None else deadline)
+        slots = [[keyed("DEL", self._lease_key(entry)), self._marking(entry)] for entry in entries]
+        slots += [[self._renewing(name, renewal)] for name in generations]
+        return await _guarded(self._outdate(slots, until))
+
+    def _marking(self, entry: str) -> Command:
+        # repeatable, so that it is done again after a lease whose end was redirected
+        script = _OUTDATE.by_source((self._entry_key(entry),), (MARK_AT, MARKED))
+        return script._replace(once=False)
+
+    def _renewing(self, generation: str, renewal: bytes) -> Command:
+        return _OUTDATE.by_source((self._generation_key(generation),), (HARD_SIZE, renewal))
+
+    async def _outdate(self, slots: Sequence[Sequence[Command]], until: float | None) -> bool:
+        try:
+            await self._evict(slots, until)
+        except CacheUnavailableError as error:
+            refusal = error.__cause__
+            if not isinstance(refusal, ResponseError) or not _refuses_scripts(refusal):
+                raise
+            self._go_without_scripts(refusal)
+            return False
+        return True
+
+    async def _evict(self, slots: Sequence[Sequence[Command]], until: float | None) -> None:
         if self._wait_replicas:
-            await _guarded(self._evict_replicated(slots, until))
+            await self._evict_replicated(slots, until)
         elif slots:
-            await _guarded(self._send_or_raise([one for slot in slots for one in slot], until))
+            await self._send_or_raise([one for slot in slots for one in slot], until)
 
     async def _evict_replicated(
         self, slots: Sequence[Sequence[Command]], until: float | None
     ) -> None:
-        """Removes what each list names, all of it in one slot, and waits for the replicas."""
+        """Sends each list, all of it in one slot, and waits for the replicas."""
         for commands in slots:
             key = commands[0].key
             async with timeout_at(until), self._transport.exclusive(key) as exchange:

@@ -34,12 +34,14 @@ class Waiters:
         store: Store,
         leases: Leases,
         *,
+        now_ms: Callable[[], int],
         random: Callable[[int], bytes],
         sleep: Callable[[float], Awaitable[None]],
         most: int = _MOST_WAITING,
     ) -> None:
         self._store = store
         self._leases = leases
+        self._now_ms = now_ms
         self._random = random
         self._sleep = sleep
         self._most = most
@@ -81,7 +83,7 @@ class Waiters:
                 return await self._await_flight(target, flight, left)
             await self._sleep(min(left, self._pause(now() - started)))
             snapshot = await self._store.read(target, lease=True)
-            if _moved_on(target, snapshot, holder):
+            if _moved_on(target, snapshot, holder) or self._computed(snapshot, holder):
                 return snapshot
         return None
 
@@ -94,14 +96,16 @@ class Waiters:
         end = flight.result() if flight.done() else Ending.FAILED
         return await self._store.read(target) if end is Ending.FAILED else end
 
+    def _computed(self, snapshot: Snapshot, holder: bytes) -> bool:
+        entry = decode(snapshot.raw, lease_validity(holder)) if snapshot.raw else None
+        return entry is not None and entry.is_fresh(self._now_ms())
+
     def _pause(self, waited: float) -> float:
         pause = min(_LONGEST_POLL_SECONDS, max(_SHORTEST_POLL_SECONDS, waited / 4))
         return pause * (0.75 + self._random(1)[0] / 510)
 
 
 def _moved_on(target: Target, snapshot: Snapshot, holder: bytes) -> bool:
-    """Whether there is something better to do than to wait for this holder."""
+    """Whether this holder is gone, or what it computes will not be current."""
     validity = validity_of(target, snapshot.tokens)
-    if snapshot.lease != holder or validity != lease_validity(holder):
-        return True
-    return snapshot.raw is not None and decode(snapshot.raw, lease_validity(holder)) is not None
+    return snapshot.lease != holder or validity != lease_validity(holder)

@@ -261,9 +261,11 @@ class _RememberingEngine(Engine):
         self._journal.seen.add(target)
         return await super().seize(target)
 
-    async def evict(self, entries: Iterable[str], generations: Iterable[str]) -> bool:
+    async def evict(
+        self, entries: Iterable[str], generations: Iterable[str], *, soft: bool = False
+    ) -> bool:
         evicted = Evicted(tuple(entries), tuple(generations))
-        confirmed = await super().evict(*evicted)
+        confirmed = await super().evict(*evicted, soft=soft)
         if confirmed:
             self._journal.note(evicted)
         return confirmed
@@ -284,7 +286,12 @@ class _NoEngine(Engine):
     async def seize(self, target: Target) -> Lease | None:
         return None
 
-    async def evict(self, entries: Iterable[str], generations: Iterable[str]) -> bool:
+    async def lead(self, target: Target, known: Entry) -> Lease | None:
+        return None
+
+    async def evict(
+        self, entries: Iterable[str], generations: Iterable[str], *, soft: bool = False
+    ) -> bool:
         return True
 
 

@@ -1,0 +1,314 @@
+"""Soft evictions: what they outdate, what they never bring back, and each rule switched off."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import pytest_asyncio
+
+from redis_fastapi._engine import Engine, Hit, Miss, Outcome, Stale
+from redis_fastapi._entry import Entry
+from redis_fastapi._keys import EPOCH
+from redis_fastapi._store import Store
+from redis_fastapi._tokens import HARD_SIZE, SOFT_SIZE
+from redis_fastapi._transport import AwayError, Command, keyed
+from servers import RedisCluster3, redis_server_available
+from store_contract import (
+    GROUP,
+    NEW,
+    OLD,
+    PATH,
+    TARGET,
+    TTL_MS,
+    VARIANTS,
+    Variant,
+    miss_of,
+    opened,
+    seized,
+    variant_of,
+)
+
+KEPT = replace(OLD, fresh_ms=60_000, revalidate_ms=30_000, error_ms=90_000)
+SOON = 2.0
+"""Time on the clock at which KEPT is fresh."""
+
+Eviction = Callable[..., Awaitable[bool]]
+
+
+@pytest.fixture(scope="module")
+def redis_cluster() -> Iterator[RedisCluster3]:
+    if reason := redis_server_available():
+        pytest.skip(reason)
+    with RedisCluster3() as cluster:
+        yield cluster
+
+
+@pytest_asyncio.fixture(params=VARIANTS)
+async def variant(request: pytest.FixtureRequest) -> AsyncIterator[Variant]:
+    async with opened(variant_of(request.param, request.getfixturevalue)) as ready:
+        yield ready
+
+
+@pytest_asyncio.fixture(params=["fakeredis", "cluster-held"])
+async def scripted(request: pytest.FixtureRequest) -> AsyncIterator[Variant]:
+    """Where a soft eviction can be one."""
+    async with opened(variant_of(request.param, request.getfixturevalue)) as ready:
+        yield ready
+
+
+@pytest.fixture
+def has_scripts(request: pytest.FixtureRequest) -> bool:
+    return request.node.callspec.params["variant"] not in ("fakeredis-plain", "redis-acl")
+
+
+async def by_key(engine: Engine, **options: Any) -> bool:
+    return await engine.evict((TARGET.entry,), (), **options)
+
+
+async def by_path(engine: Engine, **options: Any) -> bool:
+    return await engine.evict((), (PATH,), **options)
+
+
+async def by_group(engine: Engine, **options: Any) -> bool:
+    return await engine.evict((), (GROUP,), **options)
+
+
+async def of_the_epoch(engine: Engine, **options: Any) -> bool:
+    return await engine.evict((), (EPOCH,), **options)
+
+
+EVICTIONS = [by_key, by_path, by_group, of_the_epoch]
+every_eviction = pytest.mark.parametrize("evict", EVICTIONS)
+
+
+def engine_at(variant: Variant, seconds: float, kind: type[Store] = Store) -> Engine:
+    return variant.engine(kind, clock=lambda: seconds)
+
+
+def stale_body(outcome: Outcome) -> bytes | None:
+    return outcome.entry.body if isinstance(outcome, Stale) else None
+
+
+@every_eviction
+async def test_what_was_softly_evicted_is_stale_or_gone(
+    variant: Variant, has_scripts: bool, evict: Eviction
+) -> None:
+    engine = engine_at(variant, SOON)
+    await (await miss_of(engine)).fill(KEPT, TTL_MS)
+    assert await evict(engine, soft=True)
+    found = await engine.look_up(TARGET)
+    assert stale_body(found) == b"old" if has_scripts else isinstance(found, Miss)
+    assert not await engine.has(TARGET)
+    assert await engine.peek(TARGET) is None
+
+
+@every_eviction
+async def test_a_soft_eviction_beats_a_fill_that_began_before_it(
+    variant: Variant, evict: Eviction
+) -> None:
+    engine = engine_at(variant, SOON)
+    lease = await miss_of(engine)
+    assert await evict(engine, soft=True)
+    await lease.fill(KEPT, TTL_MS)
+    assert not isinstance(await engine.look_up(TARGET), Hit)
+
+
+@every_eviction
+async def test_a_soft_eviction_beats_a_put_that_began_before_it(
+    variant: Variant, evict: Eviction
+) -> None:
+    engine = engine_at(variant, SOON)
+    lease = await seized(engine)
+    assert await evict(engine, soft=True)
+    await engine.put(lease, KEPT, TTL_MS)
+    assert not isinstance(await engine.look_up(TARGET), Hit)
+
+
+@every_eviction
+async def test_what_is_computed_after_a_soft_eviction_is_a_hit(
+    variant: Variant, evict: Eviction
+) -> None:
+    engine = engine_at(variant, SOON)
+    await (await miss_of(engine)).fill(KEPT, TTL_MS)
+    await evict(engine, soft=True)
+    lease = await engine.lead(TARGET, KEPT)
+    assert lease is not None
+    assert await lease.fill(NEW, TTL_MS)
+    assert await engine.look_up(TARGET) == Hit(NEW, 0)
+
+
+@every_eviction
+@pytest.mark.parametrize("hard", EVICTIONS)
+async def test_an_eviction_ends_what_was_softly_evicted(
+    scripted: Variant, evict: Eviction, hard: Eviction
+) -> None:
+    engine = engine_at(scripted, SOON)
+    await (await miss_of(engine)).fill(KEPT, TTL_MS)
+    await evict(engine, soft=True)
+    assert await hard(engine)
+    assert await is_gone(engine)
+
+
+async def is_gone(engine: Engine) -> bool:
+    outcome = await engine.look_up(TARGET)
+    return isinstance(outcome, Miss) and outcome.stale is None
+
+
+async def test_a_soft_eviction_of_what_is_missing_makes_nothing(scripted: Variant) -> None:
+    engine = engine_at(scripted, SOON)
+    assert await engine.evict((TARGET.entry,), TARGET.generations, soft=True)
+    snapshot = await scripted.store().read(TARGET, lease=True)
+    assert (snapshot.raw, set(snapshot.tokens), snapshot.lease) == (None, {None}, None)
+
+
+async def test_control_without_the_end_of_the_lease_an_older_fill_is_a_hit(
+    scripted: Variant,
+) -> None:
+    class MarkOnly(Store):
+        async def _evict(self, slots: Any, until: float | None) -> None:
+            await super()._evict([slot[-1:] for slot in slots], until)
+
+    engine = engine_at(scripted, SOON, MarkOnly)
+    lease = await miss_of(engine)
+    assert await by_key(engine, soft=True)
+    await lease.fill(KEPT, TTL_MS)
+    assert isinstance(await engine.look_up(TARGET), Hit)
+
+
+async def computed_between_two(engine: Engine) -> Outcome:
+    """A fill that begins after one soft eviction and before another."""
+    await (await miss_of(engine)).fill(OLD, TTL_MS)
+    await by_group(engine, soft=True)
+    await (await miss_of(engine)).fill(KEPT, TTL_MS)
+    await by_group(engine, soft=True)
+    return await engine.look_up(TARGET)
+
+
+async def test_each_soft_eviction_outdates_what_was_computed_before_it(
+    scripted: Variant,
+) -> None:
+    assert stale_body(await computed_between_two(engine_at(scripted, SOON))) == b"old"
+
+
+async def test_control_with_the_same_bytes_twice_a_soft_eviction_does_nothing(
+    scripted: Variant,
+) -> None:
+    class SameBytes(Store):
+        async def outdate(self, entries: Any, generations: Any, *_: Any, **options: Any) -> bool:
+            return await super().outdate(entries, generations, b"x" * SOFT_SIZE, **options)
+
+    outcome = await computed_between_two(engine_at(scripted, SOON, SameBytes))
+    assert isinstance(outcome, Hit)
+
+
+async def evicted_after_soft_without_token(engine: Engine) -> bool:
+    """Whether an entry is gone that was filled under the token a soft eviction might make."""
+    await by_group(engine, soft=True)
+    await (await miss_of(engine)).fill(KEPT, TTL_MS)
+    await by_group(engine)
+    await by_group(engine, soft=True)
+    return await is_gone(engine)
+
+
+async def test_a_soft_eviction_brings_nothing_back(scripted: Variant) -> None:
+    assert await evicted_after_soft_without_token(engine_at(scripted, SOON))
+
+
+async def test_control_where_a_missing_token_is_made_what_was_evicted_comes_back(
+    scripted: Variant,
+) -> None:
+    class MakesMissing(Store):
+        def _renewing(self, generation: str, renewal: bytes) -> Command:
+            return keyed("SETRANGE", self._generation_key(generation), HARD_SIZE, renewal)
+
+    assert not await evicted_after_soft_without_token(engine_at(scripted, SOON, MakesMissing))
+
+
+async def test_a_soft_eviction_that_redis_does_not_take_is_owed_as_an_eviction(
+    variant: Variant,
+) -> None:
+    class Away(Store):
+        away = False
+
+        async def outdate(self, *args: Any, **options: Any) -> bool:
+            if Away.away:
+                raise AwayError("away")
+            return await super().outdate(*args, **options)
+
+    engine = engine_at(variant, SOON, Away)
+    await (await miss_of(engine)).fill(KEPT, TTL_MS)
+    Away.away = True
+    assert not await by_group(engine, soft=True)
+    assert await is_gone(engine)
+
+
+# -- what is stale, and who gets it
+
+
+async def filled(variant: Variant, entry: Entry) -> None:
+    await (await miss_of(engine_at(variant, SOON))).fill(entry, TTL_MS)
+
+
+async def found_at(variant: Variant, seconds: float, **options: Any) -> Outcome:
+    return await engine_at(variant, seconds).look_up(TARGET, **options)
+
+
+@pytest_asyncio.fixture
+async def embedded() -> AsyncIterator[Variant]:
+    async with opened(variant_of("fakeredis", lambda name: None)) as ready:
+        yield ready
+
+
+async def test_after_its_lifetime_an_entry_is_stale_for_as_long_as_it_says(
+    embedded: Variant,
+) -> None:
+    await filled(embedded, KEPT)
+    assert isinstance(await found_at(embedded, 60.9), Hit)
+    assert await found_at(embedded, 61.0) == Stale(KEPT, 60_000)
+    assert await found_at(embedded, 90.9) == Stale(KEPT, 89_900)
+    late = await found_at(embedded, 91.0)
+    assert isinstance(late, Miss)
+    assert late.stale == Stale(KEPT, 90_000)
+
+
+async def test_a_client_may_tolerate_more_than_the_entry_says(embedded: Variant) -> None:
+    await filled(embedded, replace(KEPT, revalidate_ms=0))
+    assert isinstance(await found_at(embedded, 62.0, tolerated_ms=2_000), Stale)
+    assert isinstance(await found_at(embedded, 63.0, tolerated_ms=2_000), Miss)
+
+
+async def test_a_refresh_is_not_told_what_is_stale(embedded: Variant) -> None:
+    await filled(embedded, KEPT)
+    outcome = await found_at(embedded, 100.0, refresh=True)
+    assert isinstance(outcome, Miss)
+    assert outcome.stale is None
+
+
+async def test_one_caller_leads_the_refresh_of_a_stale_entry(embedded: Variant) -> None:
+    await filled(embedded, KEPT)
+    first, second = engine_at(embedded, 62.0), engine_at(embedded, 62.0)
+    lease = await first.lead(TARGET, KEPT)
+    assert lease is not None
+    assert await second.lead(TARGET, KEPT) is None
+    newer = replace(KEPT, body=b"new", created_ms=62_000)
+    assert await lease.fill(newer, TTL_MS)
+    assert await second.lead(TARGET, KEPT) is None
+    assert await second.look_up(TARGET) == Hit(newer, 0)
+
+
+async def test_who_may_not_have_the_stale_entry_waits_for_the_one_who_computes(
+    embedded: Variant,
+) -> None:
+    await filled(embedded, replace(KEPT, revalidate_ms=0))
+    engine, other = engine_at(embedded, 62.0), engine_at(embedded, 62.0)
+    lease = await miss_of(engine)
+    newer = replace(KEPT, created_ms=62_000)
+
+    async def fill_meanwhile(seconds: float) -> None:
+        await lease.fill(newer, TTL_MS)
+
+    other._waiters._sleep = fill_meanwhile
+    assert await other.look_up(TARGET) == Hit(newer, 0, collapsed=True)
