@@ -2,8 +2,10 @@
 VENV ?= .venv
 PYTHON ?= $(shell .ci/python)
 ALL = -e '.[memory,examples]' --group test --group lint
-# The official SDK has the same import name, so it is measured in an environment of its own.
-SDK = fastapi-redis-sdk httpx lupa fakeredis --group bench
+# Peers are measured in environments of their own: one of them has our import name.
+SDK = fastapi-redis-sdk httpx lupa fakeredis
+CASHEWS = fastapi 'cashews[redis]'
+FASTAPI_CACHE = 'fastapi-cache2[redis]' jinja2
 
 export VENV PYTHON
 
@@ -16,7 +18,7 @@ help:
 	@echo "make lint      check style and formatting;  make format  repairs both"
 	@echo "make types     mypy --strict on src, tests and examples"
 	@echo "make docs      build the site into site/; links that lead nowhere are errors"
-	@echo "make bench     compare with the plain endpoint and the official SDK; BENCH_ARGS=--quick"
+	@echo "make bench     measure cost against peers, into docs/performance.md; BENCH_ARGS=--quick"
 	@echo "make race      readers, writers and SIGKILLs on a few keys; RACE_ARGS='--seconds 10'"
 	@echo "make chaos     four workers under load while Redis fails; CHAOS_ARGS='--seconds 30'"
 	@echo "make clean     remove environments, caches and build results"
@@ -50,8 +52,10 @@ docs: .python
 bench: .setup
 	@.ci/install-redis
 	@.ci/venv $(VENV) $(PYTHON) $(ALL) --group bench
-	@.ci/venv .venvs/sdk $(PYTHON) $(SDK)
-	SDK_PYTHON=.venvs/sdk/bin/python $(VENV)/bin/python tests/benchmarks $(BENCH_ARGS)
+	@.ci/venv .venvs/sdk $(PYTHON) $(SDK) --group bench
+	@.ci/venv .venvs/cashews $(PYTHON) $(CASHEWS) --group bench
+	@.ci/venv .venvs/fastapi-cache $(PYTHON) $(FASTAPI_CACHE) --group bench
+	$(VENV)/bin/python tests/benchmarks $(BENCH_ARGS)
 
 race: .setup
 	@.ci/install-redis

@@ -5,44 +5,47 @@ from __future__ import annotations
 import argparse
 import os
 import platform
-import shlex
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
-from typing import get_args
+import time
+from collections.abc import Sequence
+from pathlib import Path
 
 from servers import RedisServer, redis_server_available
 
-from .contenders import CONTENDERS, OURS, Contender
-from .measuring import Plan, Results
-from .process import Worker, WorkerError
-from .protocol import Clock, Order
+from . import groups, load
+from .contenders import CONTENDERS, OURS, Contender, contender_named
+from .goals import Found, verdicts
+from .groups import evictions
+from .growth import growths
+from .imports import imports
+from .load import rates
+from .measuring import Plan, Workers, workers_at
+from .page import charts, goals_table, sections, write_page
+from .process import WorkerError, python_at
+from .protocol import Order
 from .scenarios import HIT, SCENARIOS
-from .table import objections, table
 
-LANES = (1, 32)
-SECONDS = 85.0
+DOCS = Path(__file__).resolve().parents[2] / "docs"
+PAGE = DOCS / "performance.md"
+CHARTS = DOCS / "performance"
+
+SECONDS = 240.0
 QUICK_SECONDS = 15.0
 PROFILE_SECONDS = 4.0
 
-Workers = dict[str | None, Worker]
-
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure and print; 1 when a HIT is slower than a peer's, 2 when nothing can be measured."""
+    """Measure and print; 1 when an answer was not as expected, 2 when nothing can be measured."""
     options = _parser().parse_args(arguments)
-    contenders = [one for one in CONTENDERS if not (options.alone and one.is_peer)]
+    contenders = [one for one in CONTENDERS if not _left_out(one, options)]
     trouble = redis_server_available() or _missing_peer(contenders)
     if trouble:
         print(trouble, file=sys.stderr)
         return 2
     try:
         if options.profile:
-            return _profile(options.profile, options.app)
-        seconds = QUICK_SECONDS if options.quick else SECONDS
-        return _compare(
-            Plan(contenders=contenders, lanes=LANES, seconds=seconds, clock=options.clock)
-        )
+            return _profile(options)
+        return _compare(contenders, quick=options.quick, write=not options.dry)
     except (OSError, WorkerError) as error:
         print(error, file=sys.stderr)
         return 2
@@ -51,85 +54,95 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python tests/benchmarks",
-        description="What a request costs, in process, on a redis-server of its own.",
+        description="What a request costs, on a redis-server of its own, and what it is to cost.",
     )
-    names = [scenario.name for scenario in SCENARIOS]
-    parser.add_argument("--quick", action="store_true", help="20 seconds instead of 90")
-    parser.add_argument("--alone", action="store_true", help="without peers, so without a verdict")
+    scenarios = [scenario.name for scenario in SCENARIOS]
+    parser.add_argument("--quick", action="store_true", help="in process only, 15 seconds; no page")
+    parser.add_argument("--alone", action="store_true", help="without the other libraries")
+    parser.add_argument("--without", action="append", default=[], help="name of a contender")
+    parser.add_argument("--dry", action="store_true", help="leave docs/performance.md as it is")
     parser.add_argument(
-        "--profile", nargs="?", const=HIT, choices=names, help="print a CPU profile instead"
+        "--profile", nargs="?", const=HIT.name, choices=scenarios, help="print a CPU profile"
     )
-    parser.add_argument("--clock", choices=get_args(Clock), default="wall", help="what is measured")
-    parser.add_argument("--app", choices=OURS, default=OURS[0], help="what to profile")
+    names = [one.name for one in CONTENDERS]
+    parser.add_argument("--of", choices=names, default=OURS[0].name, help="what to profile")
+    parser.add_argument("--lanes", type=int, default=1, help="how to profile it")
     return parser
+
+
+def _left_out(contender: Contender, options: argparse.Namespace) -> bool:
+    return contender.name in options.without or (options.alone and contender.is_peer)
 
 
 def _missing_peer(contenders: Sequence[Contender]) -> str | None:
     for contender in contenders:
-        if contender.python_variable and not os.environ.get(contender.python_variable):
+        if not Path(python_at(contender.place)).exists():
             return (
-                f"set {contender.python_variable} to the interpreter that has the library of "
-                f"{contender.name!r}, as `make bench` does, or give --alone"
+                f"{contender.name} has no environment yet; `make bench` makes one, "
+                "--alone measures without the other libraries"
             )
     return None
 
 
-@contextmanager
-def _workers(server: RedisServer, contenders: Sequence[Contender]) -> Iterator[Workers]:
-    """A worker for each environment."""
-    with ExitStack() as stack:
-        workers: Workers = {}
-        for variable in dict.fromkeys(one.python_variable for one in contenders):
-            python = os.environ[variable] if variable else None
-            worker = Worker(redis_url=server.url, python=python)
-            workers[variable] = stack.enter_context(worker)
-        yield workers
+def _compare(contenders: Sequence[Contender], *, quick: bool, write: bool) -> int:
+    started = time.monotonic()
+    with RedisServer() as server:
+        with workers_at([one.place for one in contenders], server.url) as workers:
+            conditions = _conditions(server, workers)
+            plan = Plan(contenders=contenders, seconds=QUICK_SECONDS if quick else SECONDS)
+            found = Found(costs=plan.measure(workers, lambda: server.command("FLUSHALL")))
+        if not quick:
+            _measure_the_rest(found, contenders, server.url)
+    conditions += f"\n- {time.monotonic() - started:.0f} seconds in all"
+    parts = sections(found, conditions)
+    print(*parts.values(), sep="\n\n")
+    if write and not quick:
+        _write(found, parts)
+    print(goals_table(verdicts(found)), file=sys.stderr)
+    objections = list(found.costs.objections())
+    print(*objections, sep="\n", file=sys.stderr)
+    return 1 if objections else 0
 
 
-def _compare(plan: Plan) -> int:
-    with RedisServer() as server, _workers(server, plan.contenders) as workers:
-        results = plan.measure(workers, lambda: server.command("FLUSHALL"))
-        conditions = _conditions(server, workers)
-        print(conditions, _duration(plan, results), "", table(plan, results), sep="\n")
-    found = objections(plan, results)
-    for objection in found:
-        print(objection, file=sys.stderr)
-    return 1 if found else 0
+def _measure_the_rest(found: Found, contenders: Sequence[Contender], redis_url: str) -> None:
+    served = [one for one in load.CONTENDERS if one in contenders]
+    found.rates = rates(served, redis_url, rounds=5, seconds=1.0)
+    evicting = [one for one in groups.CONTENDERS if one in contenders]
+    found.evictions = evictions(evicting, rounds=5)
+    found.imports = imports(rounds=10)
+    found.grown = list(growths(contenders, rounds=5))
+
+
+def _write(found: Found, parts: dict[str, str]) -> None:
+    write_page(PAGE, parts)
+    CHARTS.mkdir(exist_ok=True)
+    for name, chart in charts(found).items():
+        (CHARTS / name).write_text(chart)
 
 
 def _conditions(server: RedisServer, workers: Workers) -> str:
     """What the numbers depend on."""
     lines = [
-        f"{'ours' if variable is None else variable}: "
+        f"- {place.environment or 'ours'}: "
         + ", ".join(f"{name} {version}" for name, version in worker.versions.items())
-        for variable, worker in workers.items()
+        for place, worker in workers.items()
+        if not place.local
     ]
     redis_version = server.command("INFO", "server")["redis_version"]
-    lines.append(f"redis-server {redis_version}, {platform.platform()}, {os.cpu_count()} CPUs")
-    return "\n".join([f"`{_command_line(workers)}`", "", *(f"- {line}" for line in lines)])
+    lines.append(f"- redis-server {redis_version}, {platform.platform()}, {os.cpu_count()} CPUs")
+    lines.append("- each number is the median of the rounds, with the quartiles behind it")
+    return "\n".join(lines)
 
 
-def _duration(plan: Plan, results: Results) -> str:
-    turns = f"{results.rounds} rounds of {plan.slice_seconds * 1e3:.0f} ms a turn"
-    return f"- {turns}, {results.clock} time: median (quartiles) over the turns"
-
-
-def _command_line(workers: Workers) -> str:
-    given = [f"{name}={shlex.quote(os.environ[name])}" for name in workers if name]
-    return " ".join([*given, "python tests/benchmarks", *sys.argv[1:]])
-
-
-def _profile(scenario: str, app: str) -> int:
-    contenders = [one for one in CONTENDERS if one.name == app]
-    with RedisServer() as server, _workers(server, contenders) as workers:
-        for contender in contenders:
-            order = Order(
-                app=contender.app,
-                caches=contender.caches,
-                scenario=scenario,
-                lanes=1,
-                seconds=PROFILE_SECONDS,
-                profile=True,
-            )
-            print(workers[contender.python_variable].carry_out(order).profile)
+def _profile(options: argparse.Namespace) -> int:
+    contender = contender_named(options.of)
+    order = Order(
+        contender=contender.name,
+        scenario=options.profile,
+        lanes=options.lanes,
+        seconds=PROFILE_SECONDS,
+        profile=True,
+    )
+    with RedisServer() as server, workers_at([contender.place], server.url) as workers:
+        print(workers[contender.place].carry_out(order).profile)
     return 0

@@ -1,40 +1,82 @@
-"""Who is compared. A column of the table is an entry of `CONTENDERS`."""
+"""Who is compared: an application, its environment and its settings."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple
 
-PLAIN = "plain"
+STATE = b"x-redis-cache"
+
+
+class Place(NamedTuple):
+    """Where a contender runs: those of one place share a process.
+
+    Attributes:
+        environment: Directory of its virtual environment; None is the one of the benchmark.
+        local: Whether the local tier is on.
+    """
+
+    environment: str | None = None
+    local: bool = False
+
+
+HERE = Place()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Contender:
-    """An application in an environment.
+    """An application at a place.
 
     Attributes:
-        name: In the table.
+        name: In the tables.
         app: Module below `benchmarks.apps`.
-        python_variable: Environment variable with the interpreter that has its library; None is the
-            one that runs the benchmark.
-        caches: Whether it has a cache.
+        place: Where it runs.
+        states: What its header says of a hit and of a miss, by our names; empty where it says
+            nothing.
+        header: The header that says it.
     """
 
     name: str
     app: str
-    python_variable: str | None = None
-    caches: bool = True
+    place: Place = HERE
+    states: Mapping[bytes, bytes] = field(default_factory=dict)
+    header: bytes = STATE
 
     @property
     def is_peer(self) -> bool:
         """Whether it is another library."""
-        return self.python_variable is not None
+        return self.place.environment is not None
 
 
-CONTENDERS = (
-    Contender(name=PLAIN, app="plain", caches=False),
-    Contender(name="markers", app="markers"),
-    Contender(name="Depends", app="depends"),
-    Contender(name="SDK", app="depends", python_variable="SDK_PYTHON"),
+_OURS = {b"HIT": b"HIT", b"MISS": b"MISS"}
+
+BARE = Contender(name="bare Response", app="bare")
+GET = Contender(name="redis-py GET", app="round_trip")
+PLAIN = Contender(name="plain endpoint", app="plain")
+UNMARKED = Contender(name="unmarked endpoint", app="unmarked")
+SIGNED_IN = Contender(name="dependencies alone", app="guarded")
+MARKERS = Contender(name="markers", app="markers", states=_OURS)
+DEPENDS = Contender(name="Depends(cache())", app="depends", states=_OURS)
+GUARDED = Contender(name="markers, signed in", app="signed_in", states=_OURS)
+LOCAL = Contender(name="markers, local tier", app="markers", place=Place(local=True), states=_OURS)
+SDK = Contender(name="fastapi-redis-sdk", app="depends", place=Place("sdk"), states=_OURS)
+CASHEWS = Contender(name="cashews", app="by_cashews", place=Place("cashews"))
+FASTAPI_CACHE = Contender(
+    name="fastapi-cache2",
+    app="by_fastapi_cache",
+    place=Place("fastapi-cache"),
+    states=_OURS,
+    header=b"x-fastapi-cache",
 )
 
-OURS = tuple(one.name for one in CONTENDERS if one.caches and not one.is_peer)
+CONTENDERS = (
+    BARE, PLAIN, UNMARKED, GET, SIGNED_IN, GUARDED, LOCAL, MARKERS, DEPENDS, SDK, CASHEWS,
+    FASTAPI_CACHE,
+)  # fmt: skip
+OURS = (MARKERS, DEPENDS, LOCAL, GUARDED)
+
+
+def contender_named(name: str) -> Contender:
+    """The contender of this name; raises KeyError."""
+    return {one.name: one for one in CONTENDERS}[name]

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from fastapi import FastAPI
+from starlette.applications import Starlette
 
 Header = tuple[bytes, bytes]
 
@@ -16,6 +16,7 @@ _HEADERS: tuple[Header, ...] = (
     (b"host", b"shop.example"),
     (b"user-agent", b"benchmark"),
     (b"accept", b"*/*"),
+    (b"authorization", b"Bearer 1"),
 )
 
 
@@ -45,7 +46,7 @@ class Answer:
 class Server:
     """One application with its lifespan entered."""
 
-    def __init__(self, app: FastAPI, state: dict[str, Any]) -> None:
+    def __init__(self, app: Starlette, state: dict[str, Any]) -> None:
         self._app = app
         self._state = state
 
@@ -92,7 +93,7 @@ async def _never() -> None:
 
 
 @asynccontextmanager
-async def serving(app: FastAPI) -> AsyncIterator[Server]:
+async def serving(app: Starlette) -> AsyncIterator[Server]:
     """Start the application and shut it down."""
     async with app.router.lifespan_context(app) as state:
         yield Server(app, dict(state or {}))

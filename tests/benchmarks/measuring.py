@@ -4,101 +4,120 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from itertools import product
+from statistics import median
 from typing import NamedTuple
 
-from .contenders import Contender
+from .contenders import Contender, Place
 from .process import Worker
 from .protocol import Clock, Order, Report
-from .scenarios import SCENARIOS
+from .scenarios import SCENARIOS, Scenario
 
 LEAST_ROUNDS = 3
 """Quartiles say nothing of fewer."""
 
+LANES = (1, 32)
+
+STRAYS_ALLOWED = 0.01
+"""Share of requests that may be answered otherwise than their scenario says."""
+
+Workers = Mapping[Place, Worker]
+
+
+@contextmanager
+def workers_at(places: Sequence[Place], redis_url: str) -> Iterator[Workers]:
+    """A worker at each place."""
+    with ExitStack() as stack:
+        yield {
+            place: stack.enter_context(Worker(place, redis_url=redis_url))
+            for place in dict.fromkeys(places)
+        }
+
 
 class Row(NamedTuple):
-    """A row of the table."""
+    """What a contender was asked."""
 
     scenario: str
     lanes: int
+    contender: str
 
 
 @dataclass(slots=True)
-class Results:
-    """What was measured.
+class Costs:
+    """What requests cost in process.
 
     Attributes:
-        clock: What the microseconds are of.
-        rounds: How many there were.
-        microseconds: Per request, of each row and contender, in the order measured.
-        requests: How many there were, of each row and contender.
-        strays: How many of them were answered otherwise than expected.
+        reports: Of each row and round.
     """
 
-    clock: Clock
-    rounds: int = 0
-    microseconds: dict[Row, dict[str, list[float]]] = field(
-        default_factory=lambda: defaultdict(lambda: defaultdict(list))
-    )
-    requests: dict[tuple[Row, str], int] = field(default_factory=lambda: defaultdict(int))
-    strays: dict[tuple[Row, str], int] = field(default_factory=lambda: defaultdict(int))
+    reports: dict[Row, list[list[Report]]] = field(default_factory=lambda: defaultdict(list))
 
-    def add(self, row: Row, contender: str, report: Report) -> None:
-        """Take in one measurement."""
-        self.microseconds[row][contender].append(report.microseconds(self.clock))
-        self.requests[row, contender] += report.requests
-        self.strays[row, contender] += report.strays
+    def add(self, row: Row, number: int, report: Report) -> None:
+        """Take in one measurement of a round."""
+        rounds = self.reports[row]
+        if len(rounds) <= number:
+            rounds.append([])
+        rounds[number].append(report)
 
-    def ratios(self, row: Row, dividend: str, divisor: str) -> list[float]:
-        """How many times the dividend's cost is the divisor's, turn by turn."""
-        costs = self.microseconds[row]
-        return [a / b for a, b in zip(costs[dividend], costs[divisor], strict=True)]
+    def of(
+        self, scenario: Scenario, lanes: int, contender: Contender, clock: Clock = "wall"
+    ) -> list[float]:
+        """Microseconds a request, a value for each round; empty where it was not measured."""
+        rounds = self.reports.get(Row(scenario.name, lanes, contender.name), ())
+        return [median(report.microseconds(clock) for report in reports) for reports in rounds]
+
+    def objections(self) -> Iterator[str]:
+        """Rows that mean nothing, as too many of their answers were unexpected."""
+        for row, rounds in self.reports.items():
+            requests = sum(report.requests for reports in rounds for report in reports)
+            strays = sum(report.strays for reports in rounds for report in reports)
+            if strays > STRAYS_ALLOWED * requests:
+                yield (
+                    f"{row.scenario}, {row.lanes} lanes, {row.contender}: {strays} of {requests} "
+                    "requests were not answered as this scenario expects"
+                )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """How much to measure.
+    """How much to measure in process.
 
     Attributes:
-        contenders: The columns.
-        lanes: The rows of each scenario.
+        contenders: Who takes part.
         seconds: After which no further round begins.
-        clock: Time that passed, or computing time, which a busy machine distorts less.
         slice_seconds: For one measurement.
     """
 
     contenders: Sequence[Contender]
-    lanes: Sequence[int]
     seconds: float
-    clock: Clock = "wall"
     slice_seconds: float = 0.06
 
-    def _rows_of_a_round(self) -> Iterator[Row]:
-        for scenario in SCENARIOS:
-            for _ in range(scenario.turns):
-                yield from (Row(scenario.name, lanes) for lanes in self.lanes)
-
-    def measure(self, workers: dict[str | None, Worker], flush: Callable[[], object]) -> Results:
+    def measure(self, workers: Workers, flush: Callable[[], object]) -> Costs:
         """Measure all rows in rounds, each time on an empty Redis."""
-        results = Results(self.clock)
+        costs = Costs()
         until = time.monotonic() + self.seconds
-        while results.rounds < LEAST_ROUNDS or time.monotonic() < until:
-            # who comes first in one round comes last in the next
-            turns = self.contenders[:: -1 if results.rounds % 2 else 1]
-            for row, contender in product(self._rows_of_a_round(), turns):
+        number = 0
+        while number < LEAST_ROUNDS or time.monotonic() < until:
+            for scenario, lanes, contender in self._turns(backwards=number % 2 == 1):
                 flush()
-                worker = workers[contender.python_variable]
-                results.add(row, contender.name, worker.carry_out(self._order(contender, row)))
-            results.rounds += 1
-        return results
+                order = Order(
+                    contender=contender.name,
+                    scenario=scenario.name,
+                    lanes=lanes,
+                    seconds=self.slice_seconds,
+                )
+                report = workers[contender.place].carry_out(order)
+                costs.add(Row(scenario.name, lanes, contender.name), number, report)
+            number += 1
+        return costs
 
-    def _order(self, contender: Contender, row: Row) -> Order:
-        return Order(
-            app=contender.app,
-            caches=contender.caches,
-            scenario=row.scenario,
-            lanes=row.lanes,
-            seconds=self.slice_seconds,
-        )
+    def _turns(self, *, backwards: bool) -> Iterator[tuple[Scenario, int, Contender]]:
+        """The turns of one round; who comes first in one round comes last in the next."""
+        for scenario in SCENARIOS:
+            taking_part = [one for one in scenario.contenders if one in self.contenders]
+            for _ in range(scenario.turns):
+                for lanes in LANES:
+                    for contender in taking_part[:: -1 if backwards else 1]:
+                        yield scenario, lanes, contender

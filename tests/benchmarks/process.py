@@ -11,30 +11,53 @@ from types import TracebackType
 
 from typing_extensions import Self
 
+from .contenders import Place
 from .protocol import Order, Report
 
 TESTS = Path(__file__).resolve().parents[1]
+ENVIRONMENTS = TESTS.parent / ".venvs"
+"""Where ``make bench`` makes an environment for each peer."""
 
 
 class WorkerError(Exception):
     """A worker ended before its report; what it had to say is on stderr."""
 
 
-class Worker:
-    """A worker process; `python` is the interpreter of another library, None is this one."""
+def python_at(place: Place) -> str:
+    """The interpreter of a place."""
+    if place.environment is None:
+        return sys.executable
+    return str(ENVIRONMENTS / place.environment / "bin" / "python")
 
-    def __init__(self, *, redis_url: str, python: str | None = None) -> None:
-        paths = [str(TESTS)]
-        if python is None:
-            # what the peers must not see: our package may stand there, under the same name
-            paths += [path for path in sys.path if path]
-        self._python = python or sys.executable
+
+def environment_at(place: Place, redis_url: str) -> dict[str, str]:
+    """Environment variables of a process at a place."""
+    paths = [str(TESTS)]
+    if place.environment is None:
+        # what the peers must not see: our package may stand there, under the same name
+        paths += [path for path in sys.path if path]
+    settings = {
+        "REDIS_URL": redis_url,
+        # a busy machine may answer too late, and going without Redis is not what is measured
+        "REDIS_DEADLINE": "10",
+        "PYTHONPATH": os.pathsep.join(paths),
+    }
+    if place.local:
+        settings["REDIS_LOCAL_CACHE"] = "true"
+    return {**os.environ, **settings}
+
+
+class Worker:
+    """A worker process at a place."""
+
+    def __init__(self, place: Place, *, redis_url: str) -> None:
+        self._python = python_at(place)
         self._process = subprocess.Popen(
             [self._python, "-m", "benchmarks.worker"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-            env={**os.environ, **_settings(redis_url), "PYTHONPATH": os.pathsep.join(paths)},
+            env=environment_at(place, redis_url),
         )
         self.versions: dict[str, str] = json.loads(self._next_line())
 
@@ -64,8 +87,3 @@ class Worker:
         if kind is not None:
             self._process.kill()
         self._process.communicate()
-
-
-def _settings(redis_url: str) -> dict[str, str]:
-    # a busy machine may answer too late, and going without Redis is not what is measured
-    return {"REDIS_URL": redis_url, "REDIS_DEADLINE": "10"}

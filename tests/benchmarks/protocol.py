@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Literal
 
 Clock = Literal["wall", "cpu"]
@@ -14,19 +14,19 @@ class Order:
     """What to measure.
 
     Attributes:
-        app: Module below `benchmarks.apps`.
-        caches: Whether that application has a cache.
+        contender: Name of the contender.
         scenario: Name of the scenario.
         lanes: Requests under way at a time.
         seconds: For how long.
+        shape: Arguments of the application's `build`.
         profile: Whether to run under cProfile instead of timing.
     """
 
-    app: str
-    caches: bool
+    contender: str
     scenario: str
     lanes: int
     seconds: float
+    shape: dict[str, int] = field(default_factory=dict)
     profile: bool = False
 
     def line(self) -> str:

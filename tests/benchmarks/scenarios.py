@@ -1,4 +1,4 @@
-"""What is asked of the applications. A row of the table is an entry of `SCENARIOS`."""
+"""What is asked of the applications."""
 
 from __future__ import annotations
 
@@ -6,11 +6,29 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from .catalogue import product_of
+from .contenders import (
+    BARE,
+    CASHEWS,
+    DEPENDS,
+    FASTAPI_CACHE,
+    GET,
+    GUARDED,
+    LOCAL,
+    MARKERS,
+    PLAIN,
+    SDK,
+    SIGNED_IN,
+    UNMARKED,
+    Contender,
+)
 from .driver import Header, Request
 
 PRODUCT = "/shop/products/{number}"
 PRODUCTS = "/shop/products"
-STATE = b"x-redis-cache"
+
+_CACHES = (LOCAL, MARKERS, DEPENDS, SDK, CASHEWS, FASTAPI_CACHE)
+_FULL = (MARKERS, DEPENDS, SDK)
+"""Those with puts and evictions declared at the endpoint."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -18,20 +36,22 @@ class Scenario:
     """One kind of request, and how to tell that it was answered as it should be.
 
     Attributes:
-        name: In the table.
+        name: In the tables.
+        contenders: Who takes part.
         method: Of the request.
         path: Of the request, with the place of the product's number.
         size: Bytes of the answer to a GET.
         status: Expected of an application with a cache; without one it is always 200.
-        state: Expected ``X-Redis-Cache``, or None where it does not matter.
-        afterwards: Expected ``X-Redis-Cache`` of a GET after the last request.
+        state: Whether it is a hit or a miss, in our words; None where it does not matter.
+        afterwards: What a GET after the last request is.
         fresh: Whether every request names a product that none has named before.
         conditional: Whether the request says which entity tag it knows.
         sends_product: Whether the request has a product as its body.
-        turns: Measurements a round; several where a verdict depends on them.
+        turns: Measurements a round; several where a goal depends on them.
     """
 
     name: str
+    contenders: tuple[Contender, ...]
     method: str = "GET"
     path: str = PRODUCT
     size: int = 500
@@ -67,15 +87,37 @@ class Scenario:
 
 Requests = Callable[[], Request]
 
-HIT = "HIT"
+HIT = Scenario(
+    name="HIT",
+    contenders=(BARE, PLAIN, UNMARKED, GET, SIGNED_IN, GUARDED, *_CACHES),
+    state=b"HIT",
+    turns=2,
+)
+NOT_MODIFIED = Scenario(
+    name="304",
+    contenders=(BARE, LOCAL, MARKERS, DEPENDS, SDK, FASTAPI_CACHE),
+    status=304,
+    conditional=True,
+)
+LARGE_HIT = Scenario(
+    name="HIT of 50 KB", contenders=(BARE, PLAIN, *_CACHES), size=50_000, state=b"HIT"
+)
+MISS = Scenario(name="MISS", contenders=(PLAIN, GET, *_CACHES), state=b"MISS", fresh=True, turns=2)
 
 SCENARIOS = (
-    Scenario(name=HIT, state=b"HIT", turns=4),
-    Scenario(name="304", status=304, conditional=True),
-    Scenario(name="MISS", state=b"MISS", fresh=True),
-    Scenario(name="put", method="PUT", sends_product=True),
-    Scenario(name="evict one", method="DELETE", afterwards=b"MISS"),
-    Scenario(name="evict group", method="DELETE", path=PRODUCTS, afterwards=b"MISS"),
+    HIT,
+    NOT_MODIFIED,
+    LARGE_HIT,
+    MISS,
+    Scenario(name="put", contenders=(PLAIN, *_FULL), method="PUT", sends_product=True),
+    Scenario(name="evict one", contenders=(PLAIN, *_FULL), method="DELETE", afterwards=b"MISS"),
+    Scenario(
+        name="evict group",
+        contenders=(PLAIN, *_FULL),
+        method="DELETE",
+        path=PRODUCTS,
+        afterwards=b"MISS",
+    ),
 )
 
 

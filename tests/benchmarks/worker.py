@@ -24,13 +24,16 @@ from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from typing import Any
 
+from benchmarks.contenders import Contender, contender_named
 from benchmarks.driver import Answer, Request, Server, serving
 from benchmarks.protocol import Order, Report
-from benchmarks.scenarios import PRODUCT, STATE, Requests, Scenario, scenario_named
+from benchmarks.scenarios import PRODUCT, Requests, Scenario, scenario_named
 
 PACKAGES = (
     "fastapi-redis-annotated",
     "fastapi-redis-sdk",
+    "cashews",
+    "fastapi-cache2",
     "fastapi",
     "starlette",
     "pydantic",
@@ -46,25 +49,27 @@ class Bench:
 
     def __init__(self, stack: AsyncExitStack) -> None:
         self._stack = stack
-        self._servers: dict[tuple[str, int], Server] = {}
+        self._servers: dict[tuple[object, ...], Server] = {}
         self._number = itertools.count(1_000).__next__
 
     async def carry_out(self, order: Order) -> Report:
         """Measure what the order says."""
         scenario = scenario_named(order.scenario)
-        server = await self._server(order.app, scenario.size)
+        contender = contender_named(order.contender)
+        server = await self._server(contender, {"size": scenario.size} | order.shape)
         lanes = [await self._lane(server, scenario, number) for number in range(order.lanes)]
-        run = _Run(server, scenario, order)
+        run = _Run(server, scenario, contender, order)
         report = await run.profiled(lanes) if order.profile else await run.timed(lanes)
-        if order.caches and not order.profile:
-            await _check_afterwards(server, scenario)
+        if contender.states and not order.profile:
+            await _check_afterwards(server, scenario, contender)
         return report
 
-    async def _server(self, app: str, size: int) -> Server:
-        if (app, size) not in self._servers:
-            built = importlib.import_module(f"benchmarks.apps.{app}").build(size)
-            self._servers[app, size] = await self._stack.enter_async_context(serving(built))
-        return self._servers[app, size]
+    async def _server(self, contender: Contender, shape: dict[str, int]) -> Server:
+        name = (contender.app, *shape.items())
+        if name not in self._servers:
+            built = importlib.import_module(f"benchmarks.apps.{contender.app}").build(**shape)
+            self._servers[name] = await self._stack.enter_async_context(serving(built))
+        return self._servers[name]
 
     async def _lane(self, server: Server, scenario: Scenario, number: int) -> Requests:
         """What a lane sends, once the entry that it needs is there."""
@@ -78,20 +83,23 @@ def _get(number: int) -> Request:
     return Request("GET", PRODUCT.format(number=number))
 
 
-async def _check_afterwards(server: Server, scenario: Scenario) -> None:
-    state = (await server.send(_get(0))).header(STATE)
-    if state != scenario.afterwards:
-        sys.exit(f"after {scenario.name!r} a GET is {state!r}, not {scenario.afterwards!r}")
+async def _check_afterwards(server: Server, scenario: Scenario, contender: Contender) -> None:
+    state = (await server.send(_get(0))).header(contender.header)
+    if state != contender.states[scenario.afterwards]:
+        sys.exit(f"after {scenario.name!r} {contender.name} says {state!r} to a GET")
 
 
 class _Run:
     """One measurement: lanes that send one request after the other."""
 
-    def __init__(self, server: Server, scenario: Scenario, order: Order) -> None:
+    def __init__(
+        self, server: Server, scenario: Scenario, contender: Contender, order: Order
+    ) -> None:
         self._server = server
         self._order = order
-        self._expected = scenario.status if order.caches else 200
-        self._state = scenario.state if order.caches else None
+        self._expected = scenario.status if contender.states else 200
+        state = contender.states.get(scenario.state) if scenario.state else None
+        self._state = None if state is None else (contender.header, state)
         self._requests = 0
         self._strays = 0
 
@@ -126,7 +134,7 @@ class _Run:
     def _is_expected(self, answer: Answer) -> bool:
         if answer.status != self._expected:
             return False
-        return self._state is None or (STATE, self._state) in answer.headers
+        return self._state is None or self._state in answer.headers
 
 
 def versions() -> dict[str, str]:

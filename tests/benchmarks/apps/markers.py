@@ -8,13 +8,14 @@ from benchmarks.catalogue import Product, product_of
 from redis_fastapi import Cached, CacheEvict, CachePut, CacheRoute, FastAPIRedis
 
 
-def build(size: int) -> FastAPI:
+def build(size: int, groups: int = 1) -> FastAPI:
     """The application."""
     answer = product_of(0, size)
+    names = ("products", *(f"group{number}" for number in range(1, groups)))
     router = APIRouter(prefix="/products", route_class=CacheRoute)
 
     @router.get("/{product_id}")
-    async def get_product(product_id: int) -> Annotated[Product, Cached(300, group="products")]:
+    async def get_product(product_id: int) -> Annotated[Product, Cached(300, group=names)]:
         return answer
 
     @router.put("/{product_id}")

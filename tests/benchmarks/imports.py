@@ -1,0 +1,41 @@
+"""What an import costs, in processor time of a fresh interpreter."""
+
+from __future__ import annotations
+
+import os
+import resource
+import subprocess
+import sys
+from collections import defaultdict
+
+NEEDED = "fastapi and redis.asyncio"
+LAZY = "and redis_fastapi"
+ALL = "and all its names"
+
+_STATEMENTS = {
+    NEEDED: "import fastapi, redis.asyncio",
+    LAZY: "import fastapi, redis.asyncio, redis_fastapi",
+    ALL: "import fastapi, redis.asyncio; from redis_fastapi import *",
+}
+
+Imports = dict[str, list[float]]
+"""Milliseconds of each import, a value for each round."""
+
+
+def imports(*, rounds: int) -> Imports:
+    """Import in turn, in a process each."""
+    found: Imports = defaultdict(list)
+    for number in range(rounds + 1):
+        for name, statement in _STATEMENTS.items():
+            seconds = _computing_seconds(statement)
+            if number:  # the first one writes the bytecode
+                found[name].append(seconds * 1e3)
+    return found
+
+
+def _computing_seconds(statement: str) -> float:
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path[1:]))}
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    subprocess.run([sys.executable, "-c", statement], check=True, env=environment)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime
