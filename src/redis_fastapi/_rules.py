@@ -36,6 +36,8 @@ _EXAMPLES: Final = {
     "CacheEvict": "CacheEvict(group='products')",
 }
 
+_DEPENDENCIES: Final = {"Cached": "cache", "CachePut": "cache_put", "CacheEvict": "cache_evict"}
+
 
 @dataclass(frozen=True, slots=True)
 class MarkerFacts:
@@ -121,16 +123,22 @@ def check(facts: EndpointFacts) -> Iterator[Problem]:
 
 
 def spell(facts: EndpointFacts, marker: MarkerFacts, **changes: object) -> str:
-    """A marker as source text in its place, with some arguments changed; None drops one."""
+    """A declaration as source text, with some arguments changed; None drops one."""
     arguments = {**marker.arguments, **changes}
-    shown = []
-    for name, value in arguments.items():
-        if value in (None, (), False) or isinstance(value, Unknown):
-            continue
-        text = getattr(value, "__name__", repr(value)) if callable(value) else repr(value)
-        shown.append(f"{name}={text}")
-    call = f"{marker.kind}({', '.join(shown)})"
-    return f"-> Annotated[{facts.returns}, {call}]"
+    shown = ", ".join(
+        f"{name}={_spelt(value)}"
+        for name, value in arguments.items()
+        if value is not None and value != ()
+    )
+    if marker.lenient:
+        return f"Depends({_DEPENDENCIES[marker.kind]}({shown}))"
+    return f"-> Annotated[{facts.returns}, {marker.kind}({shown})]"
+
+
+def _spelt(value: object) -> str:
+    if isinstance(value, Unknown):
+        return "..."
+    return str(getattr(value, "__name__", repr(value))) if callable(value) else repr(value)
 
 
 def names_of(value: object) -> tuple[str, ...]:
@@ -380,7 +388,8 @@ def _conflicts(facts: EndpointFacts) -> Iterator[Problem]:
                     index,
                 )
             seen.append(marker.kind)
-        if marker.arguments.get("shared") is True and marker.arguments.get("vary"):
+        vary = marker.arguments.get("vary")
+        if marker.arguments.get("shared") is True and vary and not isinstance(vary, Unknown):
             yield Problem(
                 "redis-cache-conflict",
                 "vary selects an entry a caller, shared=True says that all callers share one",

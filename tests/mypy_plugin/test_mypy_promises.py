@@ -33,7 +33,7 @@ BROKEN_RULES = """
 from redis_fastapi.mypy import _calls, _endpoint, _placement
 
 def broken_rule(facts):
-    raise LookupError("a broken rule")
+    raise LookupError(f"a broken rule of {facts.name}")
 
 _calls.check = _endpoint.check = _placement.check = broken_rule
 """
@@ -77,7 +77,7 @@ def test_a_failure_in_the_plugin_is_one_note_and_the_run_goes_on(
     assert "INTERNAL ERROR" not in run.output + run.errors
     assert 1 <= len(failures) <= workers
     assert {one.severity for one in failures} == {"note"}
-    assert "LookupError: a broken rule" in failures[0].message
+    assert "LookupError: a broken rule of " in failures[0].message
     assert [one.code for one in run.of("error")] == ["assignment"]
 
 

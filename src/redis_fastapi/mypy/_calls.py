@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Final
 
-from mypy.nodes import ARG_STAR2
+from mypy.nodes import ARG_STAR2, CallExpr, FuncDef, RefExpr
 from mypy.plugin import FunctionContext
 from mypy.types import FunctionLike, Instance, Type, TypeType, get_proper_type
 
 from .._rules import EndpointFacts, MarkerFacts, check
 from ._report import report
-from ._values import given_values, with_arguments, with_route_class
+from ._values import given_values, parameters_of, with_arguments, with_route_class
 
 CACHE_ROUTE: Final = "redis_fastapi.route.CacheRoute"
 
@@ -20,8 +20,10 @@ DEPENDENCIES: Final = {
     "redis_fastapi.dependencies.cache_evict": "CacheEvict",
 }
 
-
-_JUDGED: Final = frozenset({"ttl", "vary", "shared"})
+_OWN_MEANING: Final = frozenset(
+    {"eviction_group", "key_builder", "prefix", "cache_prefix", "group"}
+)
+"""Parameters of the dependencies that no marker has, or that take more than a marker would."""
 
 
 def marker_made(ctx: FunctionContext) -> Type:
@@ -48,15 +50,21 @@ def app_made(ctx: FunctionContext) -> Type:
 
 def dependency_made(kind: str, ctx: FunctionContext) -> Type:
     """``cache(ttl=300)``: checked where it stands, since no endpoint brings its arguments along."""
-    values = given_values(ctx) or {}
-    spoken = {name: value for name, value in values.items() if name in _JUDGED}
+    values = given_values(ctx, _parameters(ctx)) or {}
+    spoken = {name: value for name, value in values.items() if name not in _OWN_MEANING}
     facts = EndpointFacts("endpoint", markers=(MarkerFacts(kind, spoken, lenient=True),))
     for problem in check(facts):
         where = ctx.context
-        if problem.argument in ctx.callee_arg_names:
+        if problem.argument in spoken:
             where = ctx.args[ctx.callee_arg_names.index(problem.argument)][0]
         report(problem, where, ctx.context, ctx.api.msg.errors)
     return ctx.default_return_type
+
+
+def _parameters(ctx: FunctionContext) -> dict[str, Type]:
+    callee = ctx.context.callee if isinstance(ctx.context, CallExpr) else None
+    function = callee.node if isinstance(callee, RefExpr) else None
+    return parameters_of(function.type if isinstance(function, FuncDef) else None)
 
 
 def argument_type(ctx: FunctionContext, name: str) -> Type | None:

@@ -71,6 +71,11 @@ class Converter:
             return self._call(node)
         if isinstance(node, (ast.Tuple, ast.List, ast.Set)):
             return self._display(node)
+        if isinstance(node, ast.Dict):
+            pairs = zip(node.keys, node.values, strict=True)
+            return nodes.DictExpr(
+                [(self.convert(key) if key else None, self.convert(one)) for key, one in pairs]
+            )
         if isinstance(node, ast.UnaryOp):
             return nodes.UnaryExpr(_UNARY[type(node.op)], self.convert(node.operand))
         if isinstance(node, ast.BinOp) and type(node.op) in _BINARY:

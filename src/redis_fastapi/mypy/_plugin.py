@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -29,6 +30,7 @@ from ._values import MARKER_KINDS
 C = TypeVar("C", AnalyzeTypeContext, FunctionContext, MethodContext)
 
 _VERBS: Final = ("get", "put", "post", "delete", "options", "head", "patch", "trace")
+_FAILED: Final = "the redis_fastapi plugin failed and left something unchecked:"
 _ROUTERS: Final = ("fastapi.routing.APIRouter", "fastapi.applications.FastAPI")
 
 
@@ -84,9 +86,7 @@ class RedisCachePlugin(Plugin):
 
     def report_config_data(self, ctx: ReportConfigContext) -> str | None:
         """What, beside its types, makes the users of a module worth checking again."""
-        if not is_project_file(ctx.path):
-            return None
-        text = self._sources.text(ctx.path)
+        text = self._sources.text(ctx.path) if is_project_file(ctx.path) else None
         return metadata_digest(text) if text is not None else None
 
 
@@ -123,15 +123,13 @@ def _guard(hook: Callable[[C], R], ctx: C) -> R | None:
 def _note_failure(
     error: Exception, ctx: AnalyzeTypeContext | FunctionContext | MethodContext
 ) -> None:
-    last = error.__traceback__
-    while last is not None and last.tb_next is not None:
-        last = last.tb_next
-    where = f"{Path(last.tb_frame.f_code.co_filename).name}:{last.tb_lineno}" if last else "?"
-    message = (
-        f"the redis_fastapi plugin failed and left something unchecked: "
-        f"{type(error).__name__}: {error} ({where})"
-    )
     # semantic analysis keeps its own object inside of that of the type
     api: Any = getattr(ctx.api, "api", ctx.api)
+    if any(said.startswith(_FAILED) for said in api.errors.only_once_messages):
+        return
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    message = (
+        f"{_FAILED} {type(error).__name__}: {error} ({Path(last.filename).name}:{last.lineno})"
+    )
     line = max(ctx.context.line, 1)
     api.errors.report(line, 0, message, code=PARENT, severity="note", only_once=True)

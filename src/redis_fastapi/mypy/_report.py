@@ -8,12 +8,12 @@ from typing import Final
 
 from mypy.errorcodes import ErrorCode
 from mypy.errors import Errors
-from mypy.nodes import CallExpr, Context, Expression, StrExpr
+from mypy.nodes import CallExpr, Context, Expression, StrExpr, TupleExpr
 
 from .._rules import RULES, EndpointFacts, Problem
 from ._convert import anything
 from ._sources import Source
-from ._values import is_starred, texts_in
+from ._values import is_starred
 
 PARENT: Final = ErrorCode("redis-cache", "All that redis_fastapi checks", "redis_fastapi")
 CODES: Final[Mapping[str, ErrorCode]] = {
@@ -60,7 +60,7 @@ def place_of(problem: Problem, marker: Expression, source: Source) -> Expression
         return marker
     if problem.fragment is None:
         return argument
-    texts = (_within(text, problem.fragment, source) for text in texts_in(argument))
+    texts = (_within(text, problem.fragment, source) for text in _texts_in(argument))
     return next((text for text in texts if text is not None), argument)
 
 
@@ -72,6 +72,13 @@ def _argument(call: Expression, name: str) -> Expression | None:
     # the only positional parameter of a marker is its ttl
     positional = name == "ttl" and call.args and call.arg_names[0] is None
     return call.args[0] if positional and not is_starred(call.arg_kinds[0]) else None
+
+
+def _texts_in(node: Expression) -> list[StrExpr]:
+    """The string literals of an argument: itself, or the items of a tuple."""
+    if isinstance(node, TupleExpr):
+        return [text for item in node.items for text in _texts_in(item)]
+    return [node] if isinstance(node, StrExpr) else []
 
 
 def _within(text: StrExpr, fragment: str, source: Source) -> Expression | None:

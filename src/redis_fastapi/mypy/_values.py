@@ -1,30 +1,32 @@
 """Values as types and back: what a call was given travels in the type of its result.
 
 mypy keeps ``Instance.extra_attrs`` in its cache and shows it to nobody, so a marker or a router
-brings its arguments along through variables, imports and factories.
+brings its arguments along through variables, imports and factories. They are carried as the text
+of a Python literal, ``...`` standing for what is not constant.
 """
 
 from __future__ import annotations
 
+import ast
+import math
 from collections.abc import Mapping
 from typing import Final
 
 from mypy.constant_fold import constant_fold_expr
-from mypy.nodes import ARG_STAR, ARG_STAR2, ArgKind, Expression, StrExpr, TupleExpr, TypeInfo
+from mypy.nodes import ARG_STAR, ARG_STAR2, ArgKind, DictExpr, Expression, TupleExpr, TypeInfo
 from mypy.plugin import CheckerPluginInterface, FunctionContext
+from mypy.subtypes import is_subtype
 from mypy.types import (
-    AnyType,
+    CallableType,
     Instance,
     LiteralType,
     NoneType,
-    ProperType,
     TupleType,
     Type,
-    TypeOfAny,
     get_proper_type,
 )
 
-from .._rules import UNKNOWN
+from .._rules import UNKNOWN, Unknown
 
 MARKER_KINDS: Final[Mapping[str, str]] = {
     "redis_fastapi.markers.Cached": "Cached",
@@ -32,10 +34,8 @@ MARKER_KINDS: Final[Mapping[str, str]] = {
     "redis_fastapi.markers.CacheEvict": "CacheEvict",
 }
 
-_ARGUMENT: Final = "__redis_cache_argument_"
-_COMPLETE: Final = "__redis_cache_complete__"
+_ARGUMENTS: Final = "__redis_cache_arguments__"
 _ROUTE_CLASS: Final = "__redis_cache_route__"
-_NAMES: Final = ("ttl", "group", "key", "vary", "shared", "when")
 
 
 def kind_of(info: TypeInfo) -> str | None:
@@ -44,77 +44,55 @@ def kind_of(info: TypeInfo) -> str | None:
     return next((kind for kind in found if kind), None)
 
 
-def given_values(ctx: FunctionContext) -> dict[str, object] | None:
-    """Arguments of a call, as far as they are constant; None where ``*`` or ``**`` hides some."""
-    if any(kind in (ARG_STAR, ARG_STAR2) for kinds in ctx.arg_kinds for kind in kinds):
+def given_values(ctx: FunctionContext, parameters: Mapping[str, Type]) -> dict[str, object] | None:
+    """Arguments of a call: their constants, or ``UNKNOWN``; None where ``*`` or ``**`` hides some.
+
+    What mypy itself calls an argument of the wrong type is ``UNKNOWN``.
+    """
+    if any(is_starred(kind) for kinds in ctx.arg_kinds for kind in kinds):
         return None
-    return {
-        name: _fitting(name, _value(expressions[0], types[0], _module(ctx.api)))
-        for name, expressions, types in zip(
-            ctx.callee_arg_names, ctx.args, ctx.arg_types, strict=True
-        )
-        if name is not None and len(expressions) == 1
-    }
+    module = _module(ctx.api)
+    found: dict[str, object] = {}
+    for name, expressions, types in zip(ctx.callee_arg_names, ctx.args, ctx.arg_types, strict=True):
+        if name is not None and expressions:
+            expected = parameters.get(name)
+            fits = expected is None or is_subtype(types[0], expected)
+            found[name] = _value(expressions[0], types[0], module) if fits else UNKNOWN
+    return found
 
 
-def with_arguments(result: Instance, ctx: FunctionContext) -> Instance:
+def parameters_of(function: Type | None) -> dict[str, Type]:
+    """Named parameters of a callable, with their types."""
+    proper = get_proper_type(function)
+    if not isinstance(proper, CallableType):
+        return {}
+    pairs = zip(proper.arg_names, proper.arg_types, strict=True)
+    return {name: given for name, given in pairs if name is not None}
+
+
+def with_arguments(marker: Instance, ctx: FunctionContext) -> Instance:
     """A marker's type that carries what the marker was given."""
-    values = given_values(ctx)
-    if values is None:
-        return result
-    result = result.copy_with_extra_attr(_COMPLETE, NoneType())
-    for name, value in values.items():
-        result = result.copy_with_extra_attr(f"{_ARGUMENT}{name}", _type(value, ctx.api))
-    return result
+    values = given_values(ctx, _fields(marker))
+    return marker if values is None else _carrying(marker, _ARGUMENTS, _text_of(values), ctx.api)
 
 
 def arguments_of(marker: Instance) -> dict[str, object]:
     """What a marker was given; ``UNKNOWN`` for what its type does not carry."""
-    carried = marker.extra_attrs.attrs if marker.extra_attrs else {}
-    found: dict[str, object] = {}
-    if _COMPLETE not in carried:
-        found = dict.fromkeys(_NAMES, UNKNOWN)
-    for name, carried_type in carried.items():
-        if name.startswith(_ARGUMENT):
-            found[name.removeprefix(_ARGUMENT)] = value_of(carried_type)
-    return found
+    carried = _carried(marker, _ARGUMENTS)
+    if not isinstance(carried, dict):
+        return dict.fromkeys(_fields(marker), UNKNOWN)
+    return {name: UNKNOWN if value is ... else value for name, value in carried.items()}
 
 
 def with_route_class(router: Instance, caches: bool, api: CheckerPluginInterface) -> Instance:
     """A router's type that carries whether its routes are cache routes."""
-    return router.copy_with_extra_attr(_ROUTE_CLASS, _type(caches, api))
+    return _carrying(router, _ROUTE_CLASS, repr(caches), api)
 
 
 def route_class_of(router: Type) -> bool | None:
     """Whether a router's routes are cache routes; None where its type does not carry it."""
-    proper = get_proper_type(router)
-    carried = (
-        proper.extra_attrs.attrs if isinstance(proper, Instance) and proper.extra_attrs else {}
-    )
-    value = value_of(carried[_ROUTE_CLASS]) if _ROUTE_CLASS in carried else None
-    return value if isinstance(value, bool) else None
-
-
-def value_of(given: Type) -> object:
-    """The one value of a type, or ``UNKNOWN``."""
-    proper: ProperType = get_proper_type(given)
-    if isinstance(proper, Instance) and proper.last_known_value is not None:
-        proper = proper.last_known_value
-    if isinstance(proper, LiteralType) and proper.fallback.type.fullname != "builtins.bytes":
-        return proper.value if not proper.is_enum_literal() else UNKNOWN
-    if isinstance(proper, NoneType):
-        return None
-    if isinstance(proper, TupleType):
-        items = tuple(value_of(item) for item in proper.items)
-        return UNKNOWN if UNKNOWN in items else items
-    return UNKNOWN
-
-
-def texts_in(node: Expression) -> list[StrExpr]:
-    """The string literals of an argument: itself, or the items of a tuple."""
-    if isinstance(node, TupleExpr):
-        return [text for item in node.items for text in texts_in(item)]
-    return [node] if isinstance(node, StrExpr) else []
+    carried = _carried(router, _ROUTE_CLASS)
+    return carried if isinstance(carried, bool) else None
 
 
 def is_starred(kind: ArgKind) -> bool:
@@ -122,34 +100,65 @@ def is_starred(kind: ArgKind) -> bool:
     return kind in (ARG_STAR, ARG_STAR2)
 
 
-def _fitting(name: str, value: object) -> object:
-    """The value, or ``UNKNOWN`` where mypy itself says that its type is wrong."""
-    items = value if isinstance(value, tuple) else (value,)
-    texts = all(isinstance(item, str) for item in items)
-    fits = texts if name in ("group", "vary") else not texts if name == "ttl" else True
-    return value if fits else UNKNOWN
+def _fields(marker: Instance) -> dict[str, Type]:
+    made_by = marker.type.get("__init__")
+    parameters = parameters_of(made_by.type if made_by else None)
+    parameters.pop("self", None)
+    return parameters
+
+
+def _carrying(instance: Instance, name: str, text: str, api: CheckerPluginInterface) -> Instance:
+    literal = LiteralType(text, api.named_generic_type("builtins.str", []))
+    return instance.copy_with_extra_attr(name, literal)
+
+
+def _text_of(values: Mapping[str, object]) -> str:
+    texts = {name: "..." if one is UNKNOWN else repr(one) for name, one in values.items()}
+    return f"{{{', '.join(f'{name!r}: {text}' for name, text in texts.items())}}}"
+
+
+def _carried(given: Type, name: str) -> object:
+    """What a type carries under a name, or None."""
+    proper = get_proper_type(given)
+    extra = proper.extra_attrs if isinstance(proper, Instance) else None
+    text = get_proper_type(extra.attrs.get(name)) if extra else None
+    return ast.literal_eval(str(text.value)) if isinstance(text, LiteralType) else None
 
 
 def _value(expression: Expression, given: Type, module: str) -> object:
-    if isinstance(expression, TupleExpr) and isinstance(get_proper_type(given), TupleType):
-        items = tuple(constant_fold_expr(item, module) for item in expression.items)
-        if None not in items:
-            return items
-    folded = constant_fold_expr(expression, module)
-    return value_of(given) if folded is None else folded
+    """The one value of an expression, or ``UNKNOWN``."""
+    if isinstance(expression, TupleExpr):
+        return _all_known(tuple(_folded(item, module) for item in expression.items), given)
+    if isinstance(expression, DictExpr):
+        items = [(_folded(key, module), _folded(one, module)) for key, one in expression.items]
+        return UNKNOWN if any(UNKNOWN in item for item in items) else dict(items)
+    folded = _folded(expression, module)
+    return _value_of(given) if folded is UNKNOWN else folded
 
 
-def _type(value: object, api: CheckerPluginInterface) -> Type:
-    """A type that stands for a value, such that mypy can write it to its cache."""
-    if value is None:
-        return NoneType()
-    if isinstance(value, (bool, int, str)):
-        return LiteralType(value, api.named_generic_type(f"builtins.{type(value).__name__}", []))
-    if isinstance(value, tuple):
-        anything = AnyType(TypeOfAny.special_form)
-        fallback = api.named_generic_type("builtins.tuple", [anything])
-        return TupleType([_type(item, api) for item in value], fallback)
-    return AnyType(TypeOfAny.special_form)
+def _all_known(items: tuple[object, ...], given: Type) -> object:
+    return items if UNKNOWN not in items else _value_of(given)
+
+
+def _folded(expression: Expression | None, module: str) -> object:
+    value = constant_fold_expr(expression, module) if expression is not None else None
+    spoken = isinstance(value, (int, str)) or (isinstance(value, float) and math.isfinite(value))
+    return value if spoken else UNKNOWN
+
+
+def _value_of(given: Type) -> object:
+    """The one value of a type, or ``UNKNOWN``."""
+    proper = get_proper_type(given)
+    if isinstance(proper, Instance) and proper.last_known_value is not None:
+        proper = proper.last_known_value
+    if isinstance(proper, LiteralType) and proper.fallback.type.fullname != "builtins.bytes":
+        return proper.value if not proper.is_enum_literal() else UNKNOWN
+    if isinstance(proper, NoneType):
+        return None
+    if isinstance(proper, TupleType):
+        items = tuple(_value_of(item) for item in proper.items)
+        return UNKNOWN if any(isinstance(item, Unknown) for item in items) else items
+    return UNKNOWN
 
 
 def _module(api: CheckerPluginInterface) -> str:

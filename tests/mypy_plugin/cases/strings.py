@@ -21,17 +21,7 @@ async def postponed() -> Annotated[Product, Cached(ttl=0)]:  # E:56 redis-cache-
 
 
 @router.get("/quoted")
-async def quoted() -> Annotated[Product, Cached(ttl=0)]:  # E: redis-cache-value ttl=0 # R: redis-cache-unread
-    return Product(id=1)
-
-
-@router.get("/quoted-native")
-async def quoted_native() -> Annotated[Product, Cached(ttl='5')]:  # E: arg-type Argument "ttl" to "Cached"
-    return Product(id=1)
-
-
-@router.get("/quoted-inside")
-async def quoted_inside() -> Annotated[Product, Cached(ttl=0)]:  # E: redis-cache-value ttl=0
+async def quoted() -> "Annotated[Product, Cached(ttl=0)]":  # E: redis-cache-value ttl=0 # R: redis-cache-unread
     return Product(id=1)
 
 
