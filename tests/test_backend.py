@@ -39,6 +39,7 @@ class Priced(Product):
 
 
 ONE = Product(id=1, name="one")
+DAY_MS = 24 * 60 * 60 * 1_000
 
 
 def backend_on(client: Redis, *, eviction_group: str = "", **changes: Any) -> CacheBackend:
@@ -188,10 +189,10 @@ async def test_a_damaged_value_is_a_miss(any_client: Redis, damage: bytes) -> No
     [
         (60, 50_000, 60_000),
         (timedelta(minutes=2), 110_000, 120_000),
-        (timedelta(days=2), 47 * 3_600_000, 48 * 3_600_000),
+        (timedelta(days=2), DAY_MS, 2 * DAY_MS),
         (None, 20_000, 30_000),
-        (0, -1, -1),
-        (timedelta(0), -1, -1),
+        (0, 29 * DAY_MS, 30 * DAY_MS),
+        (timedelta(0), 29 * DAY_MS, 30 * DAY_MS),
     ],
     ids=str,
 )
@@ -208,7 +209,7 @@ async def test_a_lifetime_below_a_millisecond_is_not_forever(any_client: Redis) 
     backend = backend_on(any_client)
     await backend.set("key", 1, ttl=timedelta(microseconds=100))
     for key in await keys_of(any_client, "e:"):
-        assert await any_client.pttl(key) != -1
+        assert await any_client.pttl(key) < 1_000
 
 
 @pytest.mark.parametrize("ttl", [-1, timedelta(seconds=-1), "60", True])

@@ -109,6 +109,14 @@ async def test_no_hit_before_a_kept_eviction_was_sent(away: Exception) -> None:
         assert isinstance(await engine.look_up(TARGET), Miss)
 
 
+async def test_an_entry_that_no_kept_eviction_concerns_is_served_meanwhile() -> None:
+    async with interrupted() as (engine, store):
+        assert await (await miss_of(engine)).fill(OLD, TTL_MS)
+        store.away = AWAY[0]
+        assert not await engine.evict(("another",), ("g:n:another",))
+        assert body_of(await engine.look_up(TARGET)) == b"old"
+
+
 async def test_control_without_the_backlog_an_older_entry_is_served() -> None:
     async with interrupted() as (engine, store):
         engine._evictions._owe = lambda *_: None  # type: ignore[method-assign] # the rule, switched off

@@ -177,17 +177,24 @@ async def states(client: AsyncClient, path: str = "/items/1") -> list[str | None
     return found
 
 
+async def until_answered(
+    client: AsyncClient, state: str, path: str = "/items/1", *, seconds: float = 10.0
+) -> None:
+    """Asks until the cache is in a state."""
+    for _ in range(round(seconds / 0.05)):
+        answer = await client.get(path)
+        assert answer.status_code == 200
+        if state_of(answer) == state:
+            return
+        await asyncio.sleep(0.05)
+    raise AssertionError(f"it never was a {state}")
+
+
 async def until_cached(
     client: AsyncClient, path: str = "/items/1", *, seconds: float = 10.0
 ) -> None:
     """Asks until the cache serves again."""
-    for _ in range(round(seconds / 0.05)):
-        answer = await client.get(path)
-        assert answer.status_code == 200
-        if state_of(answer) == "HIT":
-            return
-        await asyncio.sleep(0.05)
-    raise AssertionError("the cache did not come back")
+    await until_answered(client, "HIT", path, seconds=seconds)
 
 
 def lines(caplog: pytest.LogCaptureFixture, word: str) -> int:
@@ -244,7 +251,7 @@ async def test_out_of_memory_evictions_go_on_and_fills_stop(
         assert "HIT" not in await states(client)
         await trouble.end()
         await until_cached(client)
-    assert lines(caplog, "nothing is stored where Redis refuses") == 1
+    assert lines(caplog, "Redis refuses look-ups: ") == 1
     assert lines(caplog, "did not confirm") == 0
 
 
@@ -256,6 +263,18 @@ async def test_a_demoted_primary_is_believed_no_longer_than_to_the_first_write(
         await trouble.begin()
         assert (await client.delete("/items")).status_code == 200
         assert set(await states(client)) == {"BYPASS"}
+        await trouble.end()
+        await until_cached(client)
+    assert lines(caplog, "is away") == lines(caplog, "is back after") == 1
+
+
+async def test_a_demoted_primary_that_is_only_read_is_believed_no_longer_than_to_a_proof(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with troubled(Demoted) as (trouble, client, _):
+        assert (await states(client))[-1] == "HIT"
+        await trouble.begin()
+        await until_answered(client, "BYPASS")
         await trouble.end()
         await until_cached(client)
     assert lines(caplog, "is away") == lines(caplog, "is back after") == 1

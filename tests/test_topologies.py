@@ -28,7 +28,7 @@ from test_outages import shop, until_cached
 pytestmark = pytest.mark.skipif(bool(redis_server_available()), reason="needs a redis-server")
 
 LEAST_RIGHTS = (
-    *("+mget", "+get", "+getrange", "+pttl", "+set", "+del", "+rename", "+pexpire", "+persist"),
+    *("+mget", "+get", "+getrange", "+pttl", "+set", "+del", "+rename", "+pexpire"),
     *("+eval", "+evalsha"),
 )
 """All that the cache sends on a single server, and its scripts send; see docs/outages.md."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from ._keys import EPOCH
+from ._keys import EPOCH, Target
 
 _MOST_NAMES = 1_000
 
@@ -54,6 +54,11 @@ class Backlog:
         self._generations.update(dict.fromkeys(generations, self._number))
         if len(self) > self._most or EPOCH in self._generations:
             self._entries, self._generations = {}, {EPOCH: self._number}
+
+    def concerns(self, target: Target) -> bool:
+        """Whether an entry of this target may be one that is owed."""
+        entries, generations = self._entries, self._generations
+        return target.entry in entries or any(n in generations for n in target.generations)
 
     def owed(self) -> Owed:
         """What has to be sent."""

@@ -25,7 +25,7 @@ from redis_fastapi._evictions import Evictions
 from redis_fastapi._http import Reason
 from redis_fastapi._keys import EPOCH, Target, is_path_name
 from redis_fastapi._leases import Ending, Lease, Leases
-from redis_fastapi._refusals import Refusals
+from redis_fastapi._refusals import Refusals, Wish
 from redis_fastapi._store import (
     PASS,
     READER,
@@ -170,12 +170,12 @@ class Engine:
         request = _Request(target, refresh, until, tolerated_ms)
         try:
             budget = self._store.until()
-            await self._evictions.settle(budget)
+            await self._evictions.settle(target, budget)
             snapshot = await self._store.read(target, until=budget)
             answer = request.answer(self._found(request, snapshot))
             return answer or await self._lead_or_follow(request, snapshot, budget)
         except CacheUnavailableError as error:
-            self._refusals.note(error)
+            self._refusals.refused(Wish.LOOK_UP, error)
             return Bypass(Reason.UNAVAILABLE)
 
     def now_ms(self) -> int:
@@ -185,7 +185,7 @@ class Engine:
     async def peek(self, target: Target) -> Entry | None:
         """A valid entry, without any wish to fill one; None also when Redis does not answer."""
         try:
-            await self._evictions.settle(self._store.until())
+            await self._evictions.settle(target, self._store.until())
             snapshot = await self._store.read(target)
         except CacheUnavailableError:
             return None
@@ -196,7 +196,7 @@ class Engine:
         """Whether a valid entry is there; False also when Redis does not answer."""
         size = head_size(len(target.shape) + TOKEN_SIZE * len(target.generations))
         try:
-            await self._evictions.settle(self._store.until())
+            await self._evictions.settle(target, self._store.until())
             snapshot = await self._store.probe(target, size=size)
         except CacheUnavailableError:
             return False
@@ -265,7 +265,8 @@ class Engine:
 
         Returns:
             True when Redis acknowledged. False when it did not within half a second, or is known to
-            be away: the eviction is kept, and sent before this engine believes an entry again.
+            be away: the eviction is kept, and sent before this engine believes an entry that it
+            concerns.
         """
         eviction = self._evictions.evict(tuple(entries), tuple(generations), soft=soft)
         return await asyncio.shield(self._background.spawn(eviction))

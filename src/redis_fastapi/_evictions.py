@@ -1,8 +1,8 @@
 """Evictions: sent until Redis acknowledges them, and owed until it does.
 
 What is not acknowledged in time is kept (`_backlog.py`) and sent in the background, and in any
-case before this process believes another entry. A soft eviction that cannot be one, or is not
-acknowledged, is an eviction like any other.
+case before this process believes an entry that it concerns. A soft eviction that cannot be one, or
+is not acknowledged, is an eviction like any other.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from itertools import chain, repeat
 
 from redis_fastapi._background import Background
 from redis_fastapi._backlog import Backlog
-from redis_fastapi._refusals import Refusals
+from redis_fastapi._keys import Target
+from redis_fastapi._refusals import Refusals, Wish
 from redis_fastapi._store import Store
 from redis_fastapi._tokens import SOFT_SIZE
 from redis_fastapi._transport import AwayError
@@ -47,7 +48,7 @@ class Evictions:
         self._random = random
         self._sleep = sleep
         self._backlog = Backlog()
-        self._replay: asyncio.Task[bool] | None = None
+        self._replay: asyncio.Task[None] | None = None
         self._replayer: asyncio.Task[None] | None = None
 
     def __len__(self) -> int:
@@ -64,11 +65,12 @@ class Evictions:
         for pause in _EVICT_PAUSES_SECONDS:
             try:
                 await send(entries, generations, deadline=end - loop.time())
+                self._refusals.granted(Wish.EVICTION)
                 return True
             except AwayError:
                 break
             except CacheUnavailableError as error:
-                self._refusals.note(error)
+                self._refusals.refused(Wish.EVICTION, error)
             if loop.time() + pause >= end:
                 break
             await self._sleep(pause)
@@ -83,23 +85,26 @@ class Evictions:
         if not await self._store.outdate(entries, generations, renewal, deadline=deadline):
             await self._store.evict(entries, generations, deadline=deadline)
 
-    async def settle(self, until: float | None) -> None:
-        """Return once nothing is owed; CacheUnavailableError where that takes too long."""
-        if not self._backlog:
+    async def settle(self, target: Target, until: float | None) -> None:
+        """Return once nothing is owed that concerns the target.
+
+        Raises:
+            CacheUnavailableError: Where that takes longer than `until`, the event loop's time.
+        """
+        if not self._backlog.concerns(target):
             return
-        if self._replay is None or self._replay.done():
-            self._replay = self._background.spawn(self._send_owed())
-        left = None if until is None else until - asyncio.get_running_loop().time()
-        await asyncio.wait((self._replay,), timeout=left)
-        if not self._replay.done() or not self._replay.result() or self._backlog:
-            raise CacheUnavailableError("evictions are owed")
+        await self._replay_once(until)
+        if self._backlog.concerns(target):
+            raise CacheUnavailableError("an eviction is owed")
 
     async def close(self) -> None:
         """Try once more to send what is owed."""
         if self._replayer is not None:
             self._replayer.cancel()
             await asyncio.gather(self._replayer, return_exceptions=True)
-        if self._backlog and not await self._send_owed():
+        if self._backlog:
+            await self._send_owed()
+        if self._backlog:
             _log.error("evictions of %d names are lost with this process", len(self._backlog))
 
     def _owe(self, entries: tuple[str, ...], generations: tuple[str, ...]) -> None:
@@ -113,18 +118,22 @@ class Evictions:
         """Sends what is owed as soon as Redis takes it, whether or not anybody looks up."""
         for pause in chain(_REPLAY_PAUSES_SECONDS, repeat(_REPLAY_PAUSES_SECONDS[-1])):
             await asyncio.sleep(pause)
-            with suppress(CacheUnavailableError):
-                await self.settle(None)
+            await self._replay_once(None)
+            if not self._backlog:
                 break
         self._replayer = None
 
-    async def _send_owed(self) -> bool:
+    async def _replay_once(self, until: float | None) -> None:
+        """Sends what is owed, once for all who ask meanwhile."""
+        if self._replay is None or self._replay.done():
+            self._replay = self._background.spawn(self._send_owed())
+        left = None if until is None else until - asyncio.get_running_loop().time()
+        await asyncio.wait((self._replay,), timeout=left)
+
+    async def _send_owed(self) -> None:
         owed = self._backlog.owed()
-        try:
+        with suppress(CacheUnavailableError):
             await self._store.evict(owed.entries, owed.generations, deadline=_EVICT_SECONDS)
-        except CacheUnavailableError:
-            return False
-        self._backlog.settle(owed)
-        number = len(owed.entries) + len(owed.generations)
-        _log.warning("Redis confirmed the evictions that were kept for it: %d names", number)
-        return True
+            self._backlog.settle(owed)
+            number = len(owed.entries) + len(owed.generations)
+            _log.warning("Redis confirmed the evictions that were kept for it: %d names", number)

@@ -7,7 +7,8 @@
   Time in which the event loop itself was busy is not held against the server.
 - The breaker opens when no connection can be made in time, after several late calls in a row, and
   when the server is no primary. While it is open calls fail at once; a task of the lane tries to
-  connect, and a connection counts once the server has taken a write on it in time.
+  connect, and a connection counts once the server has taken a write on it in time. While it is
+  read from, it has to take one every second: a primary that was demoted may be read for ever.
 """
 
 from __future__ import annotations
@@ -44,10 +45,14 @@ _MOST_GRACES = 4
 _FAILURES = 3
 """Late calls in a row that open the breaker."""
 
-_CONNECT_SECONDS = 2.0
+_CONNECT_SECONDS = 1.0
+_SEEK_SECONDS = 0.5
 _FIRST_PAUSE_SECONDS = 0.1
 _LONGEST_PAUSE_SECONDS = 1.0
-"""Together with a failing attempt to connect still within the two seconds of a recovery."""
+"""From one attempt to connect to the next: a recovery is noticed within two seconds."""
+
+_PROOF_SECONDS = 1.0
+"""Between two proofs that the server is a primary, while it is read from."""
 
 _MOST_WAITING = 10_000
 """Calls not written yet, beyond which a lane takes no more."""
@@ -200,6 +205,7 @@ class Lane:
         self._work: list[asyncio.Task[None]] = []
         self._failures = 0
         self._since: float | None = None
+        self._looked = False
         self._closed = False
 
     @property
@@ -210,6 +216,7 @@ class Lane:
     def look(self, keys: Sequence[bytes], until: float | None) -> asyncio.Future[list[Any]]:
         """Values of keys, None for missing ones, error replies as exceptions."""
         future = self._begin()
+        self._looked = True
         self._enqueue(_Look(keys, future, inf if until is None else until))
         return future
 
@@ -325,13 +332,15 @@ class Lane:
     async def _keep(self) -> None:
         """Keeps a connection until the lane is closed."""
         pause = _FIRST_PAUSE_SECONDS
+        now = asyncio.get_running_loop().time
         while True:
+            again = now() + pause
             try:
                 connection = await self._connect_in_time()
             except Exception as error:
                 self._break(error, opens=True)
                 await self._seek_elsewhere()
-                await asyncio.sleep(pause)
+                await asyncio.sleep(again - now())
                 pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
                 continue
             pause = _FIRST_PAUSE_SECONDS
@@ -341,7 +350,7 @@ class Lane:
     async def _seek_elsewhere(self) -> None:
         if self._seek is not None:
             with suppress(Exception):  # a cluster client fails in ways of its own
-                await asyncio.wait_for(self._seek(), _LONGEST_PAUSE_SECONDS)
+                await asyncio.wait_for(self._seek(), _SEEK_SECONDS)
 
     async def _connect_in_time(self) -> Connection:
         connecting = asyncio.ensure_future(self._connect())
@@ -357,7 +366,7 @@ class Lane:
         connection = self._make()
         now = asyncio.get_running_loop().time
         try:
-            async with timeout_at(now() + _CONNECT_SECONDS):
+            async with timeout_at(now() + max(_CONNECT_SECONDS, self._deadline)):
                 await connection.connect()
             async with timeout_at(now() + self._deadline + _GRACE_SECONDS):
                 await exchange(connection, (self._trial,))
@@ -368,9 +377,8 @@ class Lane:
 
     async def _serve(self, connection: Connection) -> None:
         """Writes and reads until the connection breaks or is given up."""
-        loop = asyncio.get_running_loop()
-        work = [loop.create_task(self._read(connection)), loop.create_task(self._write(connection))]
-        self._work = work
+        parts = (self._read(connection), self._write(connection), self._prove())
+        work = self._work = [asyncio.get_running_loop().create_task(part) for part in parts]
         try:
             await asyncio.wait(work, return_when=asyncio.FIRST_COMPLETED)
         finally:
@@ -382,6 +390,17 @@ class Lane:
         for error in ends:
             if isinstance(error, Exception):
                 self._lose(error)
+
+    async def _prove(self) -> None:
+        """Has a server that is read from take a write; a replica's refusal ends the connection."""
+        while True:
+            await asyncio.sleep(_PROOF_SECONDS)
+            if self._looked:
+                self._looked = False
+                with suppress(CacheUnavailableError):
+                    await self.send(
+                        (self._trial,), asyncio.get_running_loop().time() + self._deadline
+                    )
 
     def _lose(self, error: Exception) -> None:
         """The server ended the connection, or refused a write as a replica does."""

@@ -18,7 +18,7 @@ from enum import Enum
 from redis_fastapi._background import Background
 from redis_fastapi._entry import Entry, encode
 from redis_fastapi._keys import Target
-from redis_fastapi._refusals import Refusals
+from redis_fastapi._refusals import Refusals, Wish
 from redis_fastapi._store import (
     NONCE_SIZE,
     WRITER,
@@ -91,7 +91,7 @@ class Lease:
         return self._target
 
     async def fill(self, entry: Entry, ttl_ms: int | None) -> bool:
-        """Store the entry for `ttl_ms` (None: no expiry) and end the lease.
+        """Store the entry for `ttl_ms` (None: 30 days) and end the lease.
 
         Returns:
             False when the lease was lost, Redis did not acknowledge or the entry cannot be stored.
@@ -102,12 +102,13 @@ class Lease:
             payload = encode(entry, lease_validity(self._value))
             stored = await self._leases.store.fill(self._target, self._value, payload, ttl_ms)
         except (ValueError, CacheUnavailableError) as error:
-            self._leases.refusals.note(error)
+            self._leases.refusals.refused(Wish.FILL, error)
             self._leases.background.spawn(self._let_go(Ending.UNSTORABLE))
             return False
         except BaseException:
             self._leases.background.spawn(self._let_go(Ending.FAILED))
             raise
+        self._leases.refusals.granted(Wish.FILL)
         self._land(entry if stored else Ending.FAILED)
         return stored
 
@@ -198,6 +199,7 @@ class Leases:
         for _ in range(_CLAIMS):
             claim = self._new_claim(kind, target, tokens, until)
             acquired = await self._send(claim)
+            self.refusals.granted(Wish.LOOK_UP)
             holder, tokens = acquired.holder, acquired.snapshot.tokens
             if holder and lease_validity(holder) == validity_of(target, tokens):
                 return Claimed(claim, holder, acquired.snapshot)

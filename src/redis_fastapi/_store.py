@@ -45,8 +45,11 @@ _T = TypeVar("_T")
 _STAGING_MS = 2_000
 """Life of a staged entry: longer than one pipeline, short enough to be no garbage."""
 
-_GENERATION_MS = 24 * 60 * 60 * 1_000
-"""Least life of a generation; the entries that outlive theirs become misses."""
+_GENERATION_MS = 60 * 60 * 1_000
+"""Least life of a generation: clients choose how many there are, where values name groups."""
+
+_LONGEST_MS = 30 * 24 * 60 * 60 * 1_000
+"""Life of an entry without expiry, so that one which nobody asks for again goes in the end."""
 
 _REPLICATION_MS = 100
 """How long one attempt waits for the replicas that have to confirm an eviction."""
@@ -238,8 +241,8 @@ class Store:
         return await _guarded(self._acquire(claim, claim.until or self.until()))
 
     async def fill(self, target: Target, lease: bytes, payload: bytes, px: int | None) -> bool:
-        """Store the entry for `px` ms (None: no expiry) and end the lease, if it still holds."""
-        return await _guarded(self._fill(target, lease, payload, px))
+        """Store the entry for `px` ms (None: 30 days) and end the lease, if it still holds."""
+        return await _guarded(self._fill(target, lease, payload, px or _LONGEST_MS))
 
     async def release(self, target: Target, lease: bytes, *, pass_ms: int | None = None) -> None:
         """End the lease if it still holds; with `pass_ms` nobody waits for a lease that long."""
@@ -425,7 +428,7 @@ class Store:
         taken_over = await self._while_held(key, held, (self._overthrow(claim),), until)
         return Acquired(claim.value if taken_over else None, acquired.snapshot)
 
-    async def _fill(self, target: Target, lease: bytes, payload: bytes, px: int | None) -> bool:
+    async def _fill(self, target: Target, lease: bytes, payload: bytes, px: int) -> bool:
         keys = (
             self._entry_key(target.entry),
             self._lease_key(target.entry),
@@ -439,7 +442,7 @@ class Store:
             outcome = await self._run(
                 _FILL,
                 keys,
-                (lease, b"" if px is None else px),
+                (lease, px),
                 until=until,
                 heavy=heavy,
                 before=[keyed("SET", keys[2], payload, "PX", _STAGING_MS)],
@@ -447,8 +450,7 @@ class Store:
             )
             if outcome is not None:
                 return await self._filled(target, outcome[0] == 1, outcome[1:], px)
-        life = () if px is None else ("PX", px)
-        store = (keyed("SET", keys[0], payload, *life), keyed("DEL", keys[1]))
+        store = (keyed("SET", keys[0], payload, "PX", px), keyed("DEL", keys[1]))
         stored = await self._while_held(keys[1], lease, store, until)
         lives = await self._send_or_raise(self._lives(target), until) if stored else []
         return await self._filled(target, stored, lives, px)
@@ -473,19 +475,15 @@ class Store:
     def _lives(self, target: Target) -> list[Command]:
         return [keyed("PTTL", key) for key in self._generation_keys(target)]
 
-    async def _filled(
-        self, target: Target, stored: bool, lives: Sequence[int], px: int | None
-    ) -> bool:
+    async def _filled(self, target: Target, stored: bool, lives: Sequence[int], px: int) -> bool:
         # Seldom: an extension tells every local tier that the generation changed.
         if stored and (extensions := self._extensions(target, lives, px)):
             with suppress(CacheUnavailableError):
                 await self._send_or_raise(extensions, self.until())
         return stored
 
-    def _extensions(self, target: Target, lives: Sequence[int], px: int | None) -> list[Command]:
+    def _extensions(self, target: Target, lives: Sequence[int], px: int) -> list[Command]:
         keys = self._generation_keys(target)
-        if px is None:
-            return [keyed("PERSIST", k) for k, ms in zip(keys, lives, strict=True) if ms >= 0]
         wanted = max(self._generation_ms, 4 * px)
         short = (k for k, ms in zip(keys, lives, strict=True) if 0 <= ms < wanted // 2)
         return [keyed("PEXPIRE", key, wanted) for key in short]

@@ -125,7 +125,7 @@ class RedisSettings(BaseSettings):
     """First part of every key in Redis; not empty, without braces and white space."""
 
     default_ttl: Annotated[int, Field(ge=0)] = 0
-    """Seconds an entry lives where the endpoint says nothing; 0 means until it is evicted."""
+    """Seconds an entry lives where the endpoint says nothing; 0 means up to 30 days."""
 
     max_body_size: Bytes = 10 * 1024 * 1024
     """Largest response body that is stored, in bytes."""

@@ -1,0 +1,57 @@
+"""What a Redis that is there refuses is said once when that begins and once when it ends."""
+
+from __future__ import annotations
+
+import pytest
+from redis.exceptions import ClusterDownError, NoPermissionError, OutOfMemoryError
+
+from redis_fastapi._refusals import Refusals, Wish
+from redis_fastapi._transport import answer
+from redis_fastapi.exceptions import CacheUnavailableError
+
+
+class Steady:
+    """A clock that the test moves."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.refusals = Refusals(lambda: self.now)
+
+    def refuse(self, wish: Wish = Wish.FILL, why: type[Exception] = OutOfMemoryError) -> None:
+        with pytest.raises(CacheUnavailableError) as raised:
+            answer(why("no"))
+        self.refusals.refused(wish, raised.value)
+
+
+def said(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [record.getMessage() for record in caplog.records]
+
+
+def test_a_refusal_is_said_once_and_its_end_once(caplog: pytest.LogCaptureFixture) -> None:
+    clock = Steady()
+    for _ in range(3):
+        clock.refuse()
+        clock.refusals.granted(Wish.FILL)
+    clock.now = 60.0
+    for _ in range(3):
+        clock.refusals.granted(Wish.FILL)
+    assert said(caplog) == ["Redis refuses entries: no", "Redis takes entries again"]
+    clock.refuse()
+    assert len(said(caplog)) == 3
+
+
+def test_each_kind_of_wish_is_told_apart(caplog: pytest.LogCaptureFixture) -> None:
+    clock = Steady()
+    clock.refuse(Wish.FILL)
+    clock.refuse(Wish.EVICTION, NoPermissionError)
+    clock.now = 60.0
+    clock.refusals.granted(Wish.LOOK_UP)
+    clock.refusals.granted(Wish.EVICTION)
+    assert said(caplog)[2:] == ["Redis takes evictions again"]
+
+
+def test_what_passes_by_itself_is_not_said(caplog: pytest.LogCaptureFixture) -> None:
+    clock = Steady()
+    clock.refuse(why=ClusterDownError)
+    clock.refusals.refused(Wish.FILL, CacheUnavailableError("no answer in time"))
+    assert said(caplog) == []
