@@ -43,7 +43,7 @@ def test_stale_on_purpose_needs_a_lifetime() -> None:
 
 
 def test_every_rule_is_silent_about_unknown_arguments() -> None:
-    names = ("ttl", "group", "key", "vary", "shared", "when", "stale_if_error")
+    names = ("ttl", "group", "key", "vary", "shared", "when", "stale_if_error", "beta", "jitter")
     for kind in ("Cached", "CachePut", "CacheEvict"):
         marker = MarkerFacts(kind, dict.fromkeys(names, UNKNOWN_VALUE))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import NamedTuple
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -21,15 +22,25 @@ _REPLACED = frozenset(
 """Fields of which a response has one: what a dependency says now stands for what was stored."""
 
 
+class Windows(NamedTuple):
+    """How long an answer may be sent after its lifetime: while it is refreshed, and for errors."""
+
+    revalidate_ms: int
+    error_ms: int
+
+
 def stored_headers(
-    policy: ReadPolicy, own: Headers, body: bytes, lifetime_ms: int | None
+    policy: ReadPolicy, own: Headers, body: bytes, lifetime_ms: int | None, windows: Windows
 ) -> list[tuple[bytes, bytes]]:
     """The fields to store: the endpoint's own, completed by validator, lifetime and Vary."""
     kept = [
         pair for pair in _http.storable_headers(own) if pair[0] not in (b"vary", b"cache-control")
     ]
     built = _http.cache_control_value(
-        max_age=None if lifetime_ms is None else lifetime_ms // 1000, private=policy.private
+        max_age=None if lifetime_ms is None else lifetime_ms // 1000,
+        private=policy.private,
+        stale_while_revalidate=windows.revalidate_ms // 1000,
+        stale_if_error=windows.error_ms // 1000,
     )
     control = _http.cache_control_to_send(own, built, private=policy.private)
     vary = _http.merged_vary(own, [name.encode() for name in policy.vary])

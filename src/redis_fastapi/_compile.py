@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from functools import partial
 from itertools import chain
 from typing import Annotated, Any
@@ -30,6 +31,7 @@ from ._policy import (
     Put,
     ReadPolicy,
     Selectors,
+    Staleness,
     WritePolicy,
     simple_text,
 )
@@ -123,7 +125,21 @@ def _read_policy(
         model=route.model,
         origin=_origin(declaration.endpoint),
         single_flight=marker.single_flight,
+        staleness=_staleness(marker),
     )
+
+
+def _staleness(marker: Cached) -> Staleness:
+    return Staleness(
+        _milliseconds(marker.stale_while_revalidate),
+        _milliseconds(marker.stale_if_error),
+        marker.beta,
+        marker.jitter,
+    )
+
+
+def _milliseconds(duration: int | timedelta) -> int:
+    return round((seconds_of(duration) or 0) * 1_000)
 
 
 def _origin(endpoint: Callable[..., Any]) -> str:
@@ -261,23 +277,22 @@ def _put(declared: Declared) -> Put:
 def _eviction(declared: Declared) -> Eviction:
     marker = declared.marker
     assert isinstance(marker, CacheEvict)
+    named = _named(declared, marker)
+    return replace(named, when=marker.when, strict=marker.strict, soft=marker.soft)
+
+
+def _named(declared: Declared, marker: CacheEvict) -> Eviction:
     groups = tuple(_group_template(text, declared) for text in names_of(marker.group) if text)
     if not declared.by_dependency:
-        key = _key(marker.key)
-        return Eviction(groups=groups, key=key, when=marker.when, strict=marker.strict)
+        return Eviction(groups=groups, key=_key(marker.key))
     if declared.key_builder is None:
-        everything = not groups
-        return Eviction(
-            groups=groups, everything=everything, when=marker.when, strict=marker.strict
-        )
+        return Eviction(groups=groups, everything=not groups)
     builder = _own_key_builder(declared)
     return Eviction(
         own_path=builder is None,
         key_builder=builder,
         told_group=groups[0].text if groups else "",
         prefix=declared.prefix,
-        when=marker.when,
-        strict=marker.strict,
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass, field
 
+from . import _http
 from ._engine import Engine
 from ._http import Reason
 from ._targets import Evicted, Site
@@ -50,14 +51,20 @@ class Context:
         """The engine's clock in milliseconds since the epoch."""
         return self.engine.now_ms()
 
-    def ttl_ms(self, ttl: int | None) -> int | None:
-        """A lifetime in milliseconds; None is no expiry."""
+    def ttl_ms(self, ttl: int | None, *, jitter: float = 0.0) -> int | None:
+        """A lifetime in milliseconds, shortened by up to a fraction of it; None is no expiry."""
         seconds = self.settings.default_ttl if ttl is None else ttl
-        return seconds * 1000 or None
+        if not seconds or not jitter:
+            return seconds * 1000 or None
+        return _http.jittered_ttl_ms(seconds * 1000, jitter=jitter, draw=self.engine.draw())
 
     async def evict(self, names: Evicted) -> bool:
         """Evict; False where Redis did not confirm it and the engine keeps it for later."""
-        return await self.engine.evict(names.entries, names.generations)
+        hard = names.entries, names.generations
+        soft = names.soft_entries, names.soft_generations
+        evicted = await self.engine.evict(*hard) if any(hard) else True
+        outdated = await self.engine.evict(*soft, soft=True) if any(soft) else True
+        return evicted and outdated
 
     def warn_once(self, route: str, message: str, error: Exception) -> None:
         """Log a warning the first time the author's code troubles a route."""

@@ -146,6 +146,7 @@ class Engine:
     ) -> None:
         self._store = store
         self._clock = clock
+        self._random = random
         self._wait_max = wait_max
         self._background = Background()
         self._refusals = Refusals()
@@ -181,6 +182,10 @@ class Engine:
     def now_ms(self) -> int:
         """The engine's clock, in milliseconds since 1970."""
         return int(self._clock() * 1_000)
+
+    def draw(self) -> float:
+        """A random number from 0 to below 1."""
+        return int.from_bytes(self._random(6), "big") / 2**48
 
     async def peek(self, target: Target) -> Entry | None:
         """A valid entry, without any wish to fill one; None also when Redis does not answer."""

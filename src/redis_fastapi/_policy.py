@@ -116,6 +116,23 @@ def simple_text(value: object) -> str | None:
     return None
 
 
+@dataclass(frozen=True, slots=True)
+class Staleness:
+    """What a route does about the end of lifetimes.
+
+    Attributes:
+        revalidate_ms: How long after it an entry is served while one run refreshes it.
+        error_ms: How long after it an entry stands in for an error.
+        beta: Eagerness to refresh before it; 0 is never.
+        jitter: Fraction by which a lifetime is shortened at random.
+    """
+
+    revalidate_ms: int = 0
+    error_ms: int = 0
+    beta: float = 0.0
+    jitter: float = 0.0
+
+
 @dataclass(frozen=True)
 class ReadPolicy:
     """How one endpoint's answers are keyed, stored and announced.
@@ -139,6 +156,7 @@ class ReadPolicy:
         status: Status code of a successful answer.
         model: Gives a text that changes with the response model's schema.
         single_flight: Whether a request waits while another computes the same entry.
+        staleness: What becomes of an entry whose lifetime ends.
         origin: Module and name of the endpoint, so that two applications on one Redis never
             replay each other's answers.
     """
@@ -161,6 +179,7 @@ class ReadPolicy:
     model: Callable[[], str]
     origin: str
     single_flight: bool = True
+    staleness: Staleness = Staleness()
 
     @cached_property
     def shape(self) -> bytes:
@@ -195,6 +214,7 @@ class Eviction:
         everything: Whether the whole cache goes.
         when: The author's predicate on the result.
         strict: Whether an eviction that Redis did not confirm is an error.
+        soft: Whether what is there stays as stale.
     """
 
     groups: tuple[Template, ...] = ()
@@ -206,6 +226,7 @@ class Eviction:
     everything: bool = False
     when: Callable[[Any], bool] | None = None
     strict: bool = False
+    soft: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -145,7 +145,9 @@ class Reading:
     def _whole_entry(self, response: Response, body: bytes) -> Entry | _http.Reason:
         headers = response.raw_headers
         storing = Storing(
-            self._policy, self._context.settings, self._context.ttl_ms(self._policy.ttl)
+            self._policy,
+            self._context.settings,
+            self._context.ttl_ms(self._policy.ttl, jitter=self._policy.staleness.jitter),
         )
         entry = storing.entry(
             response.status_code,
@@ -163,8 +165,7 @@ class Reading:
         if entry is None:
             await lease.release(storable=False)
             return
-        left_ms = entry.created_ms + entry.fresh_ms - self._context.now_ms()
-        filling = lease.fill(entry, max(1, left_ms) if entry.fresh_ms else None)
+        filling = lease.fill(entry, entry.kept_ms(self._context.now_ms()))
         if self._context.eager:
             await filling
             return

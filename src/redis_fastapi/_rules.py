@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from difflib import get_close_matches
-from typing import Final, NamedTuple
+from math import inf
+from typing import Final, NamedTuple, TypeGuard
 
 from ._templates import Field, Template
 
@@ -190,6 +191,7 @@ def _values(facts: EndpointFacts) -> Iterator[Problem]:
         yield from _kind_problems(facts, index, marker)
         yield from _emptiness(facts, index, marker)
         yield from _stale_problems(facts, index, marker)
+        yield from _fraction_problems(facts, index, marker)
 
 
 def _ttl_problems(facts: EndpointFacts, index: int, marker: MarkerFacts) -> Iterator[Problem]:
@@ -259,19 +261,43 @@ def _emptiness(facts: EndpointFacts, index: int, marker: MarkerFacts) -> Iterato
 
 
 def _stale_problems(facts: EndpointFacts, index: int, marker: MarkerFacts) -> Iterator[Problem]:
-    if marker.arguments.get("ttl") is not None:
-        return
+    unending = marker.arguments.get("ttl") in (None, 0)
     for argument in ("stale_while_revalidate", "stale_if_error"):
-        value = marker.arguments.get(argument)
-        if value and not isinstance(value, Unknown):
-            yield Problem(
-                "redis-cache-value",
+        value = marker.arguments.get(argument, 0)
+        if isinstance(value, Unknown):
+            continue
+        seconds = seconds_of(value)
+        if seconds is None or not 0 <= seconds <= _LONGEST_TTL:
+            problem = f"{argument}={value!r} of {marker.kind} is not a time of 0 seconds or more"
+            right = spell(facts, marker, **{argument: 60})
+        elif seconds and unending:
+            problem = (
                 f"{argument}={value!r} of {marker.kind} begins when a lifetime ends, and there is "
-                "no ttl",
-                spell(facts, marker, ttl=300),
-                index,
-                argument,
+                "no ttl"
             )
+            right = spell(facts, marker, ttl=300)
+        else:
+            continue
+        yield Problem("redis-cache-value", problem, right, index, argument)
+
+
+def _fraction_problems(facts: EndpointFacts, index: int, marker: MarkerFacts) -> Iterator[Problem]:
+    for argument, bound, right in (("beta", inf, 1.0), ("jitter", 1.0, 0.1)):
+        value = marker.arguments.get(argument, 0.0)
+        if isinstance(value, Unknown) or (_is_number(value) and 0 <= float(value) < bound):
+            continue
+        upper = "" if bound == inf else f" and below {bound:g}"
+        yield Problem(
+            "redis-cache-value",
+            f"{argument}={value!r} of {marker.kind} is not a number from 0{upper}",
+            spell(facts, marker, **{argument: right}),
+            index,
+            argument,
+        )
+
+
+def _is_number(value: object) -> TypeGuard[int | float]:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 def _placeholders(facts: EndpointFacts) -> Iterator[Problem]:
@@ -518,7 +544,7 @@ RULES: Final[tuple[Rule, ...]] = (
     ),
     Rule(
         "redis-cache-value",
-        "A lifetime is at least a second; names are texts; an eviction names something.",
+        "A lifetime is at least a second, stale is what had one; an eviction names something.",
         "-> Annotated[Product, Cached(ttl=0)]",
         "-> Annotated[Product, Cached(ttl=300)]",
         _values,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from starlette.responses import Response
 
 from . import _http
-from ._answers import stored_headers
+from ._answers import Windows, stored_headers
 from ._entry import Entry
 from ._http import Headers, Reason
 from ._policy import ReadPolicy
@@ -56,14 +56,31 @@ class Storing:
         )
         if refusal is not None or not self._selects_by_all_of(headers):
             return refusal or Reason.VARY
-        kept = stored_headers(self.policy, own, body, lifetime_ms)
-        return Entry(status, tuple(kept), body, now_ms - prior_ms, lifetime_ms or 0)
+        windows = self._windows(headers)
+        kept = stored_headers(self.policy, own, body, lifetime_ms, windows)
+        created_ms = now_ms - prior_ms
+        return Entry(status, tuple(kept), body, created_ms, lifetime_ms or 0, *windows)
+
+    def _windows(self, headers: Headers) -> Windows:
+        """How long past its lifetime the answer may be sent; its own words are the last ones."""
+        said = _http.response_directives(headers)
+        if _http.stale_forbidden(said, shared=not self.policy.per_user):
+            return Windows(0, 0)
+        staleness = self.policy.staleness
+        return Windows(
+            _or_seconds(said.stale_while_revalidate, staleness.revalidate_ms),
+            _or_seconds(said.stale_if_error, staleness.error_ms),
+        )
 
     def _selects_by_all_of(self, headers: Headers) -> bool:
         """Whether the key holds every header that the answer says it varies by."""
         names = _http.vary_names(headers)
         keyed = {name.encode() for name in self.policy.vary}
         return names is not _http.STAR and keyed.issuperset(names)
+
+
+def _or_seconds(stated: int | None, otherwise_ms: int) -> int:
+    return otherwise_ms if stated is None else stated * 1_000
 
 
 def whole_body(response: Response) -> bytes | None:

@@ -28,17 +28,23 @@ class Site(NamedTuple):
 
 
 class Evicted(NamedTuple):
-    """Names that one write evicts: digests of entries, and generations."""
+    """Names that one write evicts: digests of entries, and generations; those of soft evictions
+    apart.
+    """
 
     entries: tuple[str, ...] = ()
     generations: tuple[str, ...] = ()
+    soft_entries: tuple[str, ...] = ()
+    soft_generations: tuple[str, ...] = ()
 
     def plus(self, other: Evicted) -> Evicted:
         """Both, each name once."""
-        return Evicted(
-            tuple(dict.fromkeys((*self.entries, *other.entries))),
-            tuple(dict.fromkeys((*self.generations, *other.generations))),
-        )
+        both = zip(self, other, strict=True)
+        return Evicted(*(tuple(dict.fromkeys((*mine, *theirs))) for mine, theirs in both))
+
+    def softly(self) -> Evicted:
+        """The same names, for a soft eviction."""
+        return Evicted(soft_entries=self.entries, soft_generations=self.generations)
 
 
 EVERYTHING = Evicted(generations=(EPOCH,))
@@ -72,6 +78,11 @@ async def _read_resource(policy: ReadPolicy, values: Values, request: Request, s
 
 async def evicted_by(eviction: Eviction, values: Values, request: Request, site: Site) -> Evicted:
     """What one eviction names for this request; raises like ``read_target``."""
+    named = await _evicted_by(eviction, values, request, site)
+    return named.softly() if eviction.soft else named
+
+
+async def _evicted_by(eviction: Eviction, values: Values, request: Request, site: Site) -> Evicted:
     if eviction.everything:
         return EVERYTHING
     groups = tuple(group_name(group.render(values)) for group in eviction.groups)

@@ -120,7 +120,7 @@ class Writing:
             return
         self._lease = None
         engine = self._context.engine
-        if not await engine.put(lease, entry, entry.fresh_ms or None):
+        if not await engine.put(lease, entry, entry.kept_ms(self._context.now_ms())):
             self._due = self._due.plus(self._put.evicted)
         elif self._policy.late_cleanup:
             # held until the commit: it tells whether another write came in between
@@ -136,7 +136,8 @@ class Writing:
         if body is None or response.status_code not in (200, 201):
             return None
         headers = response.raw_headers
-        ttl_ms = self._context.ttl_ms(reader.ttl if put.ttl is None else put.ttl)
+        ttl = reader.ttl if put.ttl is None else put.ttl
+        ttl_ms = self._context.ttl_ms(ttl, jitter=reader.staleness.jitter)
         entry = Storing(reader, self._context.settings, ttl_ms).entry(
             reader.status,
             headers,
@@ -212,7 +213,7 @@ class Writing:
         if kept is None:
             return False
         lease, entry = kept
-        return await lease.fill(entry, entry.fresh_ms or None)
+        return await lease.fill(entry, entry.kept_ms(self._context.now_ms()))
 
 
 def _unconfirmed(response: Response) -> Response:

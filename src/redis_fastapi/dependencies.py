@@ -39,8 +39,12 @@ def cache(
     group: Names = (),
     vary: Names = (),
     shared: bool | None = None,
+    stale_while_revalidate: int | timedelta = 0,
+    stale_if_error: int | timedelta = 0,
     when: Callable[[Any], bool] | None = None,
     single_flight: bool = True,
+    beta: float = 0.0,
+    jitter: float = 0.0,
 ) -> CacheDependency:
     """Cache the answers to GET; a dependency for ``Depends``, on a route, a router or an inclusion.
 
@@ -55,8 +59,12 @@ def cache(
         group: Further groups.
         vary: As in ``Cached``.
         shared: As in ``Cached``.
+        stale_while_revalidate: As in ``Cached``.
+        stale_if_error: As in ``Cached``.
         when: As in ``Cached``.
         single_flight: As in ``Cached``.
+        beta: As in ``Cached``.
+        jitter: As in ``Cached``.
     """
     groups = _groups(eviction_group, group)
     marker = Cached(
@@ -65,8 +73,12 @@ def cache(
         vary=vary,
         shared=shared,
         private=private,
+        stale_while_revalidate=stale_while_revalidate,
+        stale_if_error=stale_if_error,
         when=when,
         single_flight=single_flight,
+        beta=beta,
+        jitter=jitter,
     )
     return CacheDependency(_declared(marker, key_builder, prefix or cache_prefix))
 
@@ -109,6 +121,7 @@ def cache_evict(
     group: Names = (),
     when: Callable[[Any], bool] | None = None,
     strict: bool = False,
+    soft: bool = False,
 ) -> CacheDependency:
     """Evict after the endpoint succeeded, before its answer leaves.
 
@@ -122,8 +135,10 @@ def cache_evict(
         group: Further groups to evict.
         when: As in ``CacheEvict``.
         strict: As in ``CacheEvict``.
+        soft: As in ``CacheEvict``.
     """
-    marker = CacheEvict(group=_groups(eviction_group, group), when=when, strict=strict)
+    groups = _groups(eviction_group, group)
+    marker = CacheEvict(group=groups, when=when, strict=strict, soft=soft)
     return CacheDependency(_declared(marker, key_builder, prefix))
 
 

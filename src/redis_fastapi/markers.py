@@ -54,8 +54,16 @@ class Cached(Marker):
             ``Cache-Control: private``.
         shared: True says: behind authentication, yet the same for everyone let in.
         private: Add ``private`` to Cache-Control (RFC 9111 section 5.2.2.7).
+        stale_while_revalidate: Seconds or timedelta after the lifetime in which the entry is still
+            sent while one run in the background refreshes it (RFC 5861 section 3).
+        stale_if_error: Seconds or timedelta after the lifetime in which the entry stands in for an
+            error, an answer of 500, 502, 503 or 504 or an exception (RFC 5861 section 4).
         when: Predicate on what the endpoint returned; false means "do not store".
         single_flight: False says: of several requests for a missing entry, none waits for another.
+        beta: Eagerness to refresh in the background before the lifetime ends, the likelier the
+            nearer its end and the dearer the endpoint; 1 is usual, 0 never.
+        jitter: Fraction, below 1, by which lifetimes are shortened at random, so that entries made
+            together do not end together.
     """
 
     ttl: int | timedelta | None = None
@@ -65,8 +73,12 @@ class Cached(Marker):
     vary: str | tuple[str, ...] = ()
     shared: bool | None = None
     private: bool = False
+    stale_while_revalidate: int | timedelta = 0
+    stale_if_error: int | timedelta = 0
     when: Callable[[Any], bool] | None = None
     single_flight: bool = True
+    beta: float = 0.0
+    jitter: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +114,8 @@ class CacheEvict(Marker):
         when: Predicate on what the endpoint returned; false means "evict nothing".
         strict: True makes the answer 503 where Redis did not confirm the eviction; what the
             endpoint did stays done.
+        soft: True leaves what is there as stale, for the windows of ``stale_while_revalidate`` and
+            ``stale_if_error``; where a GET has none, its entries are gone.
     """
 
     _: KW_ONLY
@@ -109,6 +123,7 @@ class CacheEvict(Marker):
     key: str | Callable[..., Any] | None = None
     when: Callable[[Any], bool] | None = None
     strict: bool = False
+    soft: bool = False
 
 
 class Found(NamedTuple):

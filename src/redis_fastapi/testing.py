@@ -265,7 +265,7 @@ class _RememberingEngine(Engine):
         self, entries: Iterable[str], generations: Iterable[str], *, soft: bool = False
     ) -> bool:
         evicted = Evicted(tuple(entries), tuple(generations))
-        confirmed = await super().evict(*evicted, soft=soft)
+        confirmed = await super().evict(evicted.entries, evicted.generations, soft=soft)
         if confirmed:
             self._journal.note(evicted)
         return confirmed

@@ -70,3 +70,41 @@ async def nothing() -> Annotated[None, CacheEvict()]:  # E: redis-cache-value Ca
 @router.put("/zero-put")
 async def zero_put() -> Annotated[Product, CachePut(ttl=0)]:  # E: redis-cache-value ttl=0 of CachePut
     return Product(id=1)
+
+
+@router.get("/right-stale")
+async def right_stale() -> Annotated[
+    Product,
+    Cached(60, stale_while_revalidate=30, stale_if_error=timedelta(hours=1), beta=1, jitter=0.1),
+]:
+    return Product(id=1)
+
+
+@router.delete("/right-soft")
+async def right_soft() -> Annotated[None, CacheEvict(group="products", soft=True)]:
+    return None
+
+
+@router.get("/stale-without-ttl")
+async def stale_without_ttl() -> Annotated[Product, Cached(stale_if_error=60)]:  # E: redis-cache-value stale_if_error=60 of Cached begins when
+    return Product(id=1)
+
+
+@router.get("/negative-stale")
+async def negative_stale() -> Annotated[Product, Cached(60, stale_while_revalidate=-1)]:  # E: redis-cache-value stale_while_revalidate=-1 of Cached is not a time
+    return Product(id=1)
+
+
+@router.get("/beta")
+async def negative_beta() -> Annotated[Product, Cached(60, beta=-1)]:  # E: redis-cache-value beta=-1 of Cached is not a number from 0
+    return Product(id=1)
+
+
+@router.get("/jitter")
+async def whole_jitter() -> Annotated[Product, Cached(60, jitter=1.5)]:  # E: redis-cache-value jitter=1.5 of Cached is not a number from 0 and below 1
+    return Product(id=1)
+
+
+@router.get("/text-jitter")
+async def text_jitter() -> Annotated[Product, Cached(60, jitter="0.1")]:  # E: arg-type Argument "jitter" to "Cached" has incompatible type "str"
+    return Product(id=1)
