@@ -4,7 +4,7 @@ when it is over.
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
 from typing import Annotated, Any
 
 import pytest
@@ -14,11 +14,19 @@ from httpx import AsyncClient
 
 from outages.proxy import Proxy
 from redis_fastapi import Cached, CacheEvict, FastAPIRedis, RedisSettings
-from servers import LOOPBACK, RedisServer, free_port, redis_server_available
+from servers import (
+    LOOPBACK,
+    RedisCluster3,
+    RedisServer,
+    Sentinel,
+    free_port,
+    redis_server_available,
+)
 from support import Runs, calling, state_of
 
 DEADLINE = 0.4
 REQUESTS = 6
+GROUPS = ("items", "item:{number}")
 
 pytestmark = pytest.mark.skipif(bool(redis_server_available()), reason="needs a redis-server")
 
@@ -121,21 +129,36 @@ class Demoted(Trouble):
         self.server.command("REPLICAOF", "NO", "ONE")
 
 
-class WithoutRights(Trouble):
+class WithoutRight(Trouble):
     outage = False
+    right: str
 
     async def url(self) -> str:
         self.server.command("ACL", "SETUSER", "app", "on", ">right", "~*", "&*", "+@all")
         return self.server.url.replace("://", "://app:right@")
 
     async def begin(self) -> None:
-        self.server.command("ACL", "SETUSER", "app", "-mget")
+        self.server.command("ACL", "SETUSER", "app", f"-{self.right}")
 
     async def end(self) -> None:
-        self.server.command("ACL", "SETUSER", "app", "+mget")
+        self.server.command("ACL", "SETUSER", "app", f"+{self.right}")
 
 
-MET = [Killed, Hung, Slow, BlackHoled, WithoutRights]
+class NotReading(WithoutRight):
+    right = "mget"
+
+
+class NotStoring(WithoutRight):
+    right = "set"
+    states = frozenset({"HIT"})
+
+
+class NotEvicting(WithoutRight):
+    right = "del"
+    states = frozenset({"HIT"})
+
+
+MET = [Killed, Hung, Slow, BlackHoled, NotReading]
 """Troubles that come while the application runs, and that no look-up gets through."""
 
 
@@ -145,7 +168,11 @@ def shop(runs: Runs, url: str = "", *, using: RedisSettings | None = None) -> Fa
     FastAPIRedis(app, settings).lifespan().caching()
 
     @app.get("/items/{number}")
-    async def get(number: int) -> Annotated[int, Cached(ttl=60, group="items")]:
+    async def get(number: int) -> Annotated[int, Cached(ttl=60, group=GROUPS)]:
+        return runs.note()
+
+    @app.get("/others/{number}")
+    async def other(number: int) -> Annotated[int, Cached(ttl=60)]:
         return runs.note()
 
     @app.delete("/items")
@@ -216,7 +243,7 @@ async def test_requests_are_served_and_the_end_is_noticed(
     assert lines(caplog, "is away") == lines(caplog, "is back after") == int(kind.outage)
 
 
-@pytest.mark.parametrize("kind", MET)
+@pytest.mark.parametrize("kind", [*MET, NotEvicting])
 async def test_what_was_evicted_meanwhile_is_not_served_afterwards(kind: type[Trouble]) -> None:
     async with troubled(kind) as (trouble, client, runs):
         assert (await states(client))[-1] == "HIT"
@@ -229,7 +256,7 @@ async def test_what_was_evicted_meanwhile_is_not_served_afterwards(kind: type[Tr
         assert (await client.get("/items/1")).json() > ran
 
 
-@pytest.mark.parametrize("kind", [ALittleSlow, OutOfMemory, Demoted])
+@pytest.mark.parametrize("kind", [ALittleSlow, OutOfMemory, Demoted, NotStoring, NotEvicting])
 async def test_hits_go_on_where_redis_can_still_be_read(
     kind: type[Trouble], caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -241,10 +268,11 @@ async def test_hits_go_on_where_redis_can_still_be_read(
         await trouble.end()
 
 
-async def test_out_of_memory_evictions_go_on_and_fills_stop(
-    caplog: pytest.LogCaptureFixture,
+@pytest.mark.parametrize("kind", [OutOfMemory, NotStoring])
+async def test_where_nothing_can_be_stored_evictions_go_on_and_fills_stop(
+    kind: type[Trouble], caplog: pytest.LogCaptureFixture
 ) -> None:
-    async with troubled(OutOfMemory) as (trouble, client, _):
+    async with troubled(kind) as (trouble, client, _):
         assert (await states(client))[-1] == "HIT"
         await trouble.begin()
         assert (await client.delete("/items")).status_code == 200
@@ -253,6 +281,22 @@ async def test_out_of_memory_evictions_go_on_and_fills_stop(
         await until_cached(client)
     assert lines(caplog, "Redis refuses look-ups: ") == 1
     assert lines(caplog, "did not confirm") == 0
+
+
+async def test_where_nothing_may_be_evicted_nothing_evicted_is_believed(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with troubled(NotEvicting) as (trouble, client, _):
+        paths = ["/items/1", "/others/1"]
+        for path in paths:
+            assert (await states(client, path))[-1] == "HIT"
+        await trouble.begin()
+        assert (await client.delete("/items")).status_code == 200
+        assert [set(await states(client, path)) for path in paths] == [{"BYPASS"}, {"HIT"}]
+        await trouble.end()
+        await until_cached(client)
+    assert lines(caplog, "Redis refuses evictions: ") == 1
+    assert lines(caplog, "did not confirm") == lines(caplog, "confirmed the evictions") == 1
 
 
 async def test_a_demoted_primary_is_believed_no_longer_than_to_the_first_write(
@@ -280,22 +324,42 @@ async def test_a_demoted_primary_that_is_only_read_is_believed_no_longer_than_to
     assert lines(caplog, "is away") == lines(caplog, "is back after") == 1
 
 
-async def started_in_trouble(url: str, end: Callable[[], Any], runs: Runs) -> None:
-    app = shop(runs, url)
+async def started_in_trouble(end: Callable[[], Any], **where: Any) -> None:
+    runs = Runs()
+    app = shop(runs, using=RedisSettings(deadline=DEADLINE, **where))
     async with app.router.lifespan_context(app), calling(app) as client:
         assert set(await states(client)) == {"BYPASS"}
         assert len(runs) == REQUESTS
-        end()
+        await asyncio.to_thread(end)
         await until_cached(client)
 
 
-async def test_an_application_starts_without_redis(caplog: pytest.LogCaptureFixture) -> None:
+def one_server(stack: ExitStack) -> tuple[Callable[[], Any], dict[str, Any]]:
     server = RedisServer()
-    try:
-        await started_in_trouble(server.url, server.start, Runs())
-    finally:
-        server.close()
-    assert lines(caplog, "is away") == lines(caplog, "is back after") == 1
+    stack.callback(server.close)
+    return server.start, {"url": server.url}
+
+
+def sentinels(stack: ExitStack) -> tuple[Callable[[], Any], dict[str, Any]]:
+    servers = Sentinel(service="mymaster")
+    stack.callback(servers.close)
+    return servers.start, {"sentinel": True, "sentinel_nodes": (servers.node,)}
+
+
+def cluster(stack: ExitStack) -> tuple[Callable[[], Any], dict[str, Any]]:
+    nodes = RedisCluster3()
+    stack.callback(nodes.close)
+    return nodes.start, {"cluster": True, "host": LOOPBACK, "port": nodes.nodes[1].port}
+
+
+@pytest.mark.parametrize("place", [one_server, sentinels, cluster])
+async def test_an_application_starts_without_redis(
+    place: Callable[[ExitStack], Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    with ExitStack() as stack:
+        start, where = place(stack)
+        await started_in_trouble(start, **where)
+    assert lines(caplog, "is away") == lines(caplog, "is back") == 1
 
 
 async def test_an_application_starts_with_a_wrong_password(
@@ -305,7 +369,7 @@ async def test_an_application_starts_with_a_wrong_password(
     with RedisServer() as server:
         server.command(*user, ">another")
         url = server.url.replace("://", "://app:password-of-ours@")
-        await started_in_trouble(url, lambda: server.command(*user, ">password-of-ours"), Runs())
+        await started_in_trouble(lambda: server.command(*user, ">password-of-ours"), url=url)
     assert lines(caplog, "is away") == lines(caplog, "is back after") == 1
     assert "password-of-ours" not in caplog.text
 
@@ -313,4 +377,4 @@ async def test_an_application_starts_with_a_wrong_password(
 async def test_an_application_starts_when_the_server_takes_no_more_clients() -> None:
     with RedisServer() as server, redis.Redis.from_url(server.url) as admin:
         admin.config_set("maxclients", 1)
-        await started_in_trouble(server.url, lambda: admin.config_set("maxclients", 1_000), Runs())
+        await started_in_trouble(lambda: admin.config_set("maxclients", 1_000), url=server.url)

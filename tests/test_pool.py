@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import shutil
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,6 +17,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import AuthenticationError, ConnectionError, RedisError
 
+from certificates import client_files, make_certificates, server_with_tls
 from redis_fastapi._pool import close_client, open_client
 from redis_fastapi.exceptions import CacheSettingsError, CacheSetupError
 from redis_fastapi.settings import RedisSettings
@@ -273,60 +272,18 @@ def test_an_option_redis_py_cannot_use_is_refused_at_once(option: str, cluster: 
 
 @pytest.fixture(scope="module")
 def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A private authority, with certificates for a server called localhost and for a client."""
-    if shutil.which("openssl") is None:
-        pytest.skip("no openssl on PATH, which makes the certificates")
-    directory = tmp_path_factory.mktemp("certificates")
-    make_authority(directory)
-    make_certificate(directory, "server", "subjectAltName=DNS:localhost")
-    make_certificate(directory, "client", "subjectAltName=DNS:client")
-    return directory
-
-
-def openssl(directory: Path, *arguments: str) -> None:
-    subprocess.run(("openssl", *arguments), cwd=directory, check=True, capture_output=True)
-
-
-def new_key(name: str) -> tuple[str, ...]:
-    curve = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes")
-    return ("req", *curve, "-keyout", f"{name}.key", "-subj", f"/CN={name}")
-
-
-def make_authority(directory: Path) -> None:
-    extensions = ("-addext", "keyUsage=critical,keyCertSign,cRLSign")
-    openssl(directory, *new_key("ca"), "-x509", "-out", "ca.pem", "-days", "2", *extensions)
-
-
-def make_certificate(directory: Path, name: str, alternative_name: str) -> None:
-    extensions = f"{alternative_name}\nauthorityKeyIdentifier=keyid\nbasicConstraints=CA:FALSE\n"
-    (directory / f"{name}.ext").write_text(extensions)
-    openssl(directory, *new_key(name), "-out", f"{name}.csr")
-    sign = ("x509", "-req", "-in", f"{name}.csr", "-CA", "ca.pem", "-CAkey", "ca.key")
-    out = ("-CAcreateserial", "-days", "2", "-extfile", f"{name}.ext", "-out", f"{name}.pem")
-    openssl(directory, *sign, *out)
+    return make_certificates(tmp_path_factory.mktemp("certificates"))
 
 
 @pytest.fixture(scope="module")
 def tls_port(certificates: Path) -> Iterator[tuple[RedisServer, int]]:
-    """A server that asks clients for a certificate on the port, and its plain side for looking."""
-    port = free_port()
-    files = {"cert": "server.pem", "key": "server.key", "ca-cert": "ca.pem"}
-    arguments = [
-        text
-        for name, file in files.items()
-        for text in (f"--tls-{name}-file", str(certificates / file))
-    ]
-    with RedisServer("--tls-port", str(port), "--tls-auth-clients", "yes", *arguments) as server:
-        yield server, port
+    with server_with_tls(certificates) as served:
+        yield served
 
 
 @pytest.fixture
 def tls_files(certificates: Path) -> dict[str, Path]:
-    return {
-        "ssl_ca_certs": certificates / "ca.pem",
-        "ssl_certfile": certificates / "client.pem",
-        "ssl_keyfile": certificates / "client.key",
-    }
+    return client_files(certificates)
 
 
 async def speak(settings: RedisSettings) -> None:

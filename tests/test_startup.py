@@ -58,7 +58,7 @@ async def said_at_start(app: FastAPI, caplog: pytest.LogCaptureFixture) -> list[
     [
         ("0", "allkeys-lru", "has no maxmemory"),
         ("100mb", "noeviction", "maxmemory-policy noeviction"),
-        ("100mb", "volatile-ttl", "maxmemory-policy volatile-ttl"),
+        ("100mb", "volatile-ttl", None),
         ("100mb", "allkeys-lru", None),
     ],
 )
@@ -89,7 +89,7 @@ async def test_entries_with_a_ttl_need_no_memory_policy(
 def test_a_line_names_three_routes_and_counts_the_others() -> None:
     (line,) = memory_warning(Memory(0, "noeviction"), ["a", "b", "c", "d", "e"])
 
-    assert "those of a, b, c, 2 more have none" in line
+    assert "entries of a, b, c, 2 more have no ttl" in line
 
 
 # Rights

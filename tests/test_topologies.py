@@ -1,37 +1,33 @@
 """The deployments Redis is found in, each with the settings a user would write."""
 
 import asyncio
-import shutil
-import subprocess
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import ExitStack, asynccontextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
+import redis
 from httpx import AsyncClient
 
+from certificates import client_files, make_certificates, server_with_tls
 from outages.topologies import FailingOver
 from redis_fastapi import RedisSettings
-from servers import (
-    LOOPBACK,
-    RedisCluster3,
-    RedisServer,
-    TLSFiles,
-    redis_server_available,
-    wait_until,
-)
+from servers import LOOPBACK, RedisCluster3, RedisServer, redis_server_available, wait_until
 from support import Runs, calling, state_of
-from test_outages import shop, until_cached
+from test_outages import lines, shop, until_cached
 
 pytestmark = pytest.mark.skipif(bool(redis_server_available()), reason="needs a redis-server")
 
-LEAST_RIGHTS = (
-    *("+mget", "+get", "+getrange", "+pttl", "+set", "+del", "+rename", "+pexpire"),
-    *("+eval", "+evalsha"),
-)
-"""All that the cache sends on a single server, and its scripts send; see docs/outages.md."""
+ITEMS = [f"/items/{number}" for number in range(12)]
+"""Enough to be in every slot range, each with a group of its own."""
+
+LEAST_RIGHTS = "+mget +get +getrange +pttl +set +del +rename +pexpire"
+SCRIPTS = "+eval +evalsha"
+TRANSACTIONS = "+watch +unwatch +multi +exec"
+CLUSTER = "+command +cluster|slots +asking"
+"""All that the cache sends, and its scripts send; see docs/outages.md."""
 
 FAILOVER_SECONDS = 20.0
 
@@ -45,11 +41,10 @@ async def serving(**settings: Any) -> AsyncIterator[tuple[AsyncClient, Runs]]:
 
 
 async def assert_caches(client: AsyncClient) -> None:
-    """Miss, hit, evict, miss, hit; on enough items to be in every slot range."""
+    """Miss, hit, evict, miss, hit."""
     for turn in range(2):
-        paths = [f"/items/{number}" for number in range(12)]
         for wanted in ("MISS", "HIT"):
-            for path in paths:
+            for path in ITEMS:
                 answer = await client.get(path)
                 assert (answer.status_code, state_of(answer)) == (200, wanted), turn
         assert (await client.delete("/items")).status_code == 200
@@ -73,51 +68,57 @@ async def test_a_password() -> None:
             await assert_caches(client)
 
 
-async def test_a_user_with_the_least_rights(caplog: pytest.LogCaptureFixture) -> None:
+def grant(server: RedisServer, rights: str) -> None:
+    keys = ("resetkeys", "~fastapi:*", "resetchannels")
+    server.command("ACL", "SETUSER", "cache", "on", ">right", *keys, "-@all", *rights.split())
+
+
+def denied(server: RedisServer) -> set[str]:
+    """Commands that were sent without the right to, less those of redis-py and of the start."""
+    with redis.Redis.from_url(server.url, decode_responses=True) as client:
+        return {str(entry["object"]) for entry in client.acl_log()} - {"client|setinfo", "info"}
+
+
+LOGIN = {"username": "cache", "password": "right"}
+
+
+@pytest.mark.parametrize(
+    ("rights", "refused"),
+    [
+        (f"{LEAST_RIGHTS} {SCRIPTS}", set()),
+        (f"{LEAST_RIGHTS} {TRANSACTIONS}", {"evalsha"}),
+    ],
+    ids=["scripts", "transactions"],
+)
+async def test_a_user_with_the_least_rights(
+    rights: str, refused: set[str], caplog: pytest.LogCaptureFixture
+) -> None:
     with RedisServer() as server:
-        rights = ("resetkeys", "~fastapi:*", "resetchannels", "-@all", *LEAST_RIGHTS)
-        server.command("ACL", "SETUSER", "cache", "on", ">right", *rights)
-        login = {"username": "cache", "password": "right"}
-        async with serving(host=LOOPBACK, port=server.port, **login) as (client, _):
+        grant(server, rights)
+        async with serving(host=LOOPBACK, port=server.port, **LOGIN) as (client, _):
             await assert_caches(client)
-        denied = [entry for entry in server.command("ACL", "LOG") if "client|setinfo" not in entry]
-    assert denied == []
+        assert denied(server) == refused
     assert caplog.records == []
 
 
-def openssl(directory: Path, *arguments: str) -> None:
-    subprocess.run(("openssl", *arguments), cwd=directory, check=True, capture_output=True)
-
-
-@pytest.fixture
-def certificates(tmp_path: Path) -> Path:
-    """A private authority, and what it signed for the server and for the client."""
-    if shutil.which("openssl") is None:
-        pytest.skip("no openssl on PATH, which makes the certificates")
-    new = ("req", "-newkey", "rsa:2048", "-nodes", "-subj")
-    ca = ("-x509", "-days", "2", "-keyout", "ca.key", "-out", "ca.pem")
-    usage = ("-addext", "basicConstraints=critical,CA:TRUE")
-    openssl(tmp_path, *new, "/CN=authority", *ca, *usage, "-addext", "keyUsage=keyCertSign")
-    (tmp_path / "names").write_text(f"subjectAltName=IP:{LOOPBACK}\n")
-    for name in ("server", "client"):
-        openssl(tmp_path, *new, f"/CN={name}", "-keyout", f"{name}.key", "-out", f"{name}.csr")
-        sign = ("x509", "-req", "-days", "2", "-CA", "ca.pem", "-CAkey", "ca.key")
-        files = ("-CAcreateserial", "-in", f"{name}.csr", "-out", f"{name}.pem")
-        openssl(tmp_path, *sign, *files, "-extfile", "names")
-    return tmp_path
-
-
-async def test_tls_with_a_private_authority_and_client_certificates(certificates: Path) -> None:
-    files = TLSFiles(*(certificates / name for name in ("server.pem", "server.key", "ca.pem")))
-    # The last of an option counts: this server asks for certificates.
-    with RedisServer("--tls-auth-clients", "optional", tls=files) as server:
-        wanted = {"ssl": True, "ssl_ca_certs": certificates / "ca.pem"}
-        wanted |= {
-            f"ssl_{kind}file": certificates / f"client.{suffix}"
-            for kind, suffix in (("cert", "pem"), ("key", "key"))
-        }
-        async with serving(host=LOOPBACK, port=server.port, **wanted) as (client, _):
+async def test_a_user_with_the_least_rights_that_waits_for_replicas() -> None:
+    with ExitStack() as stack:
+        primary = FailingOver(stack).primary
+        grant(primary, f"{LEAST_RIGHTS} {SCRIPTS} +wait")
+        where = {"host": LOOPBACK, "port": primary.port, "wait_replicas": 1}
+        async with serving(**where, **LOGIN) as (client, _):
             await assert_caches(client)
+        assert denied(primary) == set()
+
+
+async def test_tls_with_a_private_authority_and_client_certificates(tmp_path: Path) -> None:
+    files = client_files(make_certificates(tmp_path))
+    with server_with_tls(tmp_path) as (_, port):
+        where = {"host": "localhost", "port": port, "ssl": True}
+        async with serving(**where, **files) as (client, _):
+            await assert_caches(client)
+        async with serving(**where, ssl_ca_certs=files["ssl_ca_certs"]) as (stranger, _):
+            assert state_of(await stranger.get(ITEMS[0])) == "BYPASS"
 
 
 def _knows(node: RedisServer, name: str) -> bool:
@@ -164,20 +165,76 @@ def cluster() -> Iterator[ClusterWithReplicas]:
         yield started
 
 
+async def test_a_cluster_with_replicas(cluster: ClusterWithReplicas) -> None:
+    async with serving(host=LOOPBACK, port=cluster.nodes[1].port, cluster=True) as (client, _):
+        await assert_caches(client)
+
+
+async def test_a_user_with_the_least_rights_on_a_cluster(
+    cluster: ClusterWithReplicas, caplog: pytest.LogCaptureFixture
+) -> None:
+    nodes = (*cluster.nodes, *cluster.replicas)
+    for node in nodes:
+        grant(node, f"{LEAST_RIGHTS} {SCRIPTS} {CLUSTER}")
+    where = {"host": LOOPBACK, "port": cluster.nodes[1].port, "cluster": True}
+    async with serving(**where, **LOGIN) as (client, _):
+        await assert_caches(client)
+    assert [denied(node) for node in nodes] == [set()] * len(nodes)
+    assert caplog.records == []
+
+
+async def caches_after(
+    client: AsyncClient, happens: Callable[[], object], *, seconds: float = FAILOVER_SECONDS
+) -> None:
+    """Serves while something happens to the topology, and caches when it is over."""
+    await assert_caches(client)
+    await asyncio.to_thread(happens)
+    for path in ITEMS:
+        assert (await client.get(path)).status_code == 200
+    for path in ITEMS:
+        await until_cached(client, path, seconds=seconds)
+    # What an old primary may not have passed on is evicted on the new one.
+    assert (await client.delete("/items")).status_code == 200
+    await assert_caches(client)
+
+
+async def test_a_cluster_changes_a_primary_with_its_replica(cluster: ClusterWithReplicas) -> None:
+    changed = partial(cluster.replicas[2].command, "CLUSTER", "FAILOVER")
+    async with serving(host=LOOPBACK, port=cluster.nodes[1].port, cluster=True) as (client, _):
+        await caches_after(client, changed)
+
+
 async def test_a_cluster_with_replicas_loses_a_primary(
     cluster: ClusterWithReplicas, caplog: pytest.LogCaptureFixture
 ) -> None:
-    where = {"host": LOOPBACK, "port": cluster.nodes[1].port, "cluster": True}
-    async with serving(**where) as (client, _):
-        await assert_caches(client)
-        cluster.nodes[0].kill()
-        for number in range(12):
-            assert (await client.get(f"/items/{number}")).status_code == 200
-        for number in range(12):
-            await until_cached(client, f"/items/{number}", seconds=FAILOVER_SECONDS)
-        assert (await client.delete("/items")).status_code == 200
-        await assert_caches(client)
-    assert sum("is away" in one.getMessage() for one in caplog.records) == 1
+    async with serving(host=LOOPBACK, port=cluster.nodes[1].port, cluster=True) as (client, _):
+        await caches_after(client, cluster.nodes[0].kill)
+    assert lines(caplog, "is away") == 1
+    cluster.nodes[0].start()
+
+
+async def test_a_cluster_node_that_hangs_holds_back_only_what_it_has() -> None:
+    with RedisCluster3("--cluster-node-timeout", "60000") as nodes:
+        needed_by_all = {nodes.node_of(f"fastapi:g:{name}") for name in ("", "n:items")}
+        hung = next(node for node in nodes.nodes if node not in needed_by_all)
+        where = {"host": LOOPBACK, "port": nodes.nodes[0].port, "cluster": True}
+        async with serving(**where) as (client, _):
+            await assert_caches(client)
+            for path in ITEMS:
+                await until_cached(client, path)
+            hung.pause()
+            await until_some(client, "BYPASS")
+            found = {state_of(await client.get(path)) for path in ITEMS}
+            assert found == {"BYPASS", "HIT"}
+            hung.resume()
+            for path in ITEMS:
+                await until_cached(client, path)
+
+
+async def until_some(client: AsyncClient, state: str) -> None:
+    """Asks for all items until one is answered in this state."""
+    while state not in {state_of(await client.get(path)) for path in ITEMS}:
+        continue
 
 
 async def test_sentinels_fail_over() -> None:
@@ -185,14 +242,16 @@ async def test_sentinels_fail_over() -> None:
         servers = FailingOver(stack)
         nodes = ((LOOPBACK, servers.sentinel.port),)
         async with serving(sentinel=True, sentinel_nodes=nodes) as (client, _):
-            await assert_caches(client)
-            servers.primary.kill()
-            for number in range(12):
-                assert (await client.get(f"/items/{number}")).status_code == 200
-            await until_cached(client, seconds=FAILOVER_SECONDS)
-            # What the old primary may not have passed on is evicted on the new one.
-            assert (await client.delete("/items")).status_code == 200
-            await assert_caches(client)
+            await caches_after(client, servers.primary.kill)
+
+
+async def test_sentinels_change_the_primary_with_its_replica() -> None:
+    with ExitStack() as stack:
+        servers = FailingOver(stack)
+        nodes = ((LOOPBACK, servers.sentinel.port),)
+        async with serving(sentinel=True, sentinel_nodes=nodes) as (client, _):
+            await caches_after(client, servers.change)
+        assert servers.primary.command("ROLE")[0] == "slave"
 
 
 async def test_replicas_that_have_to_confirm_an_eviction() -> None:

@@ -38,9 +38,9 @@ class Memory:
     policy: str
 
     @property
-    def forgets_endless(self) -> bool:
-        """Whether it makes room by keys without an expiry."""
-        return self.most_bytes > 0 and self.policy.startswith("allkeys")
+    def makes_room(self) -> bool:
+        """Whether it forgets keys when it is full; each key of the cache has an expiry."""
+        return self.most_bytes > 0 and self.policy != "noeviction"
 
 
 async def memory_of(client: Redis | RedisCluster) -> Memory | None:

@@ -73,7 +73,7 @@ async def _server_warnings(client: Any, settings: RedisSettings, registry: Regis
 
 
 def endless_reads(registry: Registry, *, default_ttl: int) -> Iterator[str]:
-    """Labels of the reads whose entries have no expiry."""
+    """Labels of the reads whose entries have no ttl."""
     for served in registry.served:
         read = served.policy.read if served.policy else None
         if read is not None and read.uncacheable is None and not (read.ttl or default_ttl):
@@ -81,15 +81,15 @@ def endless_reads(registry: Registry, *, default_ttl: int) -> Iterator[str]:
 
 
 def memory_warning(memory: Memory, endless: Sequence[str]) -> Iterator[str]:
-    """Entries that neither time nor memory ends."""
-    if not endless or memory.forgets_endless:
+    """Entries that stay for long where memory does not end them."""
+    if not endless or memory.makes_room:
         return
     if memory.most_bytes:
-        limit = f"cannot make room by entries without a ttl (maxmemory-policy {memory.policy})"
+        limit = f"does not make room when it is full (maxmemory-policy {memory.policy})"
     else:
         limit = "has no maxmemory"
     yield (
-        f"{limit}, and those of {_list(endless)} have none: only evictions remove them, and a full "
+        f"{limit}, and entries of {_list(endless)} have no ttl: they stay for 30 days, and a full "
         "memory stores nothing. Say ttl=..., or set maxmemory and maxmemory-policy allkeys-lru"
     )
 

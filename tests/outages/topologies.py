@@ -25,6 +25,14 @@ class FailingOver:
         )
         wait_until(self._knows_replica, what="a sentinel that knows the replica")
 
+    def change(self) -> None:
+        """Let the sentinel promote the replica while the primary is well."""
+        self.sentinel.command("SENTINEL", "FAILOVER", "mymaster")
+        wait_until(self._is_replica, what="a primary that is a replica now")
+
+    def _is_replica(self) -> bool:
+        return bool(self.primary.command("ROLE")[0] == "slave")
+
     def _knows_replica(self) -> bool:
         known = self.sentinel.command("SENTINEL", "REPLICAS", "mymaster")
         up = self.replica.command("INFO", "replication")["master_link_status"] == "up"
