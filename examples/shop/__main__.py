@@ -7,7 +7,7 @@ import sys
 import uvicorn
 
 WELCOME = """\
-The shop opens at {url} (interactive documentation: {url}/docs). Try:
+The shop opens at {url}: a page that shows the cache at work, and {url}/docs. Or try:
 
   curl -i {url}/products/1
       X-Redis-Cache: MISS; a second time HIT, with its Age and the same ETag
@@ -37,7 +37,8 @@ The shop opens at {url} (interactive documentation: {url}/docs). Try:
 
 def main(arguments: list[str]) -> None:
     """Print the curl lines once, in the process that starts the workers."""
-    with uvicorn.main.make_context("shop", ["shop.main:app", *arguments]) as context:
+    options = ["shop.main:app", "--no-access-log", *arguments]
+    with uvicorn.main.make_context("shop", options) as context:
         url = "http://{host}:{port}".format_map(context.params)
         print(WELCOME.format(url=url), flush=True)
         uvicorn.main.invoke(context)

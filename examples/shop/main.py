@@ -9,7 +9,7 @@ from fastapi import FastAPI
 
 from redis_fastapi import FastAPIRedis
 
-from . import basket, categories, health, offers, products, report
+from . import basket, categories, health, offers, page, products, report
 from .db import database, database_path
 
 
@@ -22,5 +22,5 @@ async def open_database(app: FastAPI) -> AsyncIterator[None]:
 
 app = FastAPI(title="Shop", lifespan=open_database)
 FastAPIRedis(app).lifespan().caching()
-for part in (products, categories, basket, offers, report, health):
+for part in (page, products, categories, basket, offers, report, health):
     app.include_router(part.router)
