@@ -90,7 +90,7 @@ def test_foreign_bytes_never_raise(raw: bytes, validity: bytes) -> None:
 @pytest.mark.parametrize("position", [0, 2], ids=["version", "flags"])
 def test_an_entry_of_another_version_or_with_unknown_flags_is_none(position: int) -> None:
     raw = bytearray(encode(ENTRY, VALIDITY))
-    raw[position] += 1
+    raw[position] += 2
     assert decode(bytes(raw), VALIDITY) is None
     assert not is_current(bytes(raw), VALIDITY)
 

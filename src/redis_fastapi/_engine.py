@@ -20,6 +20,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from redis_fastapi._background import Background
+from redis_fastapi._compression import Compress
 from redis_fastapi._entry import Entry, decode, decode_outdated, head_size, is_current
 from redis_fastapi._evictions import Evictions
 from redis_fastapi._http import Reason
@@ -132,6 +133,7 @@ class Engine:
         sleep: Waits that many seconds between two looks at another process's lease.
         lease_ms: Life of a lease without its holder, in milliseconds.
         wait_max: Seconds that a look-up waits for another's computation at most.
+        compress: What makes large bodies small in Redis; None leaves them as they are.
     """
 
     def __init__(
@@ -143,6 +145,7 @@ class Engine:
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         lease_ms: int = 10_000,
         wait_max: float = 5.0,
+        compress: Compress | None = None,
     ) -> None:
         self._store = store
         self._clock = clock
@@ -151,7 +154,7 @@ class Engine:
         self._background = Background()
         self._refusals = Refusals()
         tools = (store, self._background, self._refusals)
-        self._leases = Leases(*tools, random=random, lease_ms=lease_ms)
+        self._leases = Leases(*tools, random=random, lease_ms=lease_ms, compress=compress)
         self._evictions = Evictions(*tools, random=random, sleep=sleep)
         self._waiters = Waiters(store, self._leases, now_ms=self.now_ms, random=random, sleep=sleep)
 

@@ -11,11 +11,16 @@ import struct
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from redis_fastapi._compression import Compress, decompressed
 from redis_fastapi._tokens import softly_evicted
 
 _VERSION = 2
-_NO_FLAGS = 0
-"""Flags are for other forms, such as a compressed body; unknown ones are a miss."""
+_PLAIN = 0
+_ZSTD = 1
+"""Flags: how the body is stored; unknown ones are a miss."""
+
+_LEAST_COMPRESSED = 2 * 1024
+"""Bytes of body from which compressing it is worth the time."""
 
 MARK_AT = 1
 """Where the mark stands that a soft eviction of this one entry sets."""
@@ -67,18 +72,28 @@ class Entry:
         return max(1, self.created_ms + self.fresh_ms + windows - now_ms)
 
 
-def encode(entry: Entry, validity: bytes) -> bytes:
+def encode(entry: Entry, validity: bytes, compress: Compress | None = None) -> bytes:
     """Bytes of an entry that counts while `validity` is current; ValueError if they cannot be."""
+    flags, body = _packed(entry, compress) if compress else (_PLAIN, entry.body)
     block = b"\r\n".join(_header_line(name, value) for name, value in entry.headers)
     try:
         head = _HEAD.pack(
-            *(_VERSION, _UNMARKED, _NO_FLAGS, entry.status),
-            *(len(validity), len(block), len(entry.body), min(entry.cost_ms, _MOST_COST_MS)),
+            *(_VERSION, _UNMARKED, flags, entry.status),
+            *(len(validity), len(block), len(body), min(entry.cost_ms, _MOST_COST_MS)),
             *(entry.created_ms, entry.fresh_ms, entry.revalidate_ms, entry.error_ms),
         )
     except struct.error as error:
         raise ValueError(f"entry field out of range: {error}") from error
-    return b"".join((head, validity, block, entry.body))
+    return b"".join((head, validity, block, body))
+
+
+def _packed(entry: Entry, compress: Compress) -> tuple[int, bytes]:
+    """Flags and body, which stays as it is where compressing saves nothing."""
+    encoded = any(name == b"content-encoding" for name, _ in entry.headers)
+    if encoded or len(entry.body) < _LEAST_COMPRESSED:
+        return _PLAIN, entry.body
+    packed = compress(entry.body)
+    return (_ZSTD, packed) if len(packed) < len(entry.body) else (_PLAIN, entry.body)
 
 
 def _header_line(name: bytes, value: bytes) -> bytes:
@@ -138,7 +153,7 @@ def _head_or_none(raw: bytes, validity: bytes) -> _Head | None:
     if len(raw) < size or raw[_HEAD.size : size] != validity:
         return None
     head = _Head._make(_HEAD.unpack_from(raw))
-    known = head.version == _VERSION and head.flags == _NO_FLAGS
+    known = head.version == _VERSION and head.flags in (_PLAIN, _ZSTD)
     return head if known and head.validity_size == len(validity) else None
 
 
@@ -148,8 +163,11 @@ def _entry_or_none(raw: bytes, head: _Head) -> Entry | None:
     headers = _headers_or_none(raw[block_at:body_at])
     if headers is None or len(raw) != body_at + head.body_size:
         return None
+    body = raw[body_at:] if head.flags == _PLAIN else decompressed(raw[body_at:])
+    if body is None:
+        return None
     times = (head.created_ms, head.fresh_ms, head.revalidate_ms, head.error_ms, head.cost_ms)
-    return Entry(head.status, headers, raw[body_at:], *times)
+    return Entry(head.status, headers, body, *times)
 
 
 def _headers_or_none(block: bytes) -> tuple[tuple[bytes, bytes], ...] | None:

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from redis_fastapi._background import Background
+from redis_fastapi._compression import Compress
 from redis_fastapi._entry import Entry, encode
 from redis_fastapi._keys import Target
 from redis_fastapi._refusals import Refusals, Wish
@@ -71,10 +72,13 @@ class Claimed:
 class Lease:
     """The right to fill one target with what is computed from now on.
 
-    It ends with the first `fill` or `release`; later calls do nothing.
+    It ends with the first `fill` or `release`; later calls do nothing. `filled` says whether an
+    entry was stored under it.
     """
 
-    __slots__ = ("_ended", "_flight", "_leases", "_renewals", "_target", "_timer", "_value")
+    __slots__ = (
+        *("_ended", "_flight", "_leases", "_renewals", "_target", "_timer", "_value", "filled"),
+    )
 
     def __init__(self, leases: Leases, target: Target, value: bytes, flight: Flight | None) -> None:
         self._leases = leases
@@ -82,6 +86,7 @@ class Lease:
         self._value = value
         self._flight = flight
         self._ended = False
+        self.filled = False
         self._renewals = 0
         self._timer = self._renew_later()
 
@@ -99,7 +104,7 @@ class Lease:
         if not self._end():
             return False
         try:
-            payload = encode(entry, lease_validity(self._value))
+            payload = encode(entry, lease_validity(self._value), self._leases.compress)
             stored = await self._leases.store.fill(self._target, self._value, payload, ttl_ms)
         except (ValueError, CacheUnavailableError) as error:
             self._leases.refusals.refused(Wish.FILL, error)
@@ -109,6 +114,7 @@ class Lease:
             self._leases.background.spawn(self._let_go(Ending.FAILED))
             raise
         self._leases.refusals.granted(Wish.FILL)
+        self.filled = stored
         self._land(entry if stored else Ending.FAILED)
         return stored
 
@@ -170,6 +176,7 @@ class Leases:
     Attributes:
         flights: The leases of this process that have not ended, by value.
         lease_ms: Life of a lease without its holder, in milliseconds.
+        compress: What makes large bodies small; None leaves them as they are.
     """
 
     def __init__(
@@ -180,11 +187,13 @@ class Leases:
         *,
         random: Callable[[int], bytes],
         lease_ms: int,
+        compress: Compress | None = None,
     ) -> None:
         self.store = store
         self.background = background
         self.refusals = refusals
         self.lease_ms = lease_ms
+        self.compress = compress
         self.flights: dict[bytes, Flight] = {}
         self._random = random
 

@@ -19,6 +19,7 @@ from fastapi.dependencies.utils import get_dependant, solve_dependencies
 from redis.asyncio import Redis
 from starlette.requests import Request
 
+from ._compression import compressor
 from ._context import Context, Said
 from ._engine import Engine
 from ._held import hold
@@ -53,6 +54,7 @@ class Runtime:
     ) -> None:
         self.settings = settings
         self._mount = mount
+        self._compress = compressor(settings.compression)
         self.client = client
         self._app = app
         self._said = Said()
@@ -89,7 +91,7 @@ class Runtime:
             transport=self._held() if client is self.client else None,
         )
         lease_ms = round(settings.lease_ttl * 1000)
-        return Engine(store, lease_ms=lease_ms, wait_max=settings.wait_max)
+        return Engine(store, lease_ms=lease_ms, wait_max=settings.wait_max, compress=self._compress)
 
     def _held(self) -> Transport:
         """Connections of the cache's own; only to a client whose end this runtime sees."""

@@ -21,6 +21,7 @@ from pydantic import TypeAdapter, ValidationError
 from pydantic_core import to_jsonable_python
 from redis.asyncio import Redis, RedisCluster
 
+from ._compression import compressor
 from ._engine import Engine, Hit, Miss
 from ._entry import Entry
 from ._keys import EPOCH, Target, digest, group_name
@@ -60,7 +61,7 @@ class CacheBackend:
     ) -> None:
         self._settings = settings or get_settings()
         store = Store(client, prefix=self._settings.prefix, deadline=self._settings.deadline)
-        self.engine = Engine(store)
+        self.engine = Engine(store, compress=compressor(self._settings.compression))
         self._group = eviction_group
 
     @classmethod

@@ -14,7 +14,7 @@ import warnings
 from collections.abc import Iterable, Iterator
 from difflib import get_close_matches
 from functools import lru_cache
-from typing import Annotated, Any, get_args
+from typing import Annotated, Any, Literal, get_args
 from urllib.parse import SplitResult, parse_qsl, urlsplit
 
 from pydantic import Field, FilePath, SecretStr, ValidationError, field_validator, model_validator
@@ -132,6 +132,9 @@ class RedisSettings(BaseSettings):
 
     max_header_size: Bytes = 8 * 1024
     """Largest block of response headers that is stored, in bytes."""
+
+    compression: Literal["zstd"] | None = None
+    """How bodies from 2 KB are compressed in Redis: ``zstd``, or not; clients see no difference."""
 
     obey_client_directives: bool = True
     """Whether ``Cache-Control`` of a request (``no-cache``, ``max-age``, ...) is obeyed."""

@@ -37,6 +37,7 @@ from redis.backoff import NoBackoff
 from starlette.requests import Request
 from typing_extensions import Self
 
+from ._compression import compressor
 from ._engine import Bypass, Engine, Outcome
 from ._entry import Entry
 from ._http import Reason
@@ -402,6 +403,7 @@ class MemoryCache:
             sleep=_nap,
             lease_ms=round(settings.lease_ttl * 1000),
             wait_max=settings.wait_max,
+            compress=compressor(settings.compression),
         )
 
     def _line(self) -> _Line:
