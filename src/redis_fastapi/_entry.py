@@ -22,6 +22,9 @@ _ZSTD = 1
 _LEAST_COMPRESSED = 2 * 1024
 """Bytes of body from which compressing it is worth the time."""
 
+_LINE_BREAK = b"\r\n"
+"""Between names and values of the header block, in turn: neither may contain a part of it."""
+
 MARK_AT = 1
 """Where the mark stands that a soft eviction of this one entry sets."""
 
@@ -75,7 +78,7 @@ class Entry:
 def encode(entry: Entry, validity: bytes, compress: Compress | None = None) -> bytes:
     """Bytes of an entry that counts while `validity` is current; ValueError if they cannot be."""
     flags, body = _packed(entry, compress) if compress else (_PLAIN, entry.body)
-    block = b"\r\n".join(_header_line(name, value) for name, value in entry.headers)
+    block = _LINE_BREAK.join(part for pair in entry.headers for part in _storable(*pair))
     try:
         head = _HEAD.pack(
             *(_VERSION, _UNMARKED, flags, entry.status),
@@ -96,13 +99,12 @@ def _packed(entry: Entry, compress: Compress) -> tuple[int, bytes]:
     return (_ZSTD, packed) if len(packed) < len(entry.body) else (_PLAIN, entry.body)
 
 
-def _header_line(name: bytes, value: bytes) -> bytes:
+def _storable(name: bytes, value: bytes) -> tuple[bytes, bytes]:
     if not name or b":" in name:
         raise ValueError(f"header name {name!r} cannot be stored")
-    line = name + b": " + value
-    if b"\r" in line or b"\n" in line:
+    if any(byte in part for part in (name, value) for byte in _LINE_BREAK):
         raise ValueError(f"header {name!r} cannot be stored: it contains a line break")
-    return line
+    return name, value
 
 
 def decode(raw: bytes, validity: bytes) -> Entry | None:
@@ -173,7 +175,7 @@ def _entry_or_none(raw: bytes, head: _Head) -> Entry | None:
 def _headers_or_none(block: bytes) -> tuple[tuple[bytes, bytes], ...] | None:
     if not block:
         return ()
-    parts = [line.partition(b": ") for line in block.split(b"\r\n")]
-    if not all(separator for _, separator, _ in parts):
+    parts = block.split(_LINE_BREAK)
+    if len(parts) % 2:
         return None
-    return tuple((name, value) for name, _, value in parts)
+    return tuple(zip(parts[::2], parts[1::2], strict=True))

@@ -36,7 +36,7 @@ from redis_fastapi._transport import (
     Pool,
     PoolTransport,
     Transport,
-    answer,
+    answers,
     primary_of,
 )
 from redis_fastapi.exceptions import CacheUnavailableError
@@ -103,7 +103,7 @@ class HeldTransport:
 
     async def get_many(self, keys: Sequence[bytes], *, until: float | None) -> list[bytes | None]:
         """Values of keys, together with those that others read in this turn of the event loop."""
-        return [answer(value) for value in await self._lane.look(keys, until)]
+        return answers(await self._lane.look(keys, until))
 
     async def send(
         self, commands: Sequence[Command], *, until: float | None, heavy: bool = False
@@ -155,7 +155,7 @@ class HeldClusterTransport:
             found = await self._followed.get_many([keys[p] for p in astray], until=until)
             for position, value in zip(astray, found, strict=True):
                 replies[position] = value
-        return [answer(reply) for reply in replies]
+        return answers(replies)
 
     async def send(
         self, commands: Sequence[Command], *, until: float | None, heavy: bool = False

@@ -249,17 +249,23 @@ class Lane:
     def _begin(self) -> asyncio.Future[list[Any]]:
         self.require_closed()
         loop = asyncio.get_running_loop()
-        if self._closed or self._loop not in (None, loop) or len(self._queue) >= _MOST_WAITING:
-            raise CacheUnavailableError("the connection is closed, full or another event loop's")
-        if self._keeper is None:
-            self._loop = loop
-            # In no request's context: the task outlives the one that starts it.
-            self._keeper = Context().run(loop.create_task, self._keep())
+        if self._loop is not loop:
+            self._start(loop)
+        if self._closed or len(self._queue) >= _MOST_WAITING:
+            raise CacheUnavailableError("the connection is closed or full")
         return loop.create_future()
 
+    def _start(self, loop: asyncio.AbstractEventLoop) -> None:
+        if self._closed or self._loop is not None:
+            raise CacheUnavailableError("the connection is closed or another event loop's")
+        self._loop = loop
+        # In no request's context: the task outlives the one that starts it.
+        self._keeper = Context().run(loop.create_task, self._keep())
+
     def _enqueue(self, call: _Call | _Look) -> None:
+        if not self._queue:  # otherwise somebody has asked for the writer already
+            self._demand.set()
         self._queue.append(call)
-        self._demand.set()
         if call.until < inf and (self._timer is None or call.until < self._timer.when()):
             self._check_at(call.until)
 

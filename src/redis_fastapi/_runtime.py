@@ -60,6 +60,7 @@ class Runtime:
         self._said = Said()
         self._engines: WeakKeyDictionary[object, Engine] = WeakKeyDictionary()
         self._site: Site | None = None
+        self._own_context: Context | None = None
         self.looking: asyncio.Future[None] | None = None
 
     @property
@@ -72,7 +73,7 @@ class Runtime:
 
     def forget_routes(self) -> None:
         """Read the routes again at the next use: some were changed."""
-        self._site = None
+        self._site = self._own_context = None
 
     def engine_on(self, client: Any) -> Engine:
         """The engine on a client; one for each client, so that single flight holds."""
@@ -122,6 +123,13 @@ class Runtime:
     def context(self, engine: Engine, *, eager: bool = False) -> Context:
         """What a request on this engine needs."""
         return Context(engine, self.settings, self.site, self._said, eager)
+
+    @property
+    def own_context(self) -> Context | None:
+        """The same for all requests on the runtime's own client; None while caching is off."""
+        if self._own_context is None and self.settings.enabled:
+            self._own_context = self.context(self.engine_on(self.client))
+        return self._own_context
 
     def check(self) -> None:
         """Say what only the whole application shows.
@@ -241,9 +249,7 @@ def context_of(request: Request) -> Context | None:
     if runtime is None or runtime.client is None:
         _say_not_set_up(request.app)
         return None
-    if not runtime.settings.enabled:
-        return None
-    return runtime.context(runtime.engine_on(runtime.client))
+    return runtime.own_context
 
 
 async def overridden_context(request: Request, stack: AsyncExitStack) -> Context | None:

@@ -20,7 +20,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import sha1
 from importlib.resources import files
-from typing import Any, TypeVar, cast
+from typing import Any, NamedTuple, TypeVar, cast
 
 from redis.asyncio import Redis, RedisCluster
 from redis.exceptions import NoPermissionError, NoScriptError, ResponseError
@@ -32,6 +32,7 @@ from redis_fastapi._transport import (
     Command,
     Transport,
     answer,
+    answers,
     keyed,
     timeout_at,
     transport_for,
@@ -71,8 +72,7 @@ WRITER = b"w"
 PASS = b"p"
 
 
-@dataclass(frozen=True, slots=True)
-class Snapshot:
+class Snapshot(NamedTuple):
     """What one read saw; None for every key that is missing.
 
     Attributes:
@@ -173,10 +173,13 @@ def _refuses_scripts(reply: Any) -> bool:
 async def _guarded(operation: Coroutine[Any, Any, _T]) -> _T:
     try:
         return await operation
-    except CacheError:
-        raise
-    except Exception as error:  # also what a client raises that another event loop has closed
-        raise CacheUnavailableError(f"Redis: {error!r}") from error
+    except Exception as error:
+        raise _unavailable(error) from error
+
+
+def _unavailable(error: Exception) -> CacheError:
+    """The one kind of error there is, also for what a client of a closed event loop raises."""
+    return error if isinstance(error, CacheError) else CacheUnavailableError(f"Redis: {error!r}")
 
 
 class Store:
@@ -222,7 +225,15 @@ class Store:
         self, target: Target, *, lease: bool = False, until: float | None = None
     ) -> Snapshot:
         """The entry and its generations, with `lease` also the lease; one round trip."""
-        return await _guarded(self._read(target, lease=lease, until=until or self.until()))
+        keys = [self._entry_key(target.entry), *self._generation_keys(target)]
+        if lease:
+            keys.append(self._lease_key(target.entry))
+        try:
+            values = await self._transport.get_many(keys, until=until or self.until())
+        except Exception as error:
+            raise _unavailable(error) from error
+        held = values.pop() if lease else None
+        return Snapshot(values[0], tuple(values[1:]), held)
 
     async def tokens(
         self, target: Target, *, until: float | None = None
@@ -336,8 +347,7 @@ class Store:
         return None if seconds is None else asyncio.get_running_loop().time() + seconds
 
     async def _send_or_raise(self, commands: Sequence[Command], until: float | None) -> list[Any]:
-        replies = await self._transport.send(commands, until=until)
-        return [answer(reply) for reply in replies]
+        return answers(await self._transport.send(commands, until=until))
 
     def _entry_key(self, entry: str) -> bytes:
         return f"{self._prefix}:e:{{{entry}}}".encode()
@@ -353,15 +363,6 @@ class Store:
 
     def _generation_keys(self, target: Target) -> list[bytes]:
         return [self._generation_key(name) for name in target.generations]
-
-    async def _read(self, target: Target, *, lease: bool, until: float | None) -> Snapshot:
-        keys = [self._entry_key(target.entry), *self._generation_keys(target)]
-        if not lease:
-            raw, *tokens = await self._transport.get_many(keys, until=until)
-            return Snapshot(raw, tuple(tokens))
-        keys.append(self._lease_key(target.entry))
-        raw, *tokens, held = await self._transport.get_many(keys, until=until)
-        return Snapshot(raw, tuple(tokens), held)
 
     async def _probe(self, target: Target, *, size: int) -> Snapshot:
         head = keyed("GETRANGE", self._entry_key(target.entry), 0, size - 1)
@@ -524,7 +525,7 @@ class Store:
         if _refuses_scripts(replies[0]):
             self._go_without_scripts(replies[0])
             return None
-        return [answer(reply) for reply in replies]
+        return answers(replies)
 
     def _go_without_scripts(self, reason: ResponseError) -> None:
         self._scripting = False

@@ -282,6 +282,14 @@ def transport_for(client: Redis | RedisCluster) -> Transport:
     return PoolTransport(cast("Pool", client.connection_pool))
 
 
+def answers(replies: list[Any]) -> list[Any]:
+    """The replies themselves, or CacheUnavailableError when Redis refused one of them."""
+    for reply in replies:
+        if isinstance(reply, Exception):
+            answer(reply)
+    return replies
+
+
 def answer(reply: Any) -> Any:
     """The reply itself, or CacheUnavailableError when Redis refused."""
     if isinstance(reply, Exception):

@@ -1,0 +1,169 @@
+"""The way to an entry that leads past dependencies and validation, where both are sure to pass.
+
+- It is open only where path and query alone decide: no dependencies, headers, cookies or body, no
+  ``Request``, no route class of the user's, and parameters whose validation is a function of their
+  text.
+- A path with its query leads to a target once a request with the same text has passed validation,
+  and to that target only. The raw text is an alias then: many may lead to one target.
+- How many are known is bounded, and so is their length: clients choose them.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from datetime import date, datetime, time, timedelta
+from decimal import Decimal
+from enum import Enum
+from types import NoneType, UnionType
+from typing import Any, Literal, NamedTuple, Union, get_args, get_origin
+from uuid import UUID
+
+from annotated_types import BaseMetadata
+from fastapi.dependencies.models import Dependant
+from fastapi.routing import APIRoute
+
+from ._keys import Target
+from ._policy import Policy, ReadPolicy
+from ._resource import ResourceTemplate
+
+_MOST_KNOWN = 4_096
+_LONGEST = 1_024
+"""Characters of path and query together."""
+
+
+class Alias(NamedTuple):
+    """What a request says of where it goes, as it came."""
+
+    path: str
+    query: bytes
+    root_path: str | None
+    app_root_path: str | None
+
+
+def alias_of(scope: Mapping[str, Any]) -> Alias:
+    """The alias of a request."""
+    return Alias(
+        scope["path"], scope["query_string"], scope.get("root_path"), scope.get("app_root_path")
+    )
+
+
+class Shortcut:
+    """The targets of one endpoint at one place, by the aliases that passed validation.
+
+    Args:
+        most: Aliases that are known at most; the one that was not used for longest goes first.
+    """
+
+    def __init__(self, most: int = _MOST_KNOWN) -> None:
+        self._most = most
+        self._known: OrderedDict[Alias, Target] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._known)
+
+    def target(self, scope: Mapping[str, Any]) -> Target | None:
+        """Where a request goes, if that is known."""
+        if scope["method"] != "GET":
+            return None
+        alias = alias_of(scope)
+        target = self._known.get(alias)
+        if target is not None:
+            self._known.move_to_end(alias)
+        return target
+
+    def learn(self, scope: Mapping[str, Any], target: Target) -> None:
+        """Remember where a request went whose parameters were valid."""
+        alias = alias_of(scope)
+        if len(alias.path) + len(alias.query) > _LONGEST:
+            return
+        self._known[alias] = target
+        if len(self._known) > self._most:
+            self._known.popitem(last=False)
+
+
+def shortcut_for(
+    route_class: type[APIRoute], dependant: Dependant, policy: Policy, *, own_request: bool
+) -> Shortcut | None:
+    """A shortcut, or None where more than path and query may decide about a request.
+
+    Args:
+        route_class: Of the route.
+        dependant: What is in force where it serves.
+        policy: Its policy there.
+        own_request: Whether the endpoint itself takes the ``Request``.
+    """
+    safe = (
+        not own_request
+        and not _is_customised(route_class)
+        and policy.write is None
+        and policy.read is not None
+        and _keyed_by_values(policy.read)
+        and _reads_path_and_query_only(dependant)
+    )
+    return Shortcut() if safe else None
+
+
+def _is_customised(route_class: type[APIRoute]) -> bool:
+    known = {"builtins", "fastapi", "starlette", __name__.partition(".")[0]}
+    return not known.issuperset(one.__module__.partition(".")[0] for one in route_class.__mro__)
+
+
+def _keyed_by_values(policy: ReadPolicy) -> bool:
+    names = policy.selectors.names
+    return (
+        policy.uncacheable is None
+        and policy.key_builder is None
+        and (policy.key is None or isinstance(policy.key, ResourceTemplate))
+        and not (names.headers or names.cookies or policy.selectors.body)
+    )
+
+
+def _reads_path_and_query_only(dependant: Dependant) -> bool:
+    read_otherwise = (
+        *dependant.dependencies,
+        *dependant.header_params,
+        *dependant.cookie_params,
+        *dependant.body_params,
+    )
+    if read_otherwise or dependant.http_connection_param_name or dependant.websocket_param_name:
+        return False
+    fields = (*dependant.path_params, *dependant.query_params)
+    return all(_depends_on_its_text(field.field_info) for field in fields)
+
+
+def _depends_on_its_text(field: Any) -> bool:
+    """Whether a parameter's text is valid or not at any time, and always gives the same value."""
+    return (
+        field.default_factory is None
+        and all(map(_is_constraint, field.metadata))
+        and _is_plain(field.annotation)
+    )
+
+
+def _is_constraint(metadata: object) -> bool:
+    """Whether metadata only bounds a value: no validator of the author's, no clock."""
+    library = type(metadata).__module__.partition(".")[0] in ("annotated_types", "pydantic")
+    return library and isinstance(metadata, BaseMetadata) and not hasattr(metadata, "func")
+
+
+_PLAIN = frozenset(
+    {NoneType, bool, bytes, int, float, str, UUID, Decimal, date, datetime, time, timedelta}
+)
+_COMPOUND = frozenset({Union, UnionType, list, set, frozenset, tuple})
+
+
+def _is_plain(annotation: Any) -> bool:
+    origin = get_origin(annotation)
+    if origin is Literal:
+        return True
+    if origin in _COMPOUND:
+        return all(one is ... or _is_plain(one) for one in get_args(annotation))
+    if origin is None and inspect.isclass(annotation) and issubclass(annotation, Enum):
+        return _function(annotation._missing_) is _function(Enum._missing_)
+    return isinstance(annotation, type) and annotation in _PLAIN
+
+
+def _function(method: Callable[..., Any]) -> Any:
+    return getattr(method, "__func__", method)
