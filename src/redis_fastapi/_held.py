@@ -198,7 +198,7 @@ class HeldClusterTransport:
         astray: set[int] = set()
         again: list[int] = []
         for position, (command, reply) in enumerate(zip(commands, replies, strict=True)):
-            slot = self._client.keyslot(cast("str", command.key))
+            slot = self._client.keyslot(command.key)
             redirected = isinstance(reply, _REDIRECTED)
             if redirected:
                 astray.add(slot)

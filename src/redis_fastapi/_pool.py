@@ -129,11 +129,8 @@ def _open_sentinel(settings: RedisSettings) -> Redis:
         settings.sentinel_username, _revealed(settings.sentinel_password)
     )
     to_master = {"db": settings.db} | shared | _pool_size(settings) | _settings_login(settings)
-    sentinel = Sentinel(  # type: ignore[no-untyped-call]
-        list(settings.sentinel_nodes), sentinel_kwargs=to_sentinels
-    )
-    client: Redis = sentinel.master_for(settings.sentinel_master_name, **to_master)
-    return client
+    sentinel = Sentinel(list(settings.sentinel_nodes), sentinel_kwargs=to_sentinels)
+    return sentinel.master_for(settings.sentinel_master_name, **to_master)
 
 
 def _options(settings: RedisSettings) -> dict[str, Any]:

@@ -189,7 +189,7 @@ class _Opened:
 
 def primary_of(client: RedisCluster, key: bytes) -> Any:
     """The node that the client believes to hold a key."""
-    return client.get_node_from_key(cast("str", key))
+    return client.get_node_from_key(key)
 
 
 class ClusterTransport:

@@ -440,14 +440,13 @@ class MemoryCache:
             self._age_key(key, round(seconds * 1000))
 
     def _mortal_keys(self) -> list[bytes]:
-        keys = cast("list[bytes]", self.redis.keys("*"))
-        return [key for key in keys if not self._is_held_lease(key)]
+        return [key for key in self.redis.keys("*") if not self._is_held_lease(key)]
 
     def _is_held_lease(self, key: bytes) -> bool:
         """Whether somebody computes under this key: a holder renews its lease while time passes."""
         if b":l:{" not in key:
             return False
-        return lease_kind(cast("bytes | None", self.redis.get(key)) or PASS) != PASS
+        return lease_kind(self.redis.get(key) or PASS) != PASS
 
     def _age_key(self, key: bytes, milliseconds: int) -> None:
         left = self.redis.pttl(key)

@@ -14,7 +14,6 @@ import re
 import sys
 import time
 from collections.abc import Iterator
-from typing import Any
 
 from redis.asyncio import Redis
 
@@ -46,7 +45,7 @@ async def _fill(redis: Redis, backend: CacheBackend, entries: int, others: int) 
     """One entry as the library makes it, copies under names of its kind, and other keys."""
     await redis.flushall()
     await backend.set("0", {"name": "x" * 200}, ttl=3_600)
-    keys: list[Any] = await redis.keys()
+    keys = await redis.keys()
     sizes = [await redis.strlen(key) for key in keys]
     entry = keys[sizes.index(max(sizes))]
     names = list(_names(entry, entries))
@@ -56,9 +55,7 @@ async def _fill(redis: Redis, backend: CacheBackend, entries: int, others: int) 
             pipeline.execute_command("COPY", entry, name)
         await pipeline.execute()
     if others:
-        await redis.execute_command(  # type: ignore[no-untyped-call]
-            *("DEBUG", "POPULATE", others, "other", 64)
-        )
+        await redis.execute_command("DEBUG", "POPULATE", others, "other", 64)
 
 
 def _names(entry: bytes, entries: int) -> Iterator[bytes]:
