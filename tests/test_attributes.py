@@ -22,6 +22,7 @@ class User(BaseModel):
     alias_name: str = Field("", alias="alias")
     _secret: int = PrivateAttr(1)
 
+    # mypy knows no decorated properties (python/mypy#1362)
     @computed_field  # type: ignore[prop-decorator]
     @property
     def initial(self) -> str:

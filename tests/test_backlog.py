@@ -119,7 +119,7 @@ async def test_an_entry_that_no_kept_eviction_concerns_is_served_meanwhile() -> 
 
 async def test_control_without_the_backlog_an_older_entry_is_served() -> None:
     async with interrupted() as (engine, store):
-        engine._evictions._owe = lambda *_: None  # type: ignore[method-assign] # the rule, switched off
+        engine._evictions._owe = lambda *_: None  # type: ignore[method-assign]  # the rule, switched off
         await evicted_during_an_outage(engine, store, AWAY[0])
         assert body_of(await engine.look_up(TARGET)) == b"old"
 

@@ -94,7 +94,7 @@ def quick_start(db: Products) -> FastAPI:
         "/products/{product_id}",
         dependencies=[Depends(cache(ttl=300, eviction_group="products"))],
     )
-    async def get_product(product_id: int):  # type: ignore[no-untyped-def]
+    async def get_product(product_id: int):  # type: ignore[no-untyped-def]  # as in the SDK's documents
         return await db.get_product(product_id)
 
     # INVALIDATE — evict the cached entry on delete
@@ -104,7 +104,7 @@ def quick_start(db: Products) -> FastAPI:
             Depends(cache_evict(eviction_group="products", key_builder=default_key_builder))
         ],
     )
-    async def delete_product(product_id: int):  # type: ignore[no-untyped-def]
+    async def delete_product(product_id: int):  # type: ignore[no-untyped-def]  # as in the SDK's documents
         await db.delete(product_id)
 
     # WRITE-THROUGH — update the cache so the next GET is a HIT
@@ -114,7 +114,7 @@ def quick_start(db: Products) -> FastAPI:
             Depends(cache_put(eviction_group="products", key_builder=default_key_builder, ttl=300))
         ],
     )
-    async def replace_product(product_id: int, body: Product):  # type: ignore[no-untyped-def]
+    async def replace_product(product_id: int, body: Product):  # type: ignore[no-untyped-def]  # as in the SDK's documents
         return await db.update(product_id, body)
 
     return app
@@ -196,11 +196,11 @@ def test_the_first_example_of_the_quick_start_runs(in_memory: None) -> None:
     FastAPIRedis(app).lifespan()
 
     @app.get("/items")
-    async def get_items(redis: AsyncRedisDep):  # type: ignore[no-untyped-def]
+    async def get_items(redis: AsyncRedisDep):  # type: ignore[no-untyped-def]  # as in the SDK's documents
         return {"items": await redis.get("items")}
 
     @app.put("/items")
-    async def put_items(redis: AsyncRedisDep):  # type: ignore[no-untyped-def]
+    async def put_items(redis: AsyncRedisDep):  # type: ignore[no-untyped-def]  # as in the SDK's documents
         await redis.set("items", "some")
 
     with serving(app) as client:
@@ -502,7 +502,7 @@ async def test_a_ttl_is_the_lifetime_in_redis_and_downstream(
 def test_a_negative_ttl_is_refused() -> None:
     app = new_app()
     with pytest.raises(CacheDeclarationError, match="ttl=-1"):
-        app.get("/x", dependencies=[Depends(cache(-1))])(plain)  # type: ignore[redis-cache-value]
+        app.get("/x", dependencies=[Depends(cache(-1))])(plain)  # type: ignore[redis-cache-value]  # the mistake
 
 
 def test_private_is_announced() -> None:

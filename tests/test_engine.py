@@ -90,7 +90,7 @@ async def waiting(engine: Engine, **options: Any) -> asyncio.Task[Outcome]:
         met.set()
         return await follow(*args)
 
-    engine._follow = tell_and_follow  # type: ignore[assignment,method-assign] # tells that it waits
+    engine._follow = tell_and_follow  # type: ignore[assignment,method-assign]  # tells that it waits
     task = asyncio.ensure_future(engine.look_up(TARGET, **options))
     await met.wait()
     return task
@@ -486,7 +486,7 @@ async def test_control_followers_of_a_failed_computation_queue(variant: Variant)
     first = next(task for task in followers if task.done())
     assert isinstance(first.result(), Miss)
     assert [task.done() for task in followers if task is not first] == [False]
-    await first.result().lease.release(storable=False)  # type: ignore[union-attr] # a Miss
+    await first.result().lease.release(storable=False)  # type: ignore[union-attr]  # a Miss
     await asyncio.wait(followers)
 
 

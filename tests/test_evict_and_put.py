@@ -392,6 +392,7 @@ async def test_an_eviction_that_cannot_be_named_takes_everything() -> None:
     add_reader(app, shop)
 
     @app.delete("/products")
+    # the mistake: an int has no such attribute
     async def drop(product: int = 1) -> Annotated[None, CacheEvict(group="p:{product.gone}")]: ...  # type: ignore[redis-cache-placeholder]
 
     async with serving(app) as http:
@@ -497,7 +498,7 @@ async def test_a_result_that_cannot_be_serialized_evicts(shop: Shop, marker: Mar
     @app.put("/products/{product_id}")
     async def write(product_id: int) -> Annotated[Product, marker]:
         shop.names[product_id] = "coffee"
-        return {"id": "no number"}  # type: ignore[return-value]
+        return {"id": "no number"}  # type: ignore[return-value]  # the mistake
 
     async with serving(app) as http:
         await warm(http, "/products/1")
@@ -940,7 +941,7 @@ async def test_an_answer_without_the_representation_is_evicted_not_written(
     @app.put("/products/{product_id}")
     async def write(product_id: int) -> Annotated[Product, CachePut()]:
         shop.names[product_id] = "coffee"
-        return Response(status_code=status)  # type: ignore[return-value]
+        return Response(status_code=status)  # type: ignore[return-value]  # FastAPI allows it
 
     async with serving(app) as http:
         await warm(http, "/products/1")

@@ -215,7 +215,7 @@ def test_options_are_keyword_only_except_ttl(kind: Any, option: str) -> None:
 
 def test_an_eviction_takes_no_positional_argument() -> None:
     with pytest.raises(TypeError):
-        CacheEvict("products")  # type: ignore[call-arg]
+        CacheEvict("products")  # type: ignore[call-arg]  # the mistake
 
 
 def test_a_marker_leaves_the_schema_of_a_model_as_it_is() -> None:

@@ -271,7 +271,7 @@ async def test_an_openapi_of_the_users_own_is_kept(built_on: str) -> None:
             return titled(there())
         return titled(get_openapi(title="", version="", routes=app.routes))
 
-    app.openapi = own_openapi  # type: ignore[method-assign]
+    app.openapi = own_openapi  # type: ignore[method-assign]  # as FastAPI documents it
     async with serving(app) as http:
         document = validated((await http.get("/openapi.json")).json())
 

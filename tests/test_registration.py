@@ -459,6 +459,7 @@ def test_a_declaration_error_is_a_cache_error_and_a_type_error() -> None:
 
 def test_a_label_names_callable_objects_and_the_prefix_of_the_router() -> None:
     class Reader:
+        # the mistake that brings the label into a message
         def __call__(self) -> Annotated[Product, Cached(ttl=0)]:  # type: ignore[redis-cache-value]
             return Product(id=1)
 
@@ -626,6 +627,7 @@ def test_a_form_is_refused() -> None:
     with pytest.raises(CacheDeclarationError) as caught:
 
         @router.get("/p")
+        # the mistake: a form in the key
         async def read(n: Annotated[int, Form()]) -> Annotated[int, Cached(ttl=3)]:  # type: ignore[redis-cache-serialize]
             return n
 

@@ -1306,6 +1306,7 @@ def test_a_put_of_another_model_than_its_get_is_an_error_at_start_up() -> None:
         return Row(id=row_id)
 
     @app.put("/rows/{row_id}")
+    # the mistake: another model than that of the GET
     async def put_row(row_id: int) -> Annotated[OtherRow, CachePut(60)]:  # type: ignore[redis-cache-put]
         return OtherRow(id=row_id)
 

@@ -278,7 +278,7 @@ async def test_middleware_sees_the_names_and_attributes_of_the_endpoint() -> Non
         """Documented."""
         return Product(id=product_id)
 
-    get_product.limit = 3  # type: ignore[attr-defined]
+    get_product.limit = 3  # type: ignore[attr-defined]  # functions take any attribute
     app.get("/products/{product_id}")(get_product)
 
     @app.middleware("http")
@@ -670,7 +670,7 @@ async def test_validation_errors_name_the_authors_file(cached: bool) -> None:
 
     @router.get("/bad")
     async def bad(n: int = 1) -> Annotated[Product, Cached(ttl=60)]:
-        return {"id": "no number"}  # type: ignore[return-value]
+        return {"id": "no number"}  # type: ignore[return-value]  # the mistake
 
     app.include_router(router)
     async with serving(app) as http:

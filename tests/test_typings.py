@@ -1,17 +1,22 @@
-"""The stubs in ``typings/`` declare nothing that the installed packages do not have."""
+"""What mypy is told beside the code: the stubs in ``typings/``, and what it shall ignore."""
 
 from __future__ import annotations
 
 import ast
 import importlib
 import inspect
+import re
+import tokenize
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
 
-TYPINGS = Path(__file__).parents[1] / "typings"
+ROOT = Path(__file__).parents[1]
+TYPINGS = ROOT / "typings"
+CODE = ("src", "tests", "examples")
+EXPLAINED = re.compile(r"# type: ignore\[[\w, -]+\]  # \w")
 FILES = sorted(TYPINGS.rglob("*.pyi"))
 
 
@@ -24,6 +29,7 @@ class Declared(NamedTuple):
 
 def module_of(file: Path) -> Any:
     parts = file.relative_to(TYPINGS).with_suffix("").parts
+    pytest.importorskip(parts[0])
     return importlib.import_module(".".join(part for part in parts if part != "__init__"))
 
 
@@ -52,5 +58,23 @@ def test_what_a_stub_declares_is_there_and_takes_these_arguments(file: Path) -> 
         assert takes_any or declared.parameters <= parameters.keys(), declared
 
 
-def test_there_are_stubs() -> None:
-    assert len(FILES) > 3
+def comments_in(file: Path) -> dict[int, str]:
+    with tokenize.open(file) as source:
+        tokens = list(tokenize.generate_tokens(source.readline))
+    return {one.start[0]: one.string for one in tokens if one.type == tokenize.COMMENT}
+
+
+def unexplained_in(file: Path) -> Iterator[str]:
+    """Ignores without a reason beside them or in the line above."""
+    comments = comments_in(file)
+    for line, comment in comments.items():
+        ignores = comment.startswith("# type: ignore") and not EXPLAINED.match(comment)
+        if ignores and line - 1 not in comments:
+            yield f"{file.relative_to(ROOT)}:{line}: {comment}"
+
+
+def test_every_ignore_says_why() -> None:
+    files = [file for folder in CODE for file in sorted((ROOT / folder).rglob("*.py"))]
+    cases = ROOT / "tests" / "mypy_plugin" / "cases"
+
+    assert [one for f in files if cases not in f.parents for one in unexplained_in(f)] == []

@@ -62,6 +62,7 @@ def describe_openapi(app: FastAPI, settings: Callable[[], RedisSettings]) -> Non
     """
     for one in applications(app):
         if not isinstance(one.openapi, _Describing):
+            # FastAPI has no other place for it
             one.openapi = _Describing(one, settings)  # type: ignore[method-assign]
 
 

@@ -336,6 +336,7 @@ def _wrapped(
         )
         if own is None
     ]
+    # inspect reads it; no type of a function has it
     cached_endpoint.__signature__ = _with_parameters(signature, added)  # type: ignore[attr-defined]
     setattr(cached_endpoint, _DECLARATION, declaration)
     return _Wrapper(cached_endpoint, request_name, response_name)

@@ -68,6 +68,7 @@ class _AdoptLate:
     Its constructor hands the inner application back, so no request passes through it.
     """
 
+    # Starlette takes what the call returns, whatever that is
     def __new__(cls, app: ASGIApp, served: FastAPI) -> ASGIApp:  # type: ignore[misc]
         adopt_routes(served.router)
         runtime = getattr(served.state, STATE, None)

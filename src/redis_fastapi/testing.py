@@ -179,7 +179,7 @@ class _FailingConnection(_Connection):
 
     async def _connect(self) -> None:
         self._refuse_in_outage()
-        await super()._connect()  # type: ignore[no-untyped-call]
+        await super()._connect()  # type: ignore[no-untyped-call]  # redis-py's own, without types
 
     async def on_connect_check_health(self, check_health: bool = True) -> None:
         self._greets = True

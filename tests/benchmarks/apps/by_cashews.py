@@ -6,7 +6,7 @@ import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from cashews import cache  # type: ignore[import-not-found]
+from cashews import cache
 from fastapi import APIRouter, FastAPI
 
 from benchmarks.catalogue import Product, product_of
@@ -25,7 +25,7 @@ def build(size: int) -> FastAPI:
     router = APIRouter(prefix="/products")
 
     @router.get("/{product_id}")
-    @cache(ttl="5m", key=f"products:{size}:{{product_id}}")  # type: ignore[untyped-decorator]
+    @cache(ttl="5m", key=f"products:{size}:{{product_id}}")
     async def get_product(product_id: int) -> Product:
         return answer
 

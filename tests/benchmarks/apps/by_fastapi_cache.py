@@ -7,9 +7,9 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from fastapi import APIRouter, FastAPI
-from fastapi_cache import FastAPICache  # type: ignore[import-not-found]
-from fastapi_cache.backends.redis import RedisBackend  # type: ignore[import-not-found]
-from fastapi_cache.decorator import cache  # type: ignore[import-not-found]
+from fastapi_cache import FastAPICache
+from fastapi_cache.backends.redis import RedisBackend
+from fastapi_cache.decorator import cache
 from redis.asyncio import Redis
 
 from benchmarks.catalogue import Product, product_of
@@ -28,7 +28,7 @@ def build(size: int) -> FastAPI:
     router = APIRouter(prefix="/products")
 
     @router.get("/{product_id}")
-    @cache(expire=300, namespace=f"products:{size}")  # type: ignore[untyped-decorator]
+    @cache(expire=300, namespace=f"products:{size}")
     async def get_product(product_id: int) -> Product:
         return answer
 

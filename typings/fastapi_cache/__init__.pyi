@@ -1,0 +1,5 @@
+from .backends.redis import RedisBackend
+
+class FastAPICache:
+    @classmethod
+    def init(cls, backend: RedisBackend) -> None: ...

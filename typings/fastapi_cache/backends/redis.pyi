@@ -1,0 +1,4 @@
+from redis.asyncio import Redis
+
+class RedisBackend:
+    def __init__(self, redis: Redis) -> None: ...
