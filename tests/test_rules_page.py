@@ -25,7 +25,7 @@ def test_every_rule_is_on_the_page() -> None:
 
 
 def codes(*markers: MarkerFacts, **facts: object) -> list[tuple[str, str | None]]:
-    known = EndpointFacts("read", markers=markers, **facts)  # type: ignore[arg-type]
+    known = EndpointFacts("read", markers=markers, **facts)  # type: ignore[arg-type]  # facts by name
     return [(problem.code, problem.argument) for problem in check(known)]
 
 
