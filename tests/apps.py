@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Annotated, Any
 
 import httpx
 from fastapi import APIRouter, FastAPI
@@ -11,7 +11,14 @@ from pydantic import BaseModel
 from redis.asyncio import Redis
 from starlette.types import Receive, Scope, Send
 
-from redis_fastapi import CacheRoute, FastAPIRedis, RedisSettings, get_async_redis
+from redis_fastapi import (
+    Cached,
+    CacheEvict,
+    CacheRoute,
+    FastAPIRedis,
+    RedisSettings,
+    get_async_redis,
+)
 
 HOST = "http://testserver"
 
@@ -38,6 +45,23 @@ def caching_app(settings: RedisSettings | None = None, **options: Any) -> FastAP
 def cache_router(**options: Any) -> APIRouter:
     """A router that reads markers."""
     return APIRouter(route_class=CacheRoute, **options)
+
+
+ITEM_READ = "GET /items/{item_id}"
+ITEM_WRITE = "DELETE /items/{item_id}"
+
+
+def with_items(app: FastAPI) -> FastAPI:
+    """The application with a read, and a write that evicts its group."""
+
+    @app.get("/items/{item_id}")
+    async def get_item(item_id: int) -> Annotated[int, Cached(60, group="items")]:
+        return item_id
+
+    @app.delete("/items/{item_id}")
+    async def delete_item(item_id: int) -> Annotated[None, CacheEvict(group="items")]: ...
+
+    return app
 
 
 def override_redis(app: FastAPI, client: Redis) -> None:

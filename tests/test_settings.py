@@ -175,6 +175,7 @@ def test_every_field_is_documented_with_its_unit() -> None:
         "socket_timeout",
         "socket_connect_timeout",
         "default_ttl",
+        "stats_interval",
         "deadline",
         "wait_max",
         "lease_ttl",

@@ -20,11 +20,13 @@ from redis_fastapi import (
     Cached,
     CacheEvict,
     CachePut,
+    FastAPIRedis,
     RedisSettings,
     SyncCacheBackendDep,
     get_async_redis,
     get_settings,
 )
+from redis_fastapi.telemetry import Answered, Event
 from redis_fastapi.testing import (
     MemoryCache,
     assert_bypass,
@@ -428,6 +430,35 @@ def test_an_eviction_is_named_by_group_or_by_path(cache: MemoryCache) -> None:
     for names in ({}, {"group": "g", "path": "/p"}):
         with pytest.raises(TypeError, match="either group= or path="):
             cache.assert_evicted(**names)
+
+
+# -- counts
+
+
+def test_what_happened_is_counted_by_route(cache: MemoryCache) -> None:
+    app = shelf()
+    cache.install(app)
+    with serving(app) as client:
+        for _ in range(3):
+            client.get("/products/1")
+        with cache.outage():
+            client.get("/products/1")
+        client.delete("/products/1")
+    read = cache.stats["GET /products/{number}"]
+    assert (read.misses, read.hits, read.bypasses, read.hit_ratio) == (1, 2, 1, 0.5)
+    assert cache.stats["DELETE /products/{number}"].evictions == 1
+    assert cache.stats["GET /nowhere"].reads == 0
+    cache.clear()
+    assert list(cache.stats) == []
+
+
+def test_listeners_of_the_application_hear_its_tests(cache: MemoryCache) -> None:
+    app, heard = shelf(), list[Event]()
+    FastAPIRedis(app).listen(heard.append)
+    cache.install(app)
+    with serving(app) as client:
+        client.get("/products/1")
+    assert [event.state for event in heard if isinstance(event, Answered)] == ["MISS"]
 
 
 # -- messages

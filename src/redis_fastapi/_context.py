@@ -10,6 +10,7 @@ from ._engine import Engine
 from ._http import Reason
 from ._targets import Evicted, Site
 from .settings import RedisSettings
+from .telemetry import Telemetry
 
 logger = logging.getLogger("redis_fastapi")
 
@@ -39,6 +40,7 @@ class Context:
         eager: Whether a fill has to end before the handler does, since its client may not outlive
             it.
         said: What was logged already.
+        telemetry: Who hears of this request; None is nobody.
     """
 
     engine: Engine
@@ -46,6 +48,7 @@ class Context:
     site: Site
     said: Said
     eager: bool = False
+    telemetry: Telemetry | None = None
 
     def now_ms(self) -> int:
         """The engine's clock in milliseconds since the epoch."""

@@ -11,6 +11,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from typing import Annotated, Any
 from weakref import WeakKeyDictionary
 
@@ -21,9 +22,13 @@ from starlette.requests import Request
 
 from ._compression import compressor
 from ._context import Context, Said
+from ._counters import Counters
 from ._engine import Engine
 from ._held import hold
+from ._listening import telemetry_of
+from ._observed import ToldStore
 from ._pool import close_client, open_client
+from ._published import Publisher
 from ._registry import Registry, check_routes, served_by
 from ._resource import mount_of
 from ._startup import check_process, check_server
@@ -33,6 +38,7 @@ from ._transport import Transport
 from .backend import CacheBackend, SyncCacheBackend
 from .exceptions import CacheDeclarationError, CacheSetupError
 from .settings import RedisSettings, get_settings
+from .telemetry import Telemetry
 
 STATE = "redis_fastapi"
 """Name in the lifespan state, and on ``app.state``."""
@@ -53,6 +59,9 @@ class Runtime:
         self, app: FastAPI, settings: RedisSettings, client: Any = None, *, mount: str = ""
     ) -> None:
         self.settings = settings
+        self._counters = Counters() if settings.stats_interval and client is not None else None
+        own = () if self._counters is None else (self._counters,)
+        self._telemetry = telemetry_of(app, settings, *own)
         self._mount = mount
         self._compress = compressor(settings.compression)
         self.client = client
@@ -62,6 +71,7 @@ class Runtime:
         self._site: Site | None = None
         self._own_context: Context | None = None
         self.looking: asyncio.Future[None] | None = None
+        self._publishing: asyncio.Future[None] | None = None
 
     @property
     def site(self) -> Site:
@@ -84,7 +94,9 @@ class Runtime:
 
     def _new_engine(self, client: Any) -> Engine:
         settings = self.settings
-        store = Store(
+        told = self._telemetry
+        new_store = Store if told is None else partial(ToldStore, telemetry=told)
+        store = new_store(
             client,
             prefix=settings.prefix,
             deadline=settings.deadline,
@@ -100,29 +112,43 @@ class Runtime:
         place, deadline = settings.location, settings.deadline
         return hold(self.client, prefix=settings.prefix, name=place, deadline=deadline)
 
-    def look_around(self) -> None:
-        """Begin to check server and process; nobody waits for it."""
+    def begin(self) -> None:
+        """Start what runs beside the requests; nobody waits for it."""
         settings = self.settings
-        if not (settings.enabled and settings.startup_checks):
+        if not settings.enabled:
             return
-        check_process(settings)
-        if not settings.in_memory:
+        if self._counters is not None:
+            interval = settings.stats_interval
+            publisher = Publisher(self.client, settings.prefix, self._counters, interval)
+            self._publishing = asyncio.ensure_future(publisher.run())
+        if settings.startup_checks:
+            self._look_around()
+
+    def _look_around(self) -> None:
+        check_process(self.settings)
+        if not self.settings.in_memory:
             engine = self.engine_on(self.client)
-            looking = check_server(self.client, engine, settings, self.site.registry)
+            looking = check_server(self.client, engine, self.settings, self.site.registry)
             self.looking = asyncio.ensure_future(looking)
 
     async def close(self) -> None:
-        """End what the engines do in the background, then close the client."""
-        if self.looking is not None:
-            self.looking.cancel()
-            await asyncio.gather(self.looking, return_exceptions=True)
+        """End what runs in the background, then close the client."""
+        beside = [task for task in (self.looking, self._publishing) if task is not None]
+        for task in beside:
+            task.cancel()
+        await asyncio.gather(*beside, return_exceptions=True)
         for engine in list(self._engines.values()):
             await engine.aclose()
         await close_client(self.client)
 
-    def context(self, engine: Engine, *, eager: bool = False) -> Context:
+    def context(self, engine: Engine) -> Context:
         """What a request on this engine needs."""
-        return Context(engine, self.settings, self.site, self._said, eager)
+        return Context(engine, self.settings, self.site, self._said, False, self._telemetry)
+
+    def overridden(self, engine: Engine, telemetry: Telemetry | None = None) -> Context:
+        """What a request on an engine that a test gave needs, and who else hears of it."""
+        told = self._telemetry if telemetry is None else telemetry.plus(self._telemetry)
+        return Context(engine, self.settings, self.site, self._said, True, told)
 
     @property
     def own_context(self) -> Context | None:
@@ -264,9 +290,9 @@ async def overridden_context(request: Request, stack: AsyncExitStack) -> Context
         backend = await _solved(request, get_cache_backend, stack)
         if not backend.enabled:
             return None
-        return runtime.context(backend.engine, eager=True)
+        return runtime.overridden(backend.engine, backend.telemetry)
     client = await _solved(request, get_async_redis, stack)
-    return runtime.context(runtime.engine_on(client), eager=True)
+    return runtime.overridden(runtime.engine_on(client))
 
 
 def _say_not_set_up(app: FastAPI) -> None:

@@ -29,6 +29,7 @@ from ._leases import Lease
 from ._rules import seconds_of
 from ._store import Store
 from .settings import RedisSettings, get_settings
+from .telemetry import Telemetry
 
 T = TypeVar("T")
 D = TypeVar("D")
@@ -62,13 +63,23 @@ class CacheBackend:
         self._settings = settings or get_settings()
         store = Store(client, prefix=self._settings.prefix, deadline=self._settings.deadline)
         self.engine = Engine(store, compress=compressor(self._settings.compression))
+        self.telemetry: Telemetry | None = None
         self._group = eviction_group
 
     @classmethod
-    def on(cls, engine: Engine, settings: RedisSettings) -> CacheBackend:
-        """A backend that shares an application's engine, and so its single flight."""
+    def on(
+        cls, engine: Engine, settings: RedisSettings, telemetry: Telemetry | None = None
+    ) -> CacheBackend:
+        """A backend that shares an application's engine, and so its single flight.
+
+        Args:
+            engine: The engine.
+            settings: Prefix, default lifetime and size limits.
+            telemetry: Who hears of requests that are served through this backend.
+        """
         backend = cls.__new__(cls)
         backend.engine = engine
+        backend.telemetry = telemetry
         backend._settings = settings
         backend._group = ""
         return backend

@@ -42,7 +42,8 @@ from ._declare import (
     label_of,
     take_dependencies,
 )
-from ._policy import Policy, Values
+from ._observed import ToldReading, ToldWriting
+from ._policy import Policy, ReadPolicy, Values, WritePolicy
 from ._reading import Reading
 from ._reads import own_reads, tree_reads
 from ._rules import check
@@ -375,9 +376,8 @@ class _Call:
     """One request's passage: what its wrapper and its handler share."""
 
     def __init__(self, policy: Policy, context: Context, request: Request) -> None:
-        reads = policy.read is not None and request.method == "GET"
-        self.reading = Reading(policy.read, context, request) if reads and policy.read else None
-        self.writing = Writing(policy.write, context, request) if policy.write else None
+        self.reading = _reading(policy.read, context, request)
+        self.writing = _writing(policy.write, context, request)
 
     async def run(
         self,
@@ -416,6 +416,22 @@ class _Call:
         finally:
             if self.writing is not None:
                 await self.writing.abandon(error)
+
+
+def _reading(read: ReadPolicy | None, context: Context, request: Request) -> Reading | None:
+    if read is None or request.method != "GET":
+        return None
+    if context.telemetry is None:
+        return Reading(read, context, request)
+    return ToldReading(read, context, request, context.telemetry)
+
+
+def _writing(write: WritePolicy | None, context: Context, request: Request) -> Writing | None:
+    if write is None:
+        return None
+    if context.telemetry is None:
+        return Writing(write, context, request)
+    return ToldWriting(write, context, request, context.telemetry)
 
 
 async def _serve(

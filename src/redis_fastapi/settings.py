@@ -29,6 +29,7 @@ Bytes = Annotated[int, Field(gt=0)]
 Address = tuple[str, Port]
 
 _ENV_PREFIX = "REDIS_"
+_PORT = 6379
 _SENTINEL_PORT = 26379
 _URL_SCHEMES = ("redis", "rediss", "unix", "memory")
 _IDLE_WITH_URL = ("host", "port", "db", "username", "password")
@@ -67,7 +68,7 @@ class RedisSettings(BaseSettings):
     host: str = "localhost"
     """Host name or address of the server, or of any node of the cluster."""
 
-    port: Port = 6379
+    port: Port = _PORT
     """TCP port of the server, 1 to 65535."""
 
     db: Annotated[int, Field(ge=0)] = 0
@@ -141,6 +142,12 @@ class RedisSettings(BaseSettings):
 
     enabled: bool = True
     """Whether anything is cached at all; off, endpoints run as if they declared nothing."""
+
+    otel_enabled: bool = False
+    """Whether to make spans and metrics of OpenTelemetry (extra ``otel``)."""
+
+    stats_interval: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
+    """Seconds between publishing counts by route, for ``redis-fastapi stats``; 0 counts nothing."""
 
     startup_checks: bool = True
     """Whether to look, once after a start, at the server's memory policy and the user's rights."""
@@ -255,6 +262,16 @@ class RedisSettings(BaseSettings):
             return f"{scheme}://{_authority(self.host, self.port)}/{self.db}"
         parts = urlsplit(self.url.get_secret_value())
         return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+
+    @property
+    def address(self) -> Address | None:
+        """Host and port of the server; None where the settings do not name one."""
+        if self.sentinel:
+            return None
+        if self.url is None:
+            return self.host, self.port
+        parts = urlsplit(self.url.get_secret_value())
+        return (parts.hostname, parts.port or _PORT) if parts.hostname else None
 
     @property
     def _url_scheme(self) -> str:

@@ -5,15 +5,21 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fastapi import FastAPI
 from starlette.types import ASGIApp
 
 from ._adopt import adopt_routes, cache_route_class
+from ._listening import ask_for_otel, listen
 from ._openapi import describe_openapi
 from ._runtime import SETTINGS, STATE, running, settings_of
 from .settings import RedisSettings
+from .telemetry import Listener
+
+if TYPE_CHECKING:
+    from opentelemetry.metrics import MeterProvider
+    from opentelemetry.trace import TracerProvider
 
 _DONE = "redis_fastapi_setup"
 """Name on ``app.state`` of the steps already taken."""
@@ -55,6 +61,27 @@ class FastAPIRedis:
             self._app.add_middleware(_AdoptLate, served=self._app)
         return self
 
+    def listen(self, listener: Listener) -> FastAPIRedis:
+        """Let a function hear the events of ``redis_fastapi.telemetry``, from the next start on."""
+        listen(self._app, listener)
+        return self
+
+    def otel(
+        self,
+        *,
+        tracer_provider: TracerProvider | None = None,
+        meter_provider: MeterProvider | None = None,
+    ) -> FastAPIRedis:
+        """Make spans and metrics of OpenTelemetry, from the next start on (extra ``otel``).
+
+        Args:
+            tracer_provider: None is the global one.
+            meter_provider: None is the global one.
+        """
+        providers = {"tracer_provider": tracer_provider, "meter_provider": meter_provider}
+        ask_for_otel(self._app, **providers)
+        return self
+
     def _first(self, step: str) -> bool:
         """Whether a step is taken for the first time."""
         done: set[str] = getattr(self._app.state, _DONE, set())
@@ -84,7 +111,7 @@ def _around(inner: Any, settings: RedisSettings | None) -> Any:
     async def lifespan_with_redis(app: FastAPI) -> AsyncIterator[Mapping[str, Any]]:
         _prepare(app)
         async with running(app, settings) as runtime, inner(app) as state:
-            runtime.look_around()
+            runtime.begin()
             yield {**(state or {}), STATE: runtime}
 
     return lifespan_with_redis
@@ -95,7 +122,7 @@ async def redis_lifespan(app: FastAPI) -> AsyncIterator[Mapping[str, Any]]:
     """A lifespan that opens the Redis client: ``FastAPI(lifespan=redis_lifespan)``."""
     _prepare(app)
     async with running(app) as runtime:
-        runtime.look_around()
+        runtime.begin()
         yield {STATE: runtime}
 
 

@@ -38,6 +38,7 @@ from starlette.requests import Request
 from typing_extensions import Self
 
 from ._compression import compressor
+from ._counters import Counters
 from ._engine import Bypass, Engine, Outcome
 from ._entry import Entry
 from ._http import Reason
@@ -50,6 +51,7 @@ from ._store import PASS, Store, lease_kind
 from ._targets import Evicted, evicted_resources
 from .backend import CacheBackend
 from .settings import RedisSettings, get_settings
+from .telemetry import Telemetry
 
 try:
     import fakeredis
@@ -332,6 +334,9 @@ class MemoryCache:
         self._lines: WeakKeyDictionary[asyncio.AbstractEventLoop, _Line] = WeakKeyDictionary()
         self.redis: SyncRedis = fakeredis.FakeRedis(server=self._server)
         """A plain client to look inside with; no switch reaches it."""
+        self.stats = Counters()
+        """What was counted, by route: ``cache.stats["GET /products/{product_id}"].hits``."""
+        self._telemetry = Telemetry((self.stats,))
 
     def __enter__(self) -> Self:
         for app in self._apps:
@@ -383,7 +388,7 @@ class MemoryCache:
     def _backend_with(self, settings: RedisSettings) -> CacheBackend:
         if self._switches.off:
             settings = settings.model_copy(update={"enabled": False})
-        return CacheBackend.on(self._engine(settings), settings)
+        return CacheBackend.on(self._engine(settings), settings, self._telemetry)
 
     def _engine(self, settings: RedisSettings) -> Engine:
         line = self._line()
@@ -489,9 +494,10 @@ class MemoryCache:
             self._switches.off = before
 
     def clear(self) -> None:
-        """Empty the cache, and forget what was evicted."""
+        """Empty the cache, and forget what was evicted and counted."""
         self.redis.flushall()
         self.forget_evictions()
+        self.stats.clear()
 
     # -- evictions
 

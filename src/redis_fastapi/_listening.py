@@ -1,0 +1,85 @@
+"""Who listens to an application: those it names, OpenTelemetry, and its own counters."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from importlib import import_module
+from typing import Any, Final
+
+from fastapi import FastAPI
+
+from .exceptions import CacheSetupError
+from .settings import RedisSettings
+from .telemetry import Listener, Telemetry
+
+_STATE: Final = "redis_fastapi_listeners"
+"""Name on ``app.state``."""
+
+
+@dataclass(slots=True)
+class _Wishes:
+    """What an application asked for.
+
+    Attributes:
+        listeners: Its own, in the order named.
+        otel: Arguments of the OpenTelemetry listener, or None where it did not ask for one.
+    """
+
+    listeners: list[Listener] = field(default_factory=list)
+    otel: dict[str, Any] | None = None
+
+
+def _wishes_of(app: FastAPI) -> _Wishes:
+    wishes: _Wishes = getattr(app.state, _STATE, None) or _Wishes()
+    return wishes
+
+
+def _kept_wishes_of(app: FastAPI) -> _Wishes:
+    wishes = _wishes_of(app)
+    setattr(app.state, _STATE, wishes)
+    return wishes
+
+
+def listen(app: FastAPI, listener: Listener) -> None:
+    """Let a listener hear the application from its next start on."""
+    listeners = _kept_wishes_of(app).listeners
+    if not any(known is listener for known in listeners):
+        listeners.append(listener)
+
+
+def ask_for_otel(app: FastAPI, **providers: Any) -> None:
+    """Let OpenTelemetry hear the application from its next start on."""
+    wishes = _kept_wishes_of(app)
+    if wishes.otel is None:
+        wishes.otel = providers
+
+
+def telemetry_of(app: FastAPI, settings: RedisSettings, *own: Listener) -> Telemetry | None:
+    """All who listen, ``own`` among them; None where nobody does.
+
+    Raises:
+        CacheSetupError: OpenTelemetry is asked for and not installed.
+    """
+    listeners = (*own, *_asked_for(_wishes_of(app), settings))
+    return Telemetry(listeners) if listeners else None
+
+
+def _asked_for(wishes: _Wishes, settings: RedisSettings) -> Iterator[Listener]:
+    yield from wishes.listeners
+    if wishes.otel is not None or settings.otel_enabled:
+        yield _open_telemetry(settings, wishes.otel or {})
+
+
+def _open_telemetry(settings: RedisSettings, providers: dict[str, Any]) -> Listener:
+    # imported only here, so that it costs nothing where nobody asks for it
+    try:
+        module = import_module("redis_fastapi._otel")
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.partition(".")[0] != "opentelemetry":
+            raise
+        raise CacheSetupError(
+            "telemetry needs opentelemetry-api: pip install 'fastapi-redis-annotated[otel]'"
+        ) from None
+    listener: Listener = module.OpenTelemetry(settings, **providers)
+    return listener

@@ -1,0 +1,143 @@
+"""Passages through the cache, and operations on Redis, that are told of.
+
+They stand in for those that are not where somebody listens; without a listener none of this runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from ._context import Context
+from ._keys import Target
+from ._policy import ReadPolicy, Values, WritePolicy
+from ._reading import Reading
+from ._store import Acquired, Claim, Snapshot, Store
+from ._targets import Evicted as Names
+from ._writing import Writing
+from .telemetry import Answered, Evicted, Exchanged, Telemetry
+
+
+class ToldReading(Reading):
+    """One GET, of which listeners hear when it was answered."""
+
+    def __init__(
+        self, policy: ReadPolicy, context: Context, request: Request, telemetry: Telemetry
+    ) -> None:
+        super().__init__(policy, context, request)
+        self._route = _route_of(policy.label)
+        self._telemetry = telemetry
+        self._started_ns = 0
+        self._seconds = 0.0
+
+    async def before(self, values: Values, request: Request, injected: Response) -> Response | None:
+        telemetry = self._telemetry
+        self._started_ns, begun = telemetry.now_ns(), telemetry.timer()
+        try:
+            return await super().before(values, request, injected)
+        finally:
+            self._seconds = telemetry.timer() - begun
+
+    async def finish(self, response: Response) -> Response:
+        response = await super().finish(response)
+        body = getattr(response, "body", None)
+        self._telemetry.tell(
+            Answered(
+                route=self._route,
+                state=_state_of(response),
+                reason=None,
+                body_bytes=len(body) if isinstance(body, bytes) else 0,
+                started_ns=self._started_ns,
+                lookup_seconds=self._seconds,
+            )
+        )
+        return response
+
+
+class ToldWriting(Writing):
+    """One write, of whose evictions listeners hear."""
+
+    def __init__(
+        self, policy: WritePolicy, context: Context, request: Request, telemetry: Telemetry
+    ) -> None:
+        super().__init__(policy, context, request)
+        self._route = _route_of(policy.label)
+        self._telemetry = telemetry
+
+    async def _evict(self) -> bool:
+        names = self._due
+        if names == Names():
+            return await super()._evict()
+        telemetry = self._telemetry
+        started_ns, begun = telemetry.now_ns(), telemetry.timer()
+        confirmed = await super()._evict()
+        seconds = telemetry.timer() - begun
+        number = len(names.entries) + len(names.generations)
+        telemetry.tell(Evicted(self._route, number, confirmed, started_ns, seconds))
+        return confirmed
+
+
+class ToldStore(Store):
+    """A store, of whose exchanges with Redis listeners hear."""
+
+    def __init__(self, client: Any, telemetry: Telemetry, **options: Any) -> None:
+        super().__init__(client, **options)
+        self._telemetry = telemetry
+
+    async def read(self, target: Target, **options: Any) -> Snapshot:
+        async with _Exchange(self._telemetry, "read") as exchange:
+            snapshot = await super().read(target, **options)
+            exchange.entry_bytes = len(snapshot.raw or b"")
+        return snapshot
+
+    async def acquire(self, claim: Claim) -> Acquired:
+        async with _Exchange(self._telemetry, "acquire"):
+            return await super().acquire(claim)
+
+    async def fill(self, target: Target, lease: bytes, payload: bytes, px: int | None) -> bool:
+        async with _Exchange(self._telemetry, "fill") as exchange:
+            stored = await super().fill(target, lease, payload, px)
+            exchange.entry_bytes = len(payload) if stored else 0
+        return stored
+
+    async def evict(
+        self, entries: Iterable[str], generations: Iterable[str], **options: Any
+    ) -> None:
+        async with _Exchange(self._telemetry, "evict"):
+            await super().evict(entries, generations, **options)
+
+
+class _Exchange:
+    """Times one operation and tells how it ended."""
+
+    __slots__ = ("_begun", "_operation", "_started_ns", "_telemetry", "entry_bytes")
+
+    def __init__(self, telemetry: Telemetry, operation: str) -> None:
+        self._telemetry = telemetry
+        self._operation = operation
+        self.entry_bytes = 0
+
+    async def __aenter__(self) -> _Exchange:
+        self._started_ns, self._begun = self._telemetry.now_ns(), self._telemetry.timer()
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        seconds = self._telemetry.timer() - self._begun
+        error = kind.__name__ if kind else None
+        self._telemetry.tell(
+            Exchanged(self._operation, self.entry_bytes, error, self._started_ns, seconds)
+        )
+
+
+def _state_of(response: Response) -> str | None:
+    # ``headers`` may still show what ``raw_headers`` was before
+    found = (value for name, value in response.raw_headers if name == b"x-redis-cache")
+    return next((value.decode() for value in found), None)
+
+
+def _route_of(label: str) -> str:
+    """Method and path template of a route, from how logs name it."""
+    return label.rpartition(" (")[0]

@@ -1,0 +1,102 @@
+"""Counts by route that every process publishes in Redis, for ``redis-fastapi stats``.
+
+All are fields of one hash, each written by its process and believed for three intervals; the hash
+goes when nobody writes to it any more. The client's own connections carry them, beside the
+requests.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from typing import Any, Final
+
+import orjson
+from redis.exceptions import RedisError
+
+from ._counters import Counters
+
+_BELIEVED_INTERVALS: Final = 3
+_LEAST_BELIEVED_SECONDS: Final = 5.0
+_KEPT_MS: Final = 24 * 60 * 60 * 1_000
+
+Counts = Mapping[str, Mapping[str, Any]]
+
+
+def _key(prefix: str) -> str:
+    return f"{prefix}:stats"
+
+
+class Publisher:
+    """Publishes the counts of this process until it is cancelled.
+
+    Args:
+        client: A redis-py client.
+        prefix: First part of every key.
+        counters: What to publish.
+        interval: Seconds between two publications.
+        clock: Seconds since 1970.
+    """
+
+    def __init__(
+        self,
+        client: Any,
+        prefix: str,
+        counters: Counters,
+        interval: float,
+        *,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._client = client
+        self._key = _key(prefix)
+        self._counters = counters
+        self._interval = interval
+        self._clock = clock
+        self._process = f"{socket.gethostname()}:{os.getpid()}:{os.urandom(4).hex()}"
+
+    async def run(self) -> None:
+        """Publish now and after every interval; what cannot be sent is sent the next time."""
+        with suppress(RedisError, OSError):
+            await self._forget_the_dead()
+        while True:
+            with suppress(RedisError, OSError):
+                await self.publish()
+            await asyncio.sleep(self._interval)
+
+    async def publish(self) -> None:
+        """Write this process's counts."""
+        counts = {
+            "at": self._clock(),
+            "believed_seconds": max(_LEAST_BELIEVED_SECONDS, _BELIEVED_INTERVALS * self._interval),
+            "routes": self._counters.as_json(),
+        }
+        await self._client.hset(self._key, self._process, orjson.dumps(counts))
+        await self._client.pexpire(self._key, _KEPT_MS)
+
+    async def _forget_the_dead(self) -> None:
+        found = await self._client.hgetall(self._key)
+        dead = [name for name, raw in found.items() if _living(raw, self._clock()) is None]
+        if dead:
+            await self._client.hdel(self._key, *dead)
+
+
+async def published(client: Any, prefix: str, *, now: float) -> list[Counts]:
+    """The counts of every process that is alive."""
+    found = await client.hgetall(_key(prefix))
+    counts = (_living(raw, now) for raw in found.values())
+    return [one for one in counts if one is not None]
+
+
+def _living(raw: bytes | str, now: float) -> Counts | None:
+    """The counts of a process, unless they are too old or damaged."""
+    try:
+        counts = orjson.loads(raw)
+        alive = now - counts["at"] < counts["believed_seconds"]
+        routes: Counts = counts["routes"]
+    except (orjson.JSONDecodeError, KeyError, TypeError):
+        return None
+    return routes if alive else None

@@ -1,0 +1,132 @@
+"""What the cache tells of itself while it runs, to whoever listens.
+
+    def count(event: Event) -> None:
+        if isinstance(event, Answered):
+            print(event.route, event.state)
+
+    FastAPIRedis(app).lifespan().caching().listen(count)
+
+A listener is called on the event loop, in the context of the request it hears of, and has to be
+quick. One that raises is logged once for each kind of error, and changes no answer. Where nobody
+listens, nothing is measured.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Protocol, TypeAlias
+
+__all__ = ["Answered", "Event", "Evicted", "Exchanged", "Listener"]
+
+logger = logging.getLogger("redis_fastapi")
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """A GET whose endpoint declares caching was answered.
+
+    Attributes:
+        route: Method and path template, ``GET /products/{product_id}``; of a mounted application
+            the path within it.
+        state: ``HIT``, ``MISS``, ``STALE`` or ``BYPASS``; None where the request said no-store.
+        reason: Why the cache was left out or the answer not stored, by its name in Cache-Status;
+            None where there is no such reason.
+        body_bytes: Of what is sent; 0 for a 304.
+        started_ns: When its look-up began, in nanoseconds since 1970.
+        lookup_seconds: How long the look-up took, waiting for another's computation included.
+        waited: Whether it waited for another's computation, and was given that.
+    """
+
+    route: str
+    state: str | None
+    reason: str | None
+    body_bytes: int
+    started_ns: int
+    lookup_seconds: float
+    waited: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Evicted:
+    """A write named what is gone.
+
+    Attributes:
+        route: Method and path template.
+        names: How many paths and groups.
+        confirmed: Whether Redis acknowledged it; otherwise it is kept and sent again.
+        started_ns: When it was sent, in nanoseconds since 1970.
+        seconds: How long the answer was held back for it.
+    """
+
+    route: str
+    names: int
+    confirmed: bool
+    started_ns: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Exchanged:
+    """One operation on Redis has ended.
+
+    Attributes:
+        operation: ``read`` of an entry, ``acquire`` of a lease, ``fill`` or ``evict``.
+        entry_bytes: Of the entry that was read or stored; 0 where there was none.
+        error: Name of the exception it ended with, or None.
+        started_ns: When it began, in nanoseconds since 1970.
+        seconds: How long it took.
+    """
+
+    operation: str
+    entry_bytes: int
+    error: str | None
+    started_ns: int
+    seconds: float
+
+
+Event: TypeAlias = Answered | Evicted | Exchanged
+
+
+class Listener(Protocol):
+    """Hears every event."""
+
+    def __call__(self, event: Event, /) -> None:
+        """Take note of an event; quickly, since a request waits."""
+
+
+@dataclass(frozen=True, slots=True)
+class Telemetry:
+    """Tells listeners what happens.
+
+    Attributes:
+        listeners: Who hears of it.
+        now_ns: Nanoseconds since 1970.
+        timer: Seconds of a clock that never goes back.
+    """
+
+    listeners: tuple[Listener, ...]
+    now_ns: Callable[[], int] = time.time_ns
+    timer: Callable[[], float] = time.perf_counter
+    _failed: set[type[Exception]] = field(default_factory=set)
+
+    def tell(self, event: Event) -> None:
+        """Tell every listener; none can do harm to the request."""
+        for listener in self.listeners:
+            try:
+                listener(event)
+            except Exception as error:  # a listener of the user's may raise anything
+                self._log(error)
+
+    def _log(self, error: Exception) -> None:
+        if type(error) not in self._failed:
+            self._failed.add(type(error))
+            logger.warning("a listener failed: %r", error, exc_info=error)
+
+    def plus(self, other: Telemetry | None) -> Telemetry:
+        """Both, each with all its listeners."""
+        if other is None:
+            return self
+        return Telemetry((*self.listeners, *other.listeners), self.now_ns, self.timer)

@@ -1,0 +1,252 @@
+"""What the cache tells of itself: to listeners, in counts by route, and to nobody."""
+
+import asyncio
+import logging
+import subprocess
+import sys
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import orjson
+import pytest
+import redis
+from fastapi import FastAPI
+
+from apps import ITEM_READ as READ
+from apps import ITEM_WRITE as WRITE
+from apps import caching_app, memory_settings, serving, with_items
+from redis_fastapi import FastAPIRedis, RedisSettings
+from redis_fastapi._counters import Counters, RouteCounts, summed
+from redis_fastapi._published import Publisher, published
+from redis_fastapi.telemetry import Answered, Event, Evicted, Exchanged
+
+E = TypeVar("E", Answered, Evicted, Exchanged)
+
+
+class Heard(list[Event]):
+    """A listener that remembers."""
+
+    def __call__(self, event: Event, /) -> None:
+        self.append(event)
+
+    def of(self, kind: type[E]) -> list[E]:
+        return [event for event in self if isinstance(event, kind)]
+
+
+def heard_app(**settings: Any) -> tuple[FastAPI, Heard]:
+    app, heard = with_items(caching_app(memory_settings(**settings))), Heard()
+    FastAPIRedis(app).listen(heard)
+    return app, heard
+
+
+# Events
+
+
+async def test_an_answered_read_tells_state_size_and_time() -> None:
+    app, heard = heard_app()
+    async with serving(app) as http:
+        for _ in range(2):
+            await http.get("/items/1")
+
+    miss, hit = heard.of(Answered)
+    assert (miss.route, miss.state, miss.body_bytes) == (READ, "MISS", 1)
+    assert (hit.route, hit.state, hit.reason) == (READ, "HIT", None)
+    assert hit.started_ns > miss.started_ns
+    assert 0 < hit.lookup_seconds < 60
+
+
+async def test_an_answer_of_no_body_has_no_size() -> None:
+    app, heard = heard_app()
+    async with serving(app) as http:
+        etag = (await http.get("/items/1")).headers["etag"]
+        await http.get("/items/1", headers={"if-none-match": etag})
+
+    assert [event.body_bytes for event in heard.of(Answered)] == [1, 0]
+
+
+async def test_an_eviction_tells_what_it_named_and_that_redis_confirmed() -> None:
+    app, heard = heard_app()
+    async with serving(app) as http:
+        await http.delete("/items/1")
+
+    (evicted,) = heard.of(Evicted)
+    assert (evicted.route, evicted.names, evicted.confirmed) == (WRITE, 1, True)
+
+
+async def test_operations_on_redis_tell_their_size_and_their_errors() -> None:
+    app, heard = heard_app()
+    async with serving(app) as http:
+        for _ in range(2):
+            await http.get("/items/1")
+        await http.delete("/items/1")
+
+    exchanged = heard.of(Exchanged)
+    operations = [event.operation for event in exchanged]
+    assert operations == ["read", "acquire", "fill", "read", "evict"]
+    fill, hit = exchanged[2], exchanged[3]
+    assert fill.entry_bytes == hit.entry_bytes > 1
+    assert {event.error for event in exchanged} == {None}
+
+
+async def test_while_redis_is_away_reads_tell_that_they_went_without() -> None:
+    app, heard = FastAPI(), Heard()
+    settings = RedisSettings(url="redis://127.0.0.1:1", startup_checks=False)
+    FastAPIRedis(app, settings).lifespan().caching().listen(heard)
+    async with serving(with_items(app)) as http:
+        await http.get("/items/1")
+        await http.delete("/items/1")
+
+    assert [event.state for event in heard.of(Answered)] == ["BYPASS"]
+    assert [event.confirmed for event in heard.of(Evicted)] == [False]
+    assert {event.error for event in heard.of(Exchanged)} >= {"CacheUnavailableError"}
+
+
+# Listeners
+
+
+async def test_a_listener_that_raises_changes_no_answer_and_is_said_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    app, heard = with_items(caching_app()), Heard()
+
+    def broken(event: Event) -> None:
+        raise ValueError("broken")
+
+    FastAPIRedis(app).listen(broken).listen(heard).listen(heard)
+    with caplog.at_level(logging.WARNING, logger="redis_fastapi"):
+        async with serving(app) as http:
+            answers = [(await http.get("/items/1")).status_code for _ in range(2)]
+
+    assert answers == [200, 200]
+    assert len(heard.of(Answered)) == 2
+    assert sum("a listener failed" in record.getMessage() for record in caplog.records) == 1
+
+
+async def test_where_nobody_listens_nothing_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: Any, **__: Any) -> Any:
+        raise AssertionError("measured")
+
+    for kind in ("ToldReading", "ToldWriting"):
+        monkeypatch.setattr(f"redis_fastapi.route.{kind}", fail)
+    monkeypatch.setattr("redis_fastapi._runtime.ToldStore", fail)
+    async with serving(with_items(caching_app())) as http:
+        assert (await http.get("/items/1")).status_code == 200
+        assert (await http.delete("/items/1")).status_code == 200
+
+    with pytest.raises(AssertionError, match="measured"):
+        async with serving(heard_app()[0]) as http:
+            await http.get("/items/1")
+
+
+def test_off_telemetry_imports_nothing() -> None:
+    script = """
+import sys, fastapi, redis.asyncio
+from fastapi.testclient import TestClient
+theirs = set(sys.modules)
+from typing import Annotated
+from redis_fastapi import Cached, FastAPIRedis, RedisSettings
+app = fastapi.FastAPI()
+FastAPIRedis(app, RedisSettings(url="memory://")).lifespan().caching()
+
+@app.get("/")
+def root() -> Annotated[int, Cached(60)]:
+    return 1
+
+with TestClient(app) as client:
+    assert client.get("/").headers["x-redis-cache"] == "MISS"
+ours = set(sys.modules) - theirs
+assert "redis_fastapi._otel" not in ours
+assert not [name for name in ours if name.partition(".")[0] == "opentelemetry"], ours
+"""
+    subprocess.run([sys.executable, "-W", "ignore", "-c", script], check=True)
+
+
+# Counts
+
+
+def answered(state: str | None, reason: str | None = None) -> Answered:
+    return Answered(READ, state, reason, 10, 0, 0.5)
+
+
+def test_counters_count_by_route_state_and_reason() -> None:
+    counters = Counters()
+    for event in (
+        answered("HIT"),
+        answered("STALE"),
+        answered("MISS"),
+        answered("BYPASS", "unavailable"),
+        answered(None),
+        Evicted(WRITE, 1, False, 0, 0.0),
+        Exchanged("read", 1, None, 0, 0.0),
+    ):
+        counters(event)
+
+    read, write = counters[READ], counters[WRITE]
+    assert (read.hits, read.stale, read.misses, read.bypasses) == (1, 1, 1, 1)
+    assert read.reasons == {"unavailable": 1}
+    assert (read.hit_ratio, read.lookup_seconds, read.bytes) == (0.5, 2.5, 50)
+    assert (write.evictions, write.unconfirmed, write.hit_ratio) == (1, 1, 0.0)
+    assert counters["GET /elsewhere"] == RouteCounts()
+    assert list(counters) == [READ, WRITE]
+
+
+def test_counts_of_several_processes_add_up() -> None:
+    one, other = Counters(), Counters()
+    one(answered("HIT"))
+    other(answered("HIT"))
+    other(answered("BYPASS", "unavailable"))
+
+    total = summed([one.as_json(), other.as_json()])[READ]
+
+    assert (total.hits, total.bypasses, total.reasons) == (2, 1, {"unavailable": 1})
+
+
+# Counts that processes publish
+
+
+@pytest.fixture
+def publisher_at(redis_client: redis.asyncio.Redis) -> Callable[..., Publisher]:
+    """Makes a process that publishes at a time of its own."""
+
+    def make(now: float, counters: Counters) -> Publisher:
+        return Publisher(redis_client, "fastapi", counters, 10.0, clock=lambda: now)
+
+    return make
+
+
+async def test_counts_of_a_process_are_believed_for_three_intervals(
+    redis_client: redis.asyncio.Redis, publisher_at: Callable[..., Publisher]
+) -> None:
+    counters = Counters()
+    counters(answered("HIT"))
+    await publisher_at(100.0, counters).publish()
+    await publisher_at(120.0, counters).publish()
+
+    assert len(await published(redis_client, "fastapi", now=125.0)) == 2
+    assert len(await published(redis_client, "fastapi", now=131.0)) == 1
+    assert await redis_client.pttl("fastapi:stats") > 0
+
+
+async def test_a_process_removes_the_counts_of_the_dead(
+    redis_client: redis.asyncio.Redis, publisher_at: Callable[..., Publisher]
+) -> None:
+    await publisher_at(100.0, Counters()).publish()
+    await redis_client.hset("fastapi:stats", "damaged", "no json")
+    running = asyncio.ensure_future(publisher_at(200.0, Counters()).run())
+    found: list[Any] = []
+    while len(found) != 1 or orjson.loads(found[0])["at"] != 200.0:
+        found = await redis_client.hvals("fastapi:stats")
+    running.cancel()
+
+
+async def test_an_application_publishes_what_it_counts(redis_url: str) -> None:
+    app = FastAPI()
+    settings = RedisSettings(url=redis_url, deadline=5.0, stats_interval=0.01)
+    FastAPIRedis(app, settings).lifespan().caching()
+    async with serving(with_items(app)) as http:
+        await http.get("/items/1")
+        async with redis.asyncio.Redis.from_url(redis_url) as client:
+            counts: dict[str, RouteCounts] = {}
+            while READ not in counts:
+                counts = summed(await published(client, "fastapi", now=0.0))
+    assert counts[READ].misses == 1
