@@ -16,7 +16,7 @@ from redis_fastapi._entry import Entry, head_size
 from redis_fastapi._held import hold
 from redis_fastapi._keys import EPOCH, Target, digest, group_name, path_name
 from redis_fastapi._leases import Lease
-from redis_fastapi._store import Claim, Store, lease_value, validity_of
+from redis_fastapi._store import Claim, Store, _guarded, lease_value, validity_of
 from redis_fastapi._transport import keyed
 from servers import RedisCluster3, RedisServer
 
@@ -148,7 +148,7 @@ class UnconditionalFill(Store):
 
     async def fill(self, target: Target, lease: bytes, payload: bytes, px: int | None) -> bool:
         fill = keyed("SET", self._entry_key(target.entry), payload)
-        await self._send_or_raise((fill,), self.until())
+        await _guarded(self._send_or_raise((fill,), self.until()))
         return True
 
 
@@ -178,7 +178,8 @@ class EvictionOfTheEntryAlone(Store):
         deadline: float | None = None,
     ) -> None:
         keys = [self._entry_key(entry) for entry in entries]
-        await self._send_or_raise([keyed("DEL", key) for key in keys], self.until())
+        deletions = [keyed("DEL", key) for key in keys]
+        await _guarded(self._send_or_raise(deletions, self.until()))
         await super().evict((), generations, deadline=deadline)
 
 

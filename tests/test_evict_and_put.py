@@ -613,8 +613,8 @@ async def test_a_write_is_acknowledged_before_its_response_leaves(
     assert seen == [expected]
 
 
-def late_app(shop: Shop, gate: Gate, marker: Marker) -> FastAPI:
-    """A write whose session commits when the gate opens."""
+def late_app(shop: Shop, gate: Gate, marker: Marker, **scope: Any) -> FastAPI:
+    """A write whose session commits when the gate opens; `scope` as FastAPI's `Depends` has it."""
     app = caching_app()
     add_reader(app, shop)
 
@@ -626,7 +626,7 @@ def late_app(shop: Shop, gate: Gate, marker: Marker) -> FastAPI:
 
     @app.put("/products/{product_id}")
     async def write(
-        product_id: int, product: Product, db: Annotated[dict[int, str], Depends(session)]
+        product_id: int, product: Product, db: Annotated[dict[int, str], Depends(session, **scope)]
     ) -> Annotated[Product, marker]:
         db[product_id] = product.name
         return product
@@ -683,23 +683,8 @@ async def test_without_the_second_eviction_a_late_commit_leaves_a_stale_entry(
 async def test_a_commit_before_the_response_is_visible_when_the_response_leaves(
     shop: Shop,
 ) -> None:
-    app, gate, sending = caching_app(), Gate(), Gate()
-    add_reader(app, shop)
-
-    async def session() -> AsyncIterator[dict[int, str]]:
-        pending: dict[int, str] = {}
-        yield pending
-        await gate.pass_through()
-        shop.names.update(pending)
-
-    @app.put("/products/{product_id}")
-    async def write(
-        product_id: int,
-        product: Product,
-        db: Annotated[dict[int, str], Depends(session, scope="function")],
-    ) -> Annotated[Product, CacheEvict(group="products")]:
-        db[product_id] = product.name
-        return product
+    gate, sending = Gate(), Gate()
+    app = late_app(shop, gate, CacheEvict(group="products"), scope="function")
 
     async def app_holding_its_response(scope: Any, receive: Any, send: Any) -> None:
         async def hold(message: Any) -> None:

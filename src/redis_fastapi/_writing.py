@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from types import TracebackType
 from typing import Any, TypeVar
 
 from starlette.exceptions import HTTPException
@@ -180,29 +179,22 @@ class Writing:
             await self._evict()
 
     async def after_function_cleanup(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
+        self, kind: object, error: BaseException | None, trace: object
     ) -> bool:
         """Evict once more after the dependencies that clean up before the answer is sent."""
-        if self._put is not None and self._written and error is not None:
-            self._due = self._due.plus(self._put.evicted)
-        await self._evict()
-        return False
+        return await self._evict_again(stands=error is None)
 
-    async def after_cleanup(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> bool:
+    async def after_cleanup(self, kind: object, error: BaseException | None, trace: object) -> bool:
         """Evict once more when dependencies have cleaned up: one of them may commit only there.
 
         A put stands only if its commit succeeded and no other write came between the two: two
         writes may commit in another order than they answered.
         """
-        if self._put is not None and self._written and not (error is None and await self._stands()):
+        return await self._evict_again(stands=error is None and await self._stands())
+
+    async def _evict_again(self, *, stands: bool) -> bool:
+        """Evicts what was due, and a put that does not stand; False lets an error go its way."""
+        if self._put is not None and self._written and not stands:
             self._due = self._due.plus(self._put.evicted)
         await self._evict()
         return False

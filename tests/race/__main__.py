@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
-from functools import partial
+from dataclasses import astuple, replace
+from math import inf
 from typing import NamedTuple
 
 from race.harness import Result, Setup, migrate, race
@@ -21,11 +22,11 @@ from store_contract import (
 )
 
 CONTROLS = {
-    "control: unconditional fill": UnconditionalFill,
-    "control: generations read at fill time": GenerationsReadAtFill,
-    "control: evict deletes only the entry": EvictionOfTheEntryAlone,
+    "unconditional fill": UnconditionalFill,
+    "generations read at fill time": GenerationsReadAtFill,
+    "evict deletes only the entry": EvictionOfTheEntryAlone,
 }
-CONTROL_SECONDS = 20.0
+CONTROL_SECONDS = 60.0
 
 
 class Row(NamedTuple):
@@ -36,21 +37,32 @@ class Row(NamedTuple):
     fails: bool
 
 
+class Place(NamedTuple):
+    """Where a race is run."""
+
+    name: str
+    setup: Setup
+    moves: Iterable[None] = ()
+
+
 def rows(seconds: float) -> Iterator[Row]:
-    """The races, three of the full protocol first."""
+    """The races, those of the full protocol first."""
     with ExitStack() as stack:
         server = stack.enter_context(RedisServer())
         cluster = stack.enter_context(RedisCluster3())
-        alone, spread = partial(Setup, server.url, False), partial(Setup, cluster.url, True)
-        share = seconds / 3
-        yield passed("standalone", race(alone(), share))
-        yield passed("3 primaries", race(spread(), share))
-        moving = partial(migrate, cluster)
-        yield passed("3 primaries, slots moving", race(spread(), share, meanwhile=moving))
-        for name, kind in CONTROLS.items():
-            for place, setup in (("standalone", alone), ("3 primaries", spread)):
-                controlled = setup(kind=kind, until_violated=True)
-                yield violated(f"{name}, {place}", race(controlled, CONTROL_SECONDS))
+        spread = Setup(cluster.url, cluster=True)
+        places = (
+            Place("standalone", Setup(server.url, cluster=False)),
+            Place("3 primaries", spread),
+            Place("3 primaries, slots moving", spread, migrate(cluster)),
+        )
+        for name, setup, moves in places:
+            yield passed(name, race(setup, seconds / len(places), moves=moves))
+        for rule, kind in CONTROLS.items():
+            for name, setup, moves in places:
+                controlled = replace(setup, kind=kind, until_violated=True)
+                result = race(controlled, CONTROL_SECONDS, kill_every=inf, moves=moves)
+                yield violated(f"control: {rule}, {name}", result)
 
 
 def passed(name: str, result: Result) -> Row:
@@ -65,15 +77,13 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=60.0, help="of the full protocol")
     seconds = parser.parse_args().seconds
-    print(f"{'race':54}{'look-ups':>9}{'evicts':>8}{'puts':>7}{'kills':>6}{'violations':>11}")
+    columns = ("look-ups", "evicts", "puts", "kills", "moves", "violations")
+    print(f"{'race':66}" + "".join(f"{column:>11}" for column in columns))
     failed = False
     for name, result, fails in rows(seconds):
         failed |= fails
-        print(
-            f"{name:54}{result.look_ups:>9}{result.evictions:>8}{result.puts:>7}"
-            f"{result.kills:>6}{result.violations:>11}{'  FAILED' if fails else ''}",
-            flush=True,
-        )
+        numbers = "".join(f"{number:>11}" for number in astuple(result))
+        print(f"{name:66}{numbers}{'  FAILED' if fails else ''}", flush=True)
     return int(failed)
 
 

@@ -13,12 +13,13 @@ import multiprocessing
 import random
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 from redis.asyncio import Redis, RedisCluster
+from typing_extensions import Self
 
 from redis_fastapi._engine import Engine, Hit, Miss
 from redis_fastapi._entry import Entry
@@ -87,6 +88,7 @@ class Result:
     evictions: int
     puts: int
     kills: int
+    moves: int
     violations: int
 
 
@@ -178,45 +180,65 @@ async def _evict(engine: Engine, key: int, choice: float) -> bool:
 
 
 class _Crew:
-    """The processes of one race."""
+    """The processes of one race, a writer and its readers."""
 
     def __init__(self, setup: Setup, board: Board) -> None:
-        self._setup = setup
         self._board = board
         self.kills = 0
-        self.writer = self._start(write_until_stopped, setup, board)
-        self.readers = [self._reader(number) for number in range(READERS)]
-
-    def _reader(self, number: int) -> Any:
-        return self._start(read_until_stopped, self._setup, self._board, number)
+        readers = [(read_until_stopped, setup, board, number) for number in range(READERS)]
+        self._work: list[tuple[Any, ...]] = [(write_until_stopped, setup, board), *readers]
+        self._processes = [self._start(*work) for work in self._work]
 
     def _start(self, body: Callable[..., None], *arguments: Any) -> Any:
         process = Context.Process(target=body, args=arguments, daemon=True)
         process.start()
         return process
 
+    def require_alive(self) -> None:
+        """Raise RuntimeError where a process ended by itself: nobody would notice a violation."""
+        if any(process.exitcode is not None for process in self._processes):
+            raise RuntimeError("a process of the race ended by itself")
+
     def kill_one(self) -> None:
-        """SIGKILL a reader and start another."""
-        number = random.randrange(READERS)
-        self.readers[number].kill()
-        self.readers[number].join()
-        self.readers[number] = self._reader(number)
+        """SIGKILL a process and start another in its place."""
+        number = random.randrange(len(self._work))
+        self._processes[number].kill()
+        self._processes[number].join()
+        self._processes[number] = self._start(*self._work[number])
         self.kills += 1
 
     def stop(self) -> None:
         """Let all processes end; those that do not are killed."""
         self._board.stop.value = 1
-        for process in (*self.readers, self.writer):
+        for process in self._processes:
             process.join(JOIN_SECONDS)
             process.kill()
 
 
+class _Mover:
+    """Does one thing after the other beside a race."""
+
+    def __init__(self, moves: Iterator[None]) -> None:
+        self._moves = moves
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._run)
+        self.moved = 0
+
+    def _run(self) -> None:
+        while not self._ended.is_set() and next(self._moves, self) is not self:
+            self.moved += 1
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ended.set()
+        self._thread.join()
+
+
 def race(
-    setup: Setup,
-    seconds: float,
-    *,
-    kill_every: float = 1.5,
-    meanwhile: Callable[[threading.Event], None] | None = None,
+    setup: Setup, seconds: float, *, kill_every: float = 1.5, moves: Iterable[None] = ()
 ) -> Result:
     """Run one race once all of its processes have begun.
 
@@ -224,49 +246,52 @@ def race(
         setup: Where, and with which store.
         seconds: How long at most.
         kill_every: Seconds between two kills.
-        meanwhile: Runs in a thread until its event is set.
+        moves: What happens beside it, one step after the other.
     """
     board = Board.new()
     crew = _Crew(setup, board)
-    ended = threading.Event()
-    beside = threading.Thread(target=meanwhile, args=(ended,)) if meanwhile else None
     try:
         _await_begin(board)
-        if beside is not None:
-            beside.start()
-        end, kill = time.monotonic() + seconds, time.monotonic() + kill_every
-        while (now := time.monotonic()) < end:
-            if setup.until_violated and board.violations.value:
-                break
-            if now >= kill:
-                crew.kill_one()
-                kill = now + kill_every
-            time.sleep(0.02)
+        with _Mover(iter(moves)) as mover:
+            _kill_until_the_end(crew, seconds, kill_every, lambda: _is_caught(setup, board))
     finally:
-        ended.set()
-        if beside is not None and beside.ident is not None:
-            beside.join()
         crew.stop()
     return Result(
         *(sum(board.look_ups), board.evictions.value, board.puts.value),
-        *(crew.kills, board.violations.value),
+        *(crew.kills, mover.moved, board.violations.value),
     )
 
 
+def _is_caught(setup: Setup, board: Board) -> bool:
+    return bool(setup.until_violated and board.violations.value)
+
+
+def _kill_until_the_end(
+    crew: _Crew, seconds: float, kill_every: float, is_over: Callable[[], bool]
+) -> None:
+    end, kill = time.monotonic() + seconds, time.monotonic() + kill_every
+    while (now := time.monotonic()) < end and not is_over():
+        crew.require_alive()
+        if now >= kill:
+            crew.kill_one()
+            kill = now + kill_every
+        time.sleep(0.02)
+
+
 def _await_begin(board: Board) -> None:
-    for _ in range(3_000):
+    for _ in range(6_000):
         if all(board.look_ups) and board.evictions.value:
             return
         time.sleep(0.01)
     raise TimeoutError("the processes of the race did not begin")
 
 
-def migrate(cluster: Any, ended: threading.Event) -> None:
-    """Move the slots of the race from node to node, slowly, until `ended`."""
+def migrate(cluster: Any) -> Iterator[None]:
+    """Move the slots of the race from node to node, slowly, one at each step."""
     nodes = {node: str(node.command("CLUSTER", "MYID")) for node in cluster.nodes}
     numbers = {int(cluster.nodes[0].command("CLUSTER", "KEYSLOT", key)) for key in redis_keys()}
     slots: dict[int, Any] = {slot: _owner(cluster, slot) for slot in numbers}
-    while not ended.is_set():
+    while True:
         slot = random.choice(list(slots))
         old = slots[slot]
         new = random.choice([node for node in cluster.nodes if node is not old])
@@ -277,6 +302,7 @@ def migrate(cluster: Any, ended: threading.Event) -> None:
         for node in (new, old, *(n for n in cluster.nodes if n not in (old, new))):
             node.command("CLUSTER", "SETSLOT", slot, "NODE", nodes[new])
         slots[slot] = new
+        yield
 
 
 def _owner(cluster: Any, slot: int) -> Any:
