@@ -33,7 +33,7 @@ from redis_fastapi import (
     RedisSettings,
 )
 
-CACHE_FIELDS = {"etag", "cache-control", "vary", "age", "x-redis-cache"}
+CACHE_FIELDS = {"etag", "cache-control", "vary", "age", "x-redis-cache", "cache-status"}
 """What a cached answer says more than a plain one."""
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Iterable
 from typing import NamedTuple
 
@@ -25,32 +26,52 @@ _REPLACED = frozenset(
 class Windows(NamedTuple):
     """How long an answer may be sent after its lifetime: while it is refreshed, and for errors."""
 
-    revalidate_ms: int
-    error_ms: int
+    revalidate_ms: int = 0
+    error_ms: int = 0
 
 
-def stored_headers(
-    policy: ReadPolicy, own: Headers, body: bytes, lifetime_ms: int | None, windows: Windows
+def kept_headers(own: Headers) -> list[tuple[bytes, bytes]]:
+    """The endpoint's fields that are stored as they are."""
+    ours = (b"vary", b"cache-control")
+    return [pair for pair in _http.storable_headers(own) if pair[0] not in ours]
+
+
+def announced_headers(
+    policy: ReadPolicy,
+    own: Headers,
+    lifetime_ms: int | None,
+    windows: Windows,
+    *,
+    usual: bool = True,
 ) -> list[tuple[bytes, bytes]]:
-    """The fields to store: the endpoint's own, completed by validator, lifetime and Vary."""
-    kept = [
-        pair for pair in _http.storable_headers(own) if pair[0] not in (b"vary", b"cache-control")
-    ]
+    """Lifetime and Vary of an answer, where the endpoint's own words leave room for them.
+
+    Args:
+        policy: Of the GET.
+        own: The endpoint's fields.
+        lifetime_ms: Freshness lifetime; None is no expiry.
+        windows: What follows it.
+        usual: False for a status with a lifetime of its own, of which ``cdn_ttl`` and ``immutable``
+            say nothing.
+    """
+    cdn_ttl = policy.cdn_ttl if usual and not policy.private else None
     built = _http.cache_control_value(
         max_age=None if lifetime_ms is None else lifetime_ms // 1000,
         private=policy.private,
         stale_while_revalidate=windows.revalidate_ms // 1000,
         stale_if_error=windows.error_ms // 1000,
+        s_maxage=cdn_ttl,
+        immutable=policy.immutable and usual,
+        extra=policy.directives,
     )
     control = _http.cache_control_to_send(own, built, private=policy.private)
     vary = _http.merged_vary(own, [name.encode() for name in policy.vary])
-    if not any(name == b"etag" for name, _ in kept):
-        kept.append((b"etag", _http.etag_for(body)))
-    if control is not None:
-        kept.append((b"cache-control", control))
+    announced = [] if control is None else [(b"cache-control", control)]
+    if control is built and cdn_ttl and not any(name == _CDN for name, _ in own):
+        announced.append((_CDN, _http.cdn_cache_control_value(max_age=cdn_ttl)))
     if vary is not None:
-        kept.append((b"vary", vary))
-    return [(b"content-length", b"%d" % len(body)), *kept]
+        announced.append((b"vary", vary))
+    return announced
 
 
 def unstored_headers(policy: ReadPolicy, headers: Headers) -> list[tuple[bytes, bytes]]:
@@ -63,6 +84,9 @@ def unstored_headers(policy: ReadPolicy, headers: Headers) -> list[tuple[bytes, 
     if vary is not None:
         own.append((b"vary", vary))
     return for_one_user(own)
+
+
+_CDN = b"cdn-cache-control"
 
 
 def with_fresh(stored: Headers, fresh: Headers) -> list[tuple[bytes, bytes]]:
@@ -93,47 +117,50 @@ def without(headers: Headers, removed: Iterable[tuple[bytes, bytes]]) -> list[tu
     return left
 
 
-def replayed(request: Request, entry: Entry, fresh: Headers, now_ms: int, state: bytes) -> Response:
-    """The stored response, with its age and what dependencies said this time."""
+def replayed(
+    request: Request, entry: Entry, fresh: Headers, now_ms: int, told: Headers
+) -> Response:
+    """The stored response, with its age, what dependencies said this time and what is told."""
     stored: Headers = entry.headers
     if stored and stored[0] == OWN_RESPONSE:
         stored, fresh = stored[1:], ()
     age = _http.age_seconds(created_ms=entry.created_ms, now_ms=now_ms)
-    headers = with_fresh(stored, fresh)
-    headers += ((b"age", b"%d" % age), (b"x-redis-cache", state))
-    unchanged = _precondition_answer(request, entry.status, headers, entry.created_ms, now_ms)
-    return unchanged or raw_response(entry.status, headers, entry.body)
+    headers = [*with_fresh(stored, fresh), (b"age", b"%d" % age), *told]
+    response = raw_response(entry.status, headers, entry.body)
+    return answered(request, response, now_ms=now_ms, received_ms=entry.created_ms)
 
 
-def announced(
-    request: Request, response: Response, entry: Entry, fresh: Headers, now_ms: int
-) -> Response:
-    """The endpoint's response with the fields its stored form has; 304 where the client has it."""
+def announced(response: Response, entry: Entry, fresh: Headers) -> None:
+    """Give the endpoint's response the fields that its stored form has."""
     stored = [pair for pair in entry.headers if pair != OWN_RESPONSE]
     names = {name for name, _ in stored}
     unstored = [pair for pair in without(response.raw_headers, fresh) if pair[0] not in names]
     response.raw_headers = with_fresh(stored, [*unstored, *fresh])
-    answer = _precondition_answer(request, response.status_code, response.raw_headers, None, now_ms)
-    if answer is None:
+
+
+def answered(
+    request: Request, response: Response, *, now_ms: int, received_ms: int | None = None
+) -> Response:
+    """What a whole response gives to this request: itself, or 206, 304, 412 or 416 in its place."""
+    asked = request.scope["headers"]
+    if _http.unconditional(asked):
         return response
+    body = bytes(response.body)
+    status, headers, content = _http.answer(
+        request.method,
+        asked,
+        status=response.status_code,
+        headers=response.raw_headers,
+        body=body,
+        received_ms=received_ms,
+        now_ms=now_ms,
+        boundary=secrets.token_hex(16).encode(),
+    )
+    if status == response.status_code and content == body:
+        return response
+    answer = raw_response(status, headers, content)
     answer.background = response.background
     return answer
-
-
-def _precondition_answer(
-    request: Request, status: int, headers: Headers, received_ms: int | None, now_ms: int
-) -> Response | None:
-    """304 or 412 where the request's preconditions ask for it (RFC 9110 section 13.2.2)."""
-    asked = request.scope["headers"]
-    validators = _http.validators_of(headers, now_ms=now_ms, received_ms=received_ms)
-    outcome = _http.evaluate_preconditions(
-        request.method, asked, validators, now_ms=now_ms, status=status
-    )
-    if outcome is _http.Outcome.NOT_MODIFIED:
-        return raw_response(304, _http.not_modified_headers(headers), b"")
-    if outcome is _http.Outcome.PRECONDITION_FAILED:
-        return raw_response(412, [*_http.failure_headers(headers), (b"content-length", b"0")], b"")
-    return None
 
 
 def raw_response(status: int, headers: Headers, body: bytes) -> Response:

@@ -126,6 +126,10 @@ def _read_policy(
         origin=_origin(declaration.endpoint),
         single_flight=marker.single_flight,
         staleness=_staleness(marker),
+        statuses=_statuses(marker),
+        cdn_ttl=ttl_seconds(marker.cdn_ttl),
+        immutable=marker.immutable,
+        directives=names_of(marker.directives),
     )
 
 
@@ -140,6 +144,11 @@ def _staleness(marker: Cached) -> Staleness:
 
 def _milliseconds(duration: int | timedelta) -> int:
     return round((seconds_of(duration) or 0) * 1_000)
+
+
+def _statuses(marker: Cached) -> dict[int, int]:
+    lifetimes = {status: ttl_seconds(ttl) for status, ttl in (marker.statuses or {}).items()}
+    return {status: seconds for status, seconds in lifetimes.items() if seconds is not None}
 
 
 def _origin(endpoint: Callable[..., Any]) -> str:

@@ -47,8 +47,9 @@ class ToldReading(Reading):
         self._telemetry.tell(
             Answered(
                 route=self._route,
-                state=_state_of(response),
-                reason=None,
+                state=self.use.state.decode() if self.use.state else None,
+                reason=self.use.reason.value if self.use.reason else None,
+                waited=self.use.collapsed,
                 body_bytes=len(body) if isinstance(body, bytes) else 0,
                 started_ns=self._started_ns,
                 lookup_seconds=self._seconds,
@@ -130,12 +131,6 @@ class _Exchange:
         self._telemetry.tell(
             Exchanged(self._operation, self.entry_bytes, error, self._started_ns, seconds)
         )
-
-
-def _state_of(response: Response) -> str | None:
-    # ``headers`` may still show what ``raw_headers`` was before
-    found = (value for name, value in response.raw_headers if name == b"x-redis-cache")
-    return next((value.decode() for value in found), None)
 
 
 def _route_of(label: str) -> str:

@@ -6,7 +6,7 @@ A policy is made once, by ``_compile``; a request only fills in its values.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from enum import Enum
@@ -18,7 +18,7 @@ from uuid import UUID
 from starlette.requests import Request
 
 from ._declare import KeyBuilder
-from ._http import Reason
+from ._http import Forward, Reason
 from ._keys import EPOCH, Target, digest, group_name, path_name
 from ._reads import EVERYTHING, NO_NAMES, Names
 from ._resource import PathParameter, ResourceTemplate, path_resource
@@ -157,6 +157,10 @@ class ReadPolicy:
         model: Gives a text that changes with the response model's schema.
         single_flight: Whether a request waits while another computes the same entry.
         staleness: What becomes of an entry whose lifetime ends.
+        statuses: Lifetime in seconds of statuses that have one of their own.
+        cdn_ttl: Seconds that shared caches downstream may keep an answer; None as long as others.
+        immutable: Whether an answer never changes while it is fresh (RFC 8246).
+        directives: Further directives of Cache-Control.
         origin: Module and name of the endpoint, so that two applications on one Redis never
             replay each other's answers.
     """
@@ -180,6 +184,15 @@ class ReadPolicy:
     origin: str
     single_flight: bool = True
     staleness: Staleness = Staleness()
+    statuses: Mapping[int, int] = field(default_factory=dict)
+    cdn_ttl: int | None = None
+    immutable: bool = False
+    directives: tuple[str, ...] = ()
+
+    @property
+    def missing(self) -> Forward:
+        """What a miss is: where headers select, another variant may be there (RFC 9211)."""
+        return Forward.MISS if self.vary or self.selectors.vary else Forward.URI_MISS
 
     @cached_property
     def shape(self) -> bytes:

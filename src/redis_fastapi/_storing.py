@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from starlette.responses import Response
 
 from . import _http
-from ._answers import Windows, stored_headers
+from ._answers import Windows, announced_headers, kept_headers
 from ._entry import Entry
 from ._http import Headers, Reason
 from ._policy import ReadPolicy
@@ -22,11 +22,13 @@ class Storing:
         policy: Of the GET that will read the entry.
         settings: The limits of size.
         ttl_ms: Lifetime where the answer itself states no shorter one; None is no expiry.
+        groups: Names of the entry's groups, for the field that tells them to a CDN.
     """
 
     policy: ReadPolicy
     settings: RedisSettings
     ttl_ms: int | None
+    groups: tuple[str, ...] = ()
 
     def entry(
         self, status: int, headers: Headers, body: bytes, *, own: Headers, now_ms: int
@@ -40,32 +42,66 @@ class Storing:
             own: The fields among them to replay.
             now_ms: When the answer was made.
         """
-        shared = not self.policy.per_user
-        lifetime_ms = _http.freshness_lifetime_ms(
-            headers, ttl_ms=self.ttl_ms, now_ms=now_ms, shared=shared
-        )
-        prior_ms = _http.prior_age(headers) * 1000
+        refusal = self.refusal(status, headers, size=len(body), now_ms=now_ms)
+        if refusal is not None:
+            return refusal
+        kept = kept_headers(own)
+        if not any(name == b"etag" for name, _ in kept):
+            kept.append((b"etag", _http.etag_for(body)))
+        length = (b"content-length", b"%d" % len(body))
+        created_ms = now_ms - _prior_ms(headers)
+        lifetime_ms = self.lifetime_ms(status, headers, now_ms)
+        windows = self.windows(headers)
+        kept += self.announced(status, own, lifetime_ms, windows)
+        return Entry(status, (length, *kept), body, created_ms, lifetime_ms or 0, *windows)
+
+    def refusal(self, status: int, headers: Headers, *, size: int, now_ms: int) -> Reason | None:
+        """The first reason against storing an answer, as far as is known before its body ends.
+
+        Args:
+            status: Status to replay.
+            headers: All of the answer.
+            size: Bytes of its body, the announced ones where it is not there yet.
+            now_ms: When the answer was made.
+        """
+        lifetime_ms = self.lifetime_ms(status, headers, now_ms)
         refusal = _http.storage_refusal(
             status,
             headers,
-            body_size=len(body),
+            body_size=size,
             max_body_size=self.settings.max_body_size,
             max_header_size=self.settings.max_header_size,
-            lifetime_ms=None if lifetime_ms is None else lifetime_ms - prior_ms,
-            shared=shared,
+            lifetime_ms=None if lifetime_ms is None else lifetime_ms - _prior_ms(headers),
+            allowed_statuses=_http.DEFAULT_STATUSES.union(self.policy.statuses),
+            shared=not self.policy.per_user,
         )
-        if refusal is not None or not self._selects_by_all_of(headers):
-            return refusal or Reason.VARY
-        windows = self._windows(headers)
-        kept = stored_headers(self.policy, own, body, lifetime_ms, windows)
-        created_ms = now_ms - prior_ms
-        return Entry(status, tuple(kept), body, created_ms, lifetime_ms or 0, *windows)
+        if refusal is None and not self._selects_by_all_of(headers):
+            return Reason.VARY
+        return refusal
 
-    def _windows(self, headers: Headers) -> Windows:
+    def announced(
+        self, status: int, own: Headers, lifetime_ms: int | None, windows: Windows
+    ) -> list[tuple[bytes, bytes]]:
+        """The fields that tell of an answer's lifetime, variants and groups."""
+        usual = status not in self.policy.statuses
+        announced = announced_headers(self.policy, own, lifetime_ms, windows, usual=usual)
+        named = self.settings.surrogate_header
+        if named and self.groups and not self.policy.private:
+            announced.append(_http.surrogate_field(named, self.groups))
+        return announced
+
+    def lifetime_ms(self, status: int, headers: Headers, now_ms: int) -> int | None:
+        """How long an answer stays fresh; None is no expiry."""
+        ttl = self.policy.statuses.get(status)
+        ttl_ms = self.ttl_ms if ttl is None else ttl * 1000
+        shared = not self.policy.per_user
+        return _http.freshness_lifetime_ms(headers, ttl_ms=ttl_ms, now_ms=now_ms, shared=shared)
+
+    def windows(self, headers: Headers) -> Windows:
         """How long past its lifetime the answer may be sent; its own words are the last ones."""
         said = _http.response_directives(headers)
         if _http.stale_forbidden(said, shared=not self.policy.per_user):
-            return Windows(0, 0)
+            return Windows()
         staleness = self.policy.staleness
         return Windows(
             _or_seconds(said.stale_while_revalidate, staleness.revalidate_ms),
@@ -81,6 +117,10 @@ class Storing:
 
 def _or_seconds(stated: int | None, otherwise_ms: int) -> int:
     return otherwise_ms if stated is None else stated * 1_000
+
+
+def _prior_ms(headers: Headers) -> int:
+    return _http.prior_age(headers) * 1000
 
 
 def whole_body(response: Response) -> bytes | None:

@@ -10,7 +10,7 @@ refused.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 from typing import Any
 
@@ -43,6 +43,10 @@ def cache(
     stale_if_error: int | timedelta = 0,
     when: Callable[[Any], bool] | None = None,
     single_flight: bool = True,
+    statuses: Mapping[int, int | timedelta] | None = None,
+    cdn_ttl: int | timedelta | None = None,
+    immutable: bool = False,
+    directives: Names = (),
     beta: float = 0.0,
     jitter: float = 0.0,
 ) -> CacheDependency:
@@ -63,6 +67,10 @@ def cache(
         stale_if_error: As in ``Cached``.
         when: As in ``Cached``.
         single_flight: As in ``Cached``.
+        statuses: As in ``Cached``.
+        cdn_ttl: As in ``Cached``.
+        immutable: As in ``Cached``.
+        directives: As in ``Cached``.
         beta: As in ``Cached``.
         jitter: As in ``Cached``.
     """
@@ -77,6 +85,10 @@ def cache(
         stale_if_error=stale_if_error,
         when=when,
         single_flight=single_flight,
+        statuses=statuses,
+        cdn_ttl=cdn_ttl,
+        immutable=immutable,
+        directives=directives,
         beta=beta,
         jitter=jitter,
     )

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import inspect
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import KW_ONLY, dataclass
 from datetime import timedelta
 from typing import Annotated, Any, NamedTuple, get_args, get_origin
@@ -64,6 +64,12 @@ class Cached(Marker):
             nearer its end and the dearer the endpoint; 1 is usual, 0 never.
         jitter: Fraction, below 1, by which lifetimes are shortened at random, so that entries made
             together do not end together.
+        statuses: Further statuses to store, each with its own lifetime (seconds or timedelta), as
+            ``{404: 10}``; also where the endpoint raises ``HTTPException``.
+        cdn_ttl: Lifetime in shared caches downstream, seconds or timedelta: ``s-maxage`` and
+            ``CDN-Cache-Control`` (RFC 9111 section 5.2.2.10, RFC 9213).
+        immutable: Say that an answer does not change while it is fresh (RFC 8246).
+        directives: Further directives of Cache-Control, such as ``"must-revalidate"``.
     """
 
     ttl: int | timedelta | None = None
@@ -79,6 +85,10 @@ class Cached(Marker):
     single_flight: bool = True
     beta: float = 0.0
     jitter: float = 0.0
+    statuses: Mapping[int, int | timedelta] | None = None
+    cdn_ttl: int | timedelta | None = None
+    immutable: bool = False
+    directives: str | tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,6 +29,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.convertors import PathConvertor
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
 
 from ._compile import RouteFacts, compile_policy
 from ._context import Context
@@ -46,6 +47,7 @@ from ._observed import ToldReading, ToldWriting
 from ._policy import Policy, ReadPolicy, Values, WritePolicy
 from ._reading import Reading
 from ._reads import own_reads, tree_reads
+from ._recording import as_get, with_outlet
 from ._rules import check
 from ._runtime import context_of, overridden_context
 from ._signature import is_coroutine_endpoint, parameter_of_type
@@ -86,6 +88,7 @@ class CacheRoute(APIRoute):
         known: Declaration | None = getattr(endpoint, _DECLARATION, None)
         self._declaration = known.within(extra) if known else declare(endpoint, extra)
         self._compiled: list[_Compiled] = []
+        self._reads: list[ReadPolicy] = []
         self.author_endpoint = self._declaration.endpoint
         methods = frozenset(method.upper() for method in options.get("methods") or ["GET"])
         label = label_of(methods, path, self._declaration.name)
@@ -116,6 +119,8 @@ class CacheRoute(APIRoute):
         width = len(dependant.dependencies)
         others = [one for one in self._compiled if one is not known]
         self._compiled = [*others, _Compiled(dependant, width, declaration, policy)]
+        policies = (one.policy for one in self._compiled if one.policy is not None)
+        self._reads = [one.read for one in policies if one.read is not None]
         return policy
 
     def _facts(self, dependant: Dependant) -> RouteFacts:
@@ -149,6 +154,16 @@ class CacheRoute(APIRoute):
                 return await _serve(handler, policy, request, context)
 
         return handle_with_cache
+
+    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer HEAD as the cached GET without its body, and let raised errors be recorded."""
+        if scope["method"] == "HEAD" and self._reads and "HEAD" not in (self.methods or ()):
+            scope, send = as_get(scope, send)
+        if not any(read.statuses for read in self._reads):
+            await super().handle(scope, receive, send)
+            return
+        async with with_outlet(scope, send) as outgoing:
+            await super().handle(scope, receive, outgoing)
 
     def _caches(self, dependant: Dependant) -> bool:
         policy = self.policy_for(dependant)
@@ -393,7 +408,12 @@ class _Call:
                 return answer
         if self.writing is not None:
             await self.writing.before(values, request)
-        result = await endpoint(dict(values))
+        try:
+            result = await endpoint(dict(values))
+        except Exception as error:
+            if self.reading is not None:
+                self.reading.raised(error)
+            raise
         if self.reading is not None:
             self.reading.ran(result)
         if self.writing is not None:
@@ -412,7 +432,7 @@ class _Call:
         """What is due when there is no response."""
         try:
             if self.reading is not None:
-                await self.reading.abandon()
+                await self.reading.failed(error)
         finally:
             if self.writing is not None:
                 await self.writing.abandon(error)

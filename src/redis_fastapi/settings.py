@@ -140,6 +140,12 @@ class RedisSettings(BaseSettings):
     obey_client_directives: bool = True
     """Whether ``Cache-Control`` of a request (``no-cache``, ``max-age``, ...) is obeyed."""
 
+    surrogate_header: Literal["Surrogate-Key", "Cache-Tag"] | None = None
+    """Header that names an answer's groups for a CDN: ``Surrogate-Key`` or ``Cache-Tag``."""
+
+    debug: bool = False
+    """Whether ``Cache-Status`` tells the entry's key, and why an answer was not stored."""
+
     enabled: bool = True
     """Whether anything is cached at all; off, endpoints run as if they declared nothing."""
 

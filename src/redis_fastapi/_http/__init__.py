@@ -5,7 +5,7 @@ and ages in header fields whole seconds. Malformed input never raises; it is ign
 harmless and read strictly where it is not.
 """
 
-from .answers import answer
+from .answers import answer, unconditional
 from .cache_control import (
     cache_control_to_send,
     cache_control_value,
@@ -53,7 +53,12 @@ from .ranges import (
     select_ranges,
 )
 from .reasons import Reason
-from .representation import failure_headers, not_modified_headers
+from .representation import (
+    announced_length,
+    failure_headers,
+    is_event_stream,
+    not_modified_headers,
+)
 from .status import Forward, cache_status
 from .storing import (
     DEFAULT_STATUSES,
@@ -61,6 +66,7 @@ from .storing import (
     storable_headers,
     storage_refusal,
 )
+from .surrogates import surrogate_field
 from .validators import (
     EntityTag,
     Validators,
@@ -107,6 +113,7 @@ __all__ = [
     "VaryNames",
     "Whole",
     "age_seconds",
+    "announced_length",
     "answer",
     "assess_freshness",
     "cache_control_to_send",
@@ -121,6 +128,7 @@ __all__ = [
     "header_block_size",
     "http_date_ms",
     "invalidation_targets",
+    "is_event_stream",
     "jittered_ttl_ms",
     "merged_vary",
     "not_modified_headers",
@@ -136,6 +144,8 @@ __all__ = [
     "stale_forbidden",
     "storable_headers",
     "storage_refusal",
+    "surrogate_field",
+    "unconditional",
     "usable_on_error",
     "validators_of",
     "vary_names",

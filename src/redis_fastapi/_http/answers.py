@@ -14,6 +14,11 @@ _CONDITIONS: Final = PRECONDITION_FIELDS | {b"range"}
 _NO_CONTENT: Final = (b"content-length", b"0")
 
 
+def unconditional(request_headers: Headers) -> bool:
+    """Whether a request asks for neither a condition nor a range."""
+    return _CONDITIONS.isdisjoint([name for name, _ in request_headers])
+
+
 def answer(
     method: str,
     request_headers: Headers,
@@ -40,7 +45,7 @@ def answer(
         now_ms: Time of the request.
         boundary: Unforeseeable separator for several ranges.
     """
-    if _CONDITIONS.isdisjoint([name for name, _ in request_headers]):
+    if unconditional(request_headers):
         return _without_body_of_head(
             method, range_message(Whole(), status, headers, body, boundary=boundary)
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from .fields import Headers
+from .fields import OWS, Headers, bounded_decimal, singleton
 
 _KEPT_CONTENT_FIELDS: Final = (b"content-location", b"content-security-policy")
 _REPRESENTATION_FIELDS: Final = frozenset(
@@ -54,3 +54,15 @@ def _describes_content(name: bytes) -> bool:
     if name.startswith(b"content-"):
         return not name.startswith(_KEPT_CONTENT_FIELDS)
     return name in _REPRESENTATION_FIELDS
+
+
+def announced_length(headers: Headers) -> int | None:
+    """The bytes of a body that Content-Length announces; None where it does not, or not well."""
+    value = singleton(headers, b"content-length")
+    return None if value is None else bounded_decimal(value, ceiling=2**63)
+
+
+def is_event_stream(headers: Headers) -> bool:
+    """Whether an answer is server-sent events, which end when somebody hangs up."""
+    media_type = singleton(headers, b"content-type") or b""
+    return media_type.split(b";")[0].strip(OWS).lower() == b"text/event-stream"

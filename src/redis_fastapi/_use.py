@@ -1,0 +1,74 @@
+"""What an answer tells of the cache's part in it: X-Redis-Cache, and Cache-Status (RFC 9211)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from . import _http
+from ._http import Forward, Reason
+
+NAME = "redis-fastapi"
+"""Of this cache in Cache-Status."""
+
+HIT, MISS, BYPASS = b"HIT", b"MISS", b"BYPASS"
+
+_HIT = f"{NAME}; hit".encode()
+
+
+@dataclass(slots=True)
+class Use:
+    """How one request used the cache, as far as it has come.
+
+    Attributes:
+        state: Value of X-Redis-Cache; None for none.
+        forward: Why the endpoint ran; None where it did not.
+        reason: Why its answer is not stored.
+        key: Digest that names the entry.
+        ttl: Seconds the answer stays fresh; None is no expiry.
+        stored: Whether its answer is on the way into the cache.
+        collapsed: Whether it waited for the run of another request.
+    """
+
+    state: bytes | None = BYPASS
+    forward: Forward | None = Forward.BYPASS
+    reason: Reason | None = None
+    key: str | None = None
+    ttl: int | None = None
+    stored: bool = False
+    collapsed: bool = False
+
+    def hit(self, ttl: int | None, *, collapsed: bool) -> None:
+        """The answer came from the cache, or from the run that another request waited for too."""
+        self.state, self.ttl, self.collapsed = HIT, ttl, collapsed
+        self.forward = Forward.MISS if collapsed else None
+
+    def miss(self, forward: Forward) -> None:
+        """The endpoint runs, and its answer may be stored."""
+        self.state, self.forward = MISS, forward
+
+    def bypass(self, reason: Reason, forward: Forward = Forward.BYPASS) -> None:
+        """The endpoint runs, and its answer is not stored."""
+        self.state, self.forward, self.reason = BYPASS, forward, reason
+
+    def fields(self, *, debug: bool) -> list[tuple[bytes, bytes]]:
+        """The fields to send; `debug` adds the key, and the reason as detail."""
+        status = self._plain_hit() if not debug else None
+        told = [] if self.state is None else [(b"x-redis-cache", self.state)]
+        return [*told, (b"cache-status", status or self._status(debug))]
+
+    def _plain_hit(self) -> bytes | None:
+        if self.state is not HIT or self.collapsed:
+            return None
+        return _HIT if self.ttl is None else b"%b; ttl=%d" % (_HIT, self.ttl)
+
+    def _status(self, debug: bool) -> bytes:
+        return _http.cache_status(
+            NAME,
+            hit=self.state is HIT and not self.collapsed,
+            fwd=self.forward,
+            ttl=self.ttl,
+            stored=self.stored,
+            collapsed=self.collapsed,
+            key=self.key if debug else None,
+            detail=self.reason.value if debug and self.reason else None,
+        )
