@@ -17,13 +17,16 @@ from typer.testing import CliRunner
 import cli_app
 from redis_fastapi import FastAPIRedis, RedisSettings, cli, get_settings
 from redis_fastapi._commands import cli as commands
+from redis_fastapi._counters import Counters
 from redis_fastapi._entry import Entry, encode
 from redis_fastapi._inspect import EntryReport, Standing, entry_report, route_reports, serving
 from redis_fastapi._keys import Target
 from redis_fastapi._load import registry_of
 from redis_fastapi._operate import warm
+from redis_fastapi._published import Publisher
 from redis_fastapi._runtime import settings_of
 from redis_fastapi._store import Snapshot
+from redis_fastapi.telemetry import Answered, Event, Evicted
 
 ROOT = Path(__file__).parent.parent
 
@@ -326,6 +329,68 @@ def test_an_eviction_that_is_not_confirmed_fails(monkeypatch: pytest.MonkeyPatch
     assert "did not confirm" in run("evict", "--all", code=1)
     result = CliRunner().invoke(commands, ["evict", "--all", "--json"])
     assert orjson.loads(result.stdout) == {"confirmed": False}
+
+
+# -- stats
+
+
+@pytest.fixture
+def counts(server: str) -> None:
+    """What two processes have published."""
+    told: list[Event] = [
+        Answered("GET /page", "HIT", None, 6, 0, 0.001),
+        Answered("GET /page", "BYPASS", "unavailable", 6, 0, 0.003),
+        Evicted("PUT /page", 1, False, 0, 0.0),
+    ]
+    counters = Counters()
+    for event in told:
+        counters(event)
+
+    async def publish_twice() -> None:
+        async with redis.asyncio.Redis.from_url(server) as client:
+            for _ in range(2):
+                await Publisher(client, "fastapi", counters, 10.0).publish()
+
+    asyncio.run(publish_twice())
+
+
+@pytest.mark.usefixtures("counts")
+def test_stats_tell_what_lies_in_redis_and_what_was_counted() -> None:
+    warmed("/products/1", "/products/2", "/page")
+    found = run_json("stats", "cli_app:app")
+    assert (found["entries"], found["complete"], found["processes"]) == (3, True, 2)
+    assert found["mean_bytes"] > 0
+    assert found["memory"]["policy"] == "noeviction"
+    page = found["routes"]["GET /page"]
+    assert (page["hits"], page["bypasses"], page["hit_ratio"]) == (2, 2, 0.5)
+    assert page["reasons"] == {"unavailable": 2}
+
+
+@pytest.mark.usefixtures("counts")
+def test_stats_are_readable() -> None:
+    lines = run("stats").splitlines()
+    assert "of 2 running processes" in lines[2]
+    (read,) = (line.split() for line in lines if line.startswith("GET /page"))
+    assert read[2:] == ["2", "0", "0", "2", "50.0%", "2.00", "ms"]
+    assert any("2 (2 unconfirmed)" in line for line in lines)
+
+
+@pytest.mark.usefixtures("server")
+def test_stats_look_at_no_more_entries_than_they_are_told() -> None:
+    warmed("/products/1", "/products/2", "/page")
+    found = run_json("stats", "--most", "2")
+    assert (found["entries"], found["complete"]) == (2, False)
+    assert "at least 2" in run("stats", "--most", "2")
+    assert "no process publishes any (REDIS_STATS_INTERVAL)" in run("stats")
+
+
+def test_stats_without_redis_are_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REDIS_URL", "redis://127.0.0.1:1")
+    get_settings.cache_clear()
+    assert "Error: Redis does not answer" in run("stats", code=1)
+
+
+# -- wrong calls
 
 
 @pytest.mark.parametrize(

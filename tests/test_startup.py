@@ -87,7 +87,7 @@ async def test_entries_with_a_ttl_need_no_memory_policy(
 
 
 def test_a_line_names_three_routes_and_counts_the_others() -> None:
-    (line,) = memory_warning(Memory(0, "noeviction"), ["a", "b", "c", "d", "e"])
+    (line,) = memory_warning(Memory(0, 0, "noeviction"), ["a", "b", "c", "d", "e"])
 
     assert "entries of a, b, c, 2 more have no ttl" in line
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
 from typing import Annotated, Any, NoReturn
@@ -16,7 +16,9 @@ from rich.markup import escape
 from rich.progress import Progress
 from rich.table import Table
 
+from ._counters import RouteCounts
 from ._inspect import EntryReport, RouteReport, Standing, mermaid, route_reports
+from ._inventory import Stats
 from ._load import load_app, registry_of
 from ._operate import (
     Explanation,
@@ -26,6 +28,7 @@ from ._operate import (
     evict,
     explain,
     names_to_evict,
+    stats,
     warm,
 )
 from ._registry import check_routes
@@ -275,6 +278,85 @@ def _evict(app: str | None, groups: list[str], paths: list[str], everything: boo
     settings = get_settings() if loaded is None else settings_of(loaded)
     names = names_to_evict(registry, groups=groups, paths=paths, everything=everything)
     return asyncio.run(evict(settings, names))
+
+
+# -- stats
+
+
+@cli.command("stats")
+def show_stats(
+    app: Annotated[
+        str | None,
+        typer.Argument(metavar="[MODULE:APP]", help="Whose settings count; else the environment."),
+    ] = None,
+    most: Annotated[int, typer.Option("--most", min=1, help="Entries that are counted.")] = 10_000,
+    json: Json = False,
+) -> None:
+    """Say what lies in Redis, and what the processes count by route.
+
+    Processes publish their counts where REDIS_STATS_INTERVAL is set.
+    """
+    with _telling_errors():
+        settings = get_settings() if app is None else settings_of(load_app(app))
+        found = asyncio.run(stats(settings, most=most))
+    if json:
+        _print_json(_stats_json(found))
+        return
+    for name, text in _inventory_lines(found):
+        typer.echo(f"{name:<12}{text}")
+    if found.routes:
+        _out().print(_counts_table(found.routes))
+
+
+def _stats_json(found: Stats) -> dict[str, Any]:
+    routes = {
+        route: counts.as_json() | {"hit_ratio": counts.hit_ratio}
+        for route, counts in found.routes.items()
+    }
+    return {**asdict(found.inventory), "processes": found.processes, "routes": routes}
+
+
+def _inventory_lines(found: Stats) -> Iterator[tuple[str, str]]:
+    inventory = found.inventory
+    least = "" if inventory.complete else "at least "
+    mean = "" if inventory.mean_bytes is None else f", {_size(inventory.mean_bytes)} each"
+    yield "entries", f"{least}{inventory.entries:,}{mean}"
+    if (memory := inventory.memory) is not None:
+        limit = _size(memory.most_bytes) if memory.most_bytes else "no maxmemory"
+        yield "memory", f"{_size(memory.used_bytes)} used, {limit}, {memory.policy}"
+    if not found.processes:
+        yield "counts", "none: no process publishes any (REDIS_STATS_INTERVAL)"
+    else:
+        yield "counts", f"of {found.processes} running processes"
+
+
+def _size(number: float) -> str:
+    for unit in ("bytes", "KiB", "MiB"):
+        if number < 1024:
+            return f"{number:.0f} {unit}" if unit == "bytes" else f"{number:.1f} {unit}"
+        number /= 1024
+    return f"{number:.1f} GiB"
+
+
+_COUNTS = ("route", "hits", "stale", "misses", "bypassed", "hit ratio", "look-up", "evictions")
+
+
+def _counts_table(routes: Mapping[str, RouteCounts]) -> Table:
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for number, name in enumerate(_COUNTS):
+        table.add_column(name, justify="right" if number else "left")
+    for route, counts in sorted(routes.items()):
+        table.add_row(escape(route), *_count_cells(counts))
+    return table
+
+
+def _count_cells(counts: RouteCounts) -> Iterator[str]:
+    for number in (counts.hits, counts.stale, counts.misses, counts.bypasses):
+        yield f"{number:,}" if counts.reads else ""
+    yield f"{counts.hit_ratio:.1%}" if counts.reads else ""
+    yield f"{1000 * counts.lookup_seconds / counts.reads:.2f} ms" if counts.reads else ""
+    unconfirmed = f" ({counts.unconfirmed:,} unconfirmed)" if counts.unconfirmed else ""
+    yield f"{counts.evictions:,}{unconfirmed}" if counts.evictions else ""
 
 
 # -- warm

@@ -52,6 +52,11 @@ class RouteCounts:
             setattr(self, name, getattr(self, name) + getattr(other, name))
         self.reasons.update(other.reasons)
 
+    def as_json(self) -> dict[str, Any]:
+        """The counts as plain data."""
+        numbers = {name: getattr(self, name) for name in _NUMBERS}
+        return {**numbers, "reasons": dict(self.reasons)}
+
 
 _NUMBERS = (
     "hits",
@@ -108,11 +113,7 @@ class Counters(Mapping[str, RouteCounts]):
 
     def as_json(self) -> dict[str, dict[str, Any]]:
         """The counts as plain data."""
-        return {
-            route: {name: getattr(counts, name) for name in _NUMBERS}
-            | {"reasons": dict(counts.reasons)}
-            for route, counts in self._routes.items()
-        }
+        return {route: counts.as_json() for route, counts in self._routes.items()}
 
 
 def summed(published: Iterable[Mapping[str, Mapping[str, Any]]]) -> dict[str, RouteCounts]:

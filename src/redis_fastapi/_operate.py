@@ -19,6 +19,7 @@ from . import _http
 from ._context import Context
 from ._engine import Engine
 from ._inspect import EntryReport, RouteReport, Standing, entry_report, report_of, serving
+from ._inventory import Stats, stats_of
 from ._keys import EPOCH, Target, group_name
 from ._load import registry_of
 from ._policy import Policy, ReadPolicy, Values
@@ -228,6 +229,18 @@ async def evict(settings: RedisSettings, names: Evicted) -> bool:
         return await engine.evict(names.entries, names.generations)
     finally:
         await engine.aclose()
+        await close_client(client)
+
+
+# -- stats
+
+
+async def stats(settings: RedisSettings, *, most: int) -> Stats:
+    """What lies in Redis, and what was counted; looks at ``most`` entries."""
+    client = open_client(settings)
+    try:
+        return await stats_of(client, settings.prefix, most=most)
+    finally:
         await close_client(client)
 
 

@@ -30,10 +30,12 @@ class Memory:
     """How a server uses its memory.
 
     Attributes:
+        used_bytes: What it uses.
         most_bytes: What it may use; 0 is all there is.
         policy: What it evicts when that is used up, as ``maxmemory-policy`` has it.
     """
 
+    used_bytes: int
     most_bytes: int
     policy: str
 
@@ -48,7 +50,11 @@ async def memory_of(client: Redis | RedisCluster) -> Memory | None:
     node: dict[str, Any] = {"target_nodes": "random"} if isinstance(client, RedisCluster) else {}
     try:
         found = await client.execute_command("INFO", "memory", **node)
-        return Memory(int(found["maxmemory"]), str(found["maxmemory_policy"]))
+        return Memory(
+            used_bytes=int(found["used_memory"]),
+            most_bytes=int(found["maxmemory"]),
+            policy=str(found["maxmemory_policy"]),
+        )
     except (ResponseError, KeyError):
         return None
 

@@ -1,0 +1,103 @@
+"""What of the cache lies in Redis, and what its processes count; looked at within bounds.
+
+Everything is read over the client's own connections, and nothing waits for longer than a few
+seconds: what was not seen by then is said to be missing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, Final
+
+from redis.exceptions import RedisError, ResponseError
+
+from ._counters import RouteCounts, summed
+from ._published import published
+from ._server import Memory, memory_of
+from .exceptions import CacheUnavailableError
+
+_SCAN_SECONDS: Final = 3.0
+_SCAN_COUNT: Final = 1_000
+_SAMPLES: Final = 100
+_PATIENCE_SECONDS: Final = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Inventory:
+    """What lies in Redis.
+
+    Attributes:
+        entries: Entries that were seen.
+        complete: Whether all of Redis was looked at; otherwise there are more.
+        mean_bytes: Memory of one entry, by a sample; None where the server does not say.
+        memory: How the server uses its memory, or None.
+    """
+
+    entries: int
+    complete: bool
+    mean_bytes: float | None
+    memory: Memory | None
+
+
+@dataclass(frozen=True, slots=True)
+class Stats:
+    """What lies in Redis, and what was counted.
+
+    Attributes:
+        inventory: What lies there.
+        processes: How many processes publish counts.
+        routes: Their counts by route, added up.
+    """
+
+    inventory: Inventory
+    processes: int
+    routes: dict[str, RouteCounts]
+
+
+async def stats_of(client: Any, prefix: str, *, most: int) -> Stats:
+    """Look at the cache below a prefix, at ``most`` entries.
+
+    Raises:
+        CacheUnavailableError: Redis does not answer.
+    """
+    try:
+        return await asyncio.wait_for(_stats(client, prefix, most), _PATIENCE_SECONDS)
+    except (RedisError, OSError, asyncio.TimeoutError) as error:
+        raise CacheUnavailableError(f"Redis does not answer: {error}") from error
+
+
+async def _stats(client: Any, prefix: str, most: int) -> Stats:
+    counts = await published(client, prefix, now=time.time())
+    return Stats(await _inventory(client, prefix, most), len(counts), summed(counts))
+
+
+async def _inventory(client: Any, prefix: str, most: int) -> Inventory:
+    found: list[Any] = []
+    complete = False
+    with suppress(asyncio.TimeoutError):
+        scan = _scan(client, f"{prefix}:e:*", most, found)
+        complete = await asyncio.wait_for(scan, _SCAN_SECONDS)
+    mean_bytes = await _mean_bytes(client, found[:_SAMPLES])
+    return Inventory(len(found), complete, mean_bytes, await memory_of(client))
+
+
+async def _scan(client: Any, pattern: str, most: int, found: list[Any]) -> bool:
+    """Collect keys; True where there are no more."""
+    async for key in client.scan_iter(match=pattern, count=_SCAN_COUNT):
+        if len(found) == most:
+            return False
+        found.append(key)
+    return True
+
+
+async def _mean_bytes(client: Any, keys: Sequence[Any]) -> float | None:
+    try:
+        sizes = [await client.memory_usage(key) for key in keys]
+    except ResponseError:
+        return None
+    known = [size for size in sizes if size is not None]
+    return sum(known) / len(known) if known else None
