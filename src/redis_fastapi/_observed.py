@@ -5,7 +5,7 @@ They stand in for those that are not where somebody listens; without a listener 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Awaitable, Iterable
 from typing import Any
 
 from starlette.requests import Request
@@ -33,13 +33,19 @@ class ToldReading(Reading):
         self._started_ns = 0
         self._seconds = 0.0
 
+    async def early(self, target: Target) -> Response | None:
+        return await self._timed(super().early(target))
+
     async def before(self, values: Values, request: Request, injected: Response) -> Response | None:
+        return await self._timed(super().before(values, request, injected))
+
+    async def _timed(self, look_up: Awaitable[Response | None]) -> Response | None:
         telemetry = self._telemetry
-        self._started_ns, begun = telemetry.now_ns(), telemetry.timer()
+        self._started_ns, begun = self._started_ns or telemetry.now_ns(), telemetry.timer()
         try:
-            return await super().before(values, request, injected)
+            return await look_up
         finally:
-            self._seconds = telemetry.timer() - begun
+            self._seconds += telemetry.timer() - begun
 
     async def finish(self, response: Response) -> Response:
         response = await super().finish(response)

@@ -35,7 +35,20 @@ class Reading:
         self._asked = _http.IGNORED
         self._injected: Headers = ()
         self.use = Use()
+        self._lease: Lease | None = None
         self._filling: Filling | None = None
+        self.target: Target | None = None
+
+    async def early(self, target: Target) -> Response | None:
+        """Answer from the cache before dependencies are resolved, or None where they have to be.
+
+        Where there is no answer, ``before`` goes on with what was found.
+
+        Args:
+            target: What ``before`` would find.
+        """
+        self._hear()
+        return await self._answer(target) if self._asked is _http.IGNORED else None
 
     async def before(self, values: Values, request: Request, injected: Response) -> Response | None:
         """Answer from the cache, or None where the endpoint has to run.
@@ -44,19 +57,28 @@ class Reading:
         """
         self._request = request
         self._injected = tuple(injected.raw_headers)
-        if self._context.settings.obey_client_directives:
-            self._asked = _http.request_directives(request.scope["headers"])
-        target = await self._target(values)
-        if self._asked.only_if_cached:
-            return await self._stored_or_timeout(target)
-        lease = None
-        if target is not None:
-            self.use.key = target.entry
-            answer = await self._look_up(target)
-            if isinstance(answer, Response):
+        if self.target is None:
+            self._hear()
+            target = await self._target(values)
+            if self._asked.only_if_cached:
+                return await self._stored_or_timeout(target)
+            answer = None if target is None else await self._answer(target)
+            if answer is not None:
                 return answer
-            lease = answer
-        self._filling = self._new_filling(lease, self._groups(values) if target else ())
+        self._filling = self._new_filling(self._groups(values) if self.target else ())
+        return None
+
+    def _hear(self) -> None:
+        if self._context.settings.obey_client_directives:
+            self._asked = _http.request_directives(self._request.scope["headers"])
+
+    async def _answer(self, target: Target) -> Response | None:
+        """An answer, or None where the endpoint runs: under the lease, if there is one now."""
+        self.target, self.use.key = target, target.entry
+        answer = await self._look_up(target)
+        if isinstance(answer, Response):
+            return answer
+        self._lease = answer
         return None
 
     def _groups(self, values: Values) -> tuple[str, ...]:
@@ -124,7 +146,7 @@ class Reading:
         response.raw_headers += self.use.fields(debug=self._context.settings.debug)
         return response
 
-    def _new_filling(self, lease: Lease | None, groups: tuple[str, ...]) -> Filling:
+    def _new_filling(self, groups: tuple[str, ...]) -> Filling:
         return Filling(
             self._policy,
             self._context,
@@ -132,7 +154,7 @@ class Reading:
             self.use,
             injected=self._injected,
             groups=groups,
-            lease=lease,
+            lease=self._lease,
         )
 
     def ran(self, result: Any) -> None:
@@ -153,6 +175,8 @@ class Reading:
         """There is no response: whoever waits leads next."""
         if self._filling is not None:
             await self._filling.failed(error)
+        elif self._lease is not None:
+            await self._lease.release()
 
 
 def _why(freshness: Freshness) -> Forward:

@@ -50,6 +50,7 @@ from ._reads import own_reads, tree_reads
 from ._recording import as_get, with_outlet
 from ._rules import check
 from ._runtime import context_of, overridden_context
+from ._shortcut import Shortcut, shortcut_for
 from ._signature import is_coroutine_endpoint, parameter_of_type
 from ._writing import Writing
 
@@ -105,23 +106,27 @@ class CacheRoute(APIRoute):
 
     def policy_for(self, dependant: Dependant) -> Policy | None:
         """The policy under these effective dependencies; anew where some were added later."""
+        return self._compiled_for(dependant).policy
+
+    def _compiled_for(self, dependant: Dependant) -> _Compiled:
         width = len(dependant.dependencies)
         known = next((one for one in self._compiled if one.dependant is dependant), None)
         if known is not None and known.width == width:
-            return known.policy
+            return known
         declaration = known.declaration if known is not None else self._declaration
         if included := _take_included(dependant):
             declaration = declaration.within(included)
-        policy = None
+        policy = shortcut = None
         if declaration.declared:
             _install_wrapper(dependant, declaration)
             policy = compile_policy(declaration, self._facts(dependant))
-        width = len(dependant.dependencies)
-        others = [one for one in self._compiled if one is not known]
-        self._compiled = [*others, _Compiled(dependant, width, declaration, policy)]
+            takes_request = parameter_of_type(declaration.signature, Request) is not None
+            shortcut = shortcut_for(type(self), dependant, policy, own_request=takes_request)
+        compiled = _Compiled(dependant, len(dependant.dependencies), declaration, policy, shortcut)
+        self._compiled = [*(one for one in self._compiled if one is not known), compiled]
         policies = (one.policy for one in self._compiled if one.policy is not None)
         self._reads = [one.read for one in policies if one.read is not None]
-        return policy
+        return compiled
 
     def _facts(self, dependant: Dependant) -> RouteFacts:
         convertors = self.param_convertors.items()
@@ -144,11 +149,13 @@ class CacheRoute(APIRoute):
         handler = super().get_route_handler()
 
         async def handle_with_cache(request: Request) -> Response:
-            policy = self.policy_for(dependant)
+            compiled = self._compiled_for(dependant)
+            policy = compiled.policy
             if policy is None:
                 return await handler(request)
             if not getattr(request.scope.get("app"), "dependency_overrides", None):
-                return await _serve(handler, policy, request, context_of(request))
+                context = context_of(request)
+                return await _serve(handler, policy, request, context, compiled.shortcut)
             async with AsyncExitStack() as stack:
                 context = await overridden_context(request, stack)
                 return await _serve(handler, policy, request, context)
@@ -184,12 +191,13 @@ class CacheRoute(APIRoute):
 
 
 class _Compiled(NamedTuple):
-    """A policy, and the dependencies for which it was compiled."""
+    """A policy, the dependencies for which it was compiled, and the way past them."""
 
     dependant: Dependant
     width: int
     declaration: Declaration
     policy: Policy | None
+    shortcut: Shortcut | None
 
 
 _INCLUDES_LAZILY = hasattr(fastapi.routing, "_EffectiveRouteContext")
@@ -390,9 +398,19 @@ def _runner(endpoint: Callable[..., Any]) -> Callable[[dict[str, Any]], Awaitabl
 class _Call:
     """One request's passage: what its wrapper and its handler share."""
 
-    def __init__(self, policy: Policy, context: Context, request: Request) -> None:
+    def __init__(
+        self, policy: Policy, context: Context, request: Request, shortcut: Shortcut | None
+    ) -> None:
+        self._shortcut = shortcut
         self.reading = _reading(policy.read, context, request)
         self.writing = _writing(policy.write, context, request)
+
+    async def early(self, request: Request) -> Response | None:
+        """Answer from the cache before dependencies are resolved, or None where they have to be."""
+        if self._shortcut is None or self.reading is None:
+            return None
+        target = self._shortcut.target(request.scope)
+        return None if target is None else await self.reading.early(target)
 
     async def run(
         self,
@@ -404,6 +422,8 @@ class _Call:
         """Answer from the cache, or run the endpoint."""
         if self.reading is not None:
             answer = await self.reading.before(values, request, injected)
+            if self._shortcut is not None and self.reading.target is not None:
+                self._shortcut.learn(request.scope, self.reading.target)
             if answer is not None:
                 return answer
         if self.writing is not None:
@@ -455,7 +475,11 @@ def _writing(write: WritePolicy | None, context: Context, request: Request) -> W
 
 
 async def _serve(
-    handler: Handler, policy: Policy, request: Request, context: Context | None
+    handler: Handler,
+    policy: Policy,
+    request: Request,
+    context: Context | None,
+    shortcut: Shortcut | None = None,
 ) -> Response:
     try:
         explainer = request.scope.get(EXPLAIN)
@@ -464,16 +488,20 @@ async def _serve(
             return await handler(request)
         if context is None:
             return await handler(request)
-        return await _pass_cache(handler, policy, request, context)
+        return await _pass_cache(handler, policy, request, context, shortcut)
     except BaseException as error:
         _name_author(error, policy.endpoint)
         raise
 
 
 async def _pass_cache(
-    handler: Handler, policy: Policy, request: Request, context: Context
+    handler: Handler,
+    policy: Policy,
+    request: Request,
+    context: Context,
+    shortcut: Shortcut | None,
 ) -> Response:
-    call = _Call(policy, context, request)
+    call = _Call(policy, context, request, shortcut)
     request.scope[SCOPE_KEY] = call
     if policy.write is not None and policy.write.late_cleanup and call.writing:
         # pushed first, so it runs after the dependencies' own cleanup
@@ -484,7 +512,7 @@ async def _pass_cache(
             if (cleanup := request.scope.get(name)) is not None:
                 cleanup.push_async_exit(evict_again)
     try:
-        return await call.finish(await handler(request))
+        return await call.finish(await call.early(request) or await handler(request))
     except BaseException as error:
         await call.abandon(error)
         raise

@@ -1,0 +1,456 @@
+"""A hit that is answered before dependencies are resolved is the answer they would have led to."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import date
+from enum import Enum
+from itertools import count
+from typing import Annotated, Any, Literal
+
+import fastapi.routing
+import pytest
+from fakeredis import FakeServer
+from fastapi import (
+    APIRouter,
+    BackgroundTasks,
+    Cookie,
+    Depends,
+    FastAPI,
+    Header,
+    HTTPException,
+    Path,
+    Query,
+    Request,
+    Response,
+)
+from fastapi.dependencies.utils import solve_dependencies
+from fastapi.routing import APIRoute
+from fastapi.testclient import TestClient
+from httpx import Response as Answer
+from hypothesis import given
+from hypothesis import settings as examples
+from hypothesis import strategies as st
+from pydantic import AfterValidator, BaseModel, BeforeValidator
+
+from redis_fastapi import Cached, CacheEvict, CacheRoute, get_async_redis, route
+from redis_fastapi._keys import Target
+from redis_fastapi._shortcut import Shortcut
+from support import Body, Door, both_doors, new_app, serving, settings, share_server, state_of
+
+TARGET = Target("0" * 32, (), b"\0" * 8)
+
+
+class Resolved:
+    """How often FastAPI resolved dependencies."""
+
+    def __init__(self) -> None:
+        self.number = 0
+
+
+@pytest.fixture
+def resolved(monkeypatch: pytest.MonkeyPatch) -> Resolved:
+    found, solve = Resolved(), solve_dependencies
+
+    async def solve_and_count(**given: Any) -> Any:
+        found.number += 1
+        return await solve(**given)
+
+    monkeypatch.setattr(fastapi.routing, "solve_dependencies", solve_and_count)
+    return found
+
+
+def item(item_id: int) -> Annotated[Body, Cached(60)]:
+    return {"id": item_id}
+
+
+def app_with(
+    endpoint: Callable[..., Any] = item, path: str = "/items/{item_id}", **options: Any
+) -> FastAPI:
+    app = new_app()
+    router = APIRouter(route_class=CacheRoute)
+    router.add_api_route(path, endpoint, **options)
+    app.include_router(router, prefix="/shop")
+    return app
+
+
+def resolutions(resolved: Resolved, app: FastAPI, path: str, **options: Any) -> list[int]:
+    """For each of three equal requests whether dependencies were resolved."""
+    found = []
+    with serving(app) as client:
+        for state in ("MISS", "HIT", "HIT"):
+            before = resolved.number
+            assert state_of(client.get(path, **options)) == state
+            found.append(resolved.number - before)
+    return found
+
+
+@both_doors
+def test_a_hit_is_answered_before_dependencies_are_resolved(resolved: Resolved, door: Door) -> None:
+    app, router = new_app(), door.router(prefix="/shop")
+
+    @door.get(router, "/items/{item_id}")
+    async def get_item(item_id: int, size: int = 1) -> Any:
+        return {"id": item_id, "size": size}
+
+    app.include_router(router)
+    assert resolutions(resolved, app, "/shop/items/1?size=2") == [1, 0, 0]
+
+
+class Colour(Enum):
+    RED = "red"
+
+
+def plain(
+    item_id: Annotated[int, Path(gt=0)],
+    response: Response,
+    tasks: BackgroundTasks,
+    word: Annotated[str, Query(max_length=9, pattern="^[a-z]+$")] = "a",
+    colour: Colour | None = None,
+    kind: Literal["x", "y"] = "x",
+    days: Annotated[list[date], Query()] = [],  # noqa: B006
+) -> Annotated[Body, Cached(60)]:
+    return {}
+
+
+def test_bounds_enumerations_and_lists_keep_it_open(resolved: Resolved) -> None:
+    path = "/shop/items/1?word=b&colour=red&kind=y&days=2026-01-01&days=2026-01-02"
+    assert resolutions(resolved, app_with(plain), path) == [1, 0, 0]
+
+
+def nothing() -> None: ...
+
+
+def takes_request(item_id: int, request: Request) -> Annotated[Body, Cached(60, shared=True)]:
+    return {}
+
+
+def takes_header(item_id: int, lang: Annotated[str, Header()]) -> Annotated[Body, Cached(60)]:
+    return {}
+
+
+def takes_cookie(item_id: int, lang: Annotated[str, Cookie()]) -> Annotated[Body, Cached(60)]:
+    return {}
+
+
+def takes_dependency(
+    item_id: int, lang: Annotated[None, Depends(nothing)]
+) -> Annotated[Body, Cached(60)]:
+    return {}
+
+
+def takes_validated(
+    item_id: Annotated[int, AfterValidator(lambda value: value)],
+) -> Annotated[Body, Cached(60)]:
+    return {}
+
+
+def takes_parsed(
+    item_id: Annotated[int, BeforeValidator(lambda value: value)],
+) -> Annotated[Body, Cached(60)]:
+    return {}
+
+
+def takes_validated_words(
+    item_id: int, words: Annotated[list[Annotated[str, AfterValidator(str)]], Query()]
+) -> Annotated[Body, Cached(60)]:
+    return {}
+
+
+class Filters(BaseModel):
+    lang: str
+
+
+def takes_model(item_id: int, filters: Annotated[Filters, Query()]) -> Annotated[Body, Cached(60)]:
+    return {}
+
+
+class Guessed(Enum):
+    ONE = 1
+
+    @classmethod
+    def _missing_(cls, value: object) -> Any:
+        return cls.ONE
+
+
+def takes_guess(item_id: Guessed) -> Annotated[Body, Cached(60)]:
+    return {}
+
+
+def takes_endpoint_as_key(item_id: int) -> Annotated[Body, Cached(60, key=item)]:
+    return {}
+
+
+@pytest.mark.parametrize(
+    "endpoint",
+    [
+        takes_request,
+        takes_header,
+        takes_cookie,
+        takes_dependency,
+        takes_validated,
+        takes_parsed,
+        takes_validated_words,
+        takes_model,
+        takes_guess,
+        takes_endpoint_as_key,
+    ],
+)
+def test_what_reads_more_than_plain_path_and_query_has_none(
+    resolved: Resolved, endpoint: Callable[..., Any]
+) -> None:
+    app = app_with(endpoint)
+    if endpoint is takes_endpoint_as_key:
+        app.include_router(_items())
+    headers = {"lang": "de", "cookie": "lang=de"}
+    path = "/shop/items/1?words=a&lang=de"
+    assert resolutions(resolved, app, path, headers=headers) == [1, 1, 1]
+
+
+def _items() -> APIRouter:
+    router = APIRouter(route_class=CacheRoute)
+    router.add_api_route("/items/{item_id}", item)
+    return router
+
+
+class Timed(APIRoute):
+    """A user's own route class, which may do anything."""
+
+
+def _with_own_route_class() -> FastAPI:
+    app = new_app()
+    router = APIRouter(route_class=type("CachedTimed", (CacheRoute, Timed), {}))
+    router.add_api_route("/items/{item_id}", item)
+    app.include_router(router, prefix="/shop")
+    return app
+
+
+def _guarded_at_the_application() -> FastAPI:
+    app = new_app(dependencies=[Depends(nothing)])
+    app.include_router(_items(), prefix="/shop")
+    return app
+
+
+def _guarded_at_the_router() -> FastAPI:
+    app, router = new_app(), APIRouter(route_class=CacheRoute, dependencies=[Depends(nothing)])
+    router.add_api_route("/items/{item_id}", item)
+    app.include_router(router, prefix="/shop")
+    return app
+
+
+def _guarded_at_the_inclusion() -> FastAPI:
+    app = new_app()
+    app.include_router(_items(), prefix="/shop", dependencies=[Depends(nothing)])
+    return app
+
+
+def _guarded_at_the_route() -> FastAPI:
+    return app_with(dependencies=[Depends(nothing)])
+
+
+@pytest.mark.parametrize(
+    "build",
+    [
+        _with_own_route_class,
+        _guarded_at_the_application,
+        _guarded_at_the_router,
+        _guarded_at_the_inclusion,
+        _guarded_at_the_route,
+    ],
+)
+def test_guards_wherever_they_stand_and_route_classes_of_the_users_close_it(
+    resolved: Resolved, build: Callable[[], FastAPI]
+) -> None:
+    assert resolutions(resolved, build(), "/shop/items/1") == [1, 1, 1]
+
+
+def test_of_two_inclusions_only_the_open_one_has_one(resolved: Resolved) -> None:
+    app, shared = new_app(), _items()
+    app.include_router(shared, prefix="/open")
+    app.include_router(shared, prefix="/guarded", dependencies=[Depends(nothing)])
+    assert resolutions(resolved, app, "/open/items/1") == [1, 0, 0]
+    assert resolutions(resolved, app, "/guarded/items/1") == [1, 1, 1]
+
+
+def test_a_stranger_is_refused_after_a_member_has_been_served() -> None:
+    def members_only(token: Annotated[str, Header()]) -> None:
+        if token != "right":
+            raise HTTPException(401)
+
+    app = app_with(dependencies=[Depends(members_only)])
+    with serving(app) as client:
+        for _ in range(3):
+            assert client.get("/shop/items/1", headers={"token": "right"}).status_code == 200
+        assert client.get("/shop/items/1", headers={"token": "wrong"}).status_code == 401
+
+
+def test_what_a_validator_refuses_from_now_on_is_refused() -> None:
+    open_until = {"last": 9}
+
+    def still_open(value: int) -> int:
+        if value > open_until["last"]:
+            raise ValueError("closed")
+        return value
+
+    def slot(day: Annotated[int, AfterValidator(still_open)]) -> Annotated[Body, Cached(60)]:
+        return {}
+
+    with serving(app_with(slot, "/slots/{day}")) as client:
+        assert [state_of(client.get("/shop/slots/5")) for _ in range(2)] == ["MISS", "HIT"]
+        open_until["last"] = 1
+        assert client.get("/shop/slots/5").status_code == 422
+
+
+def test_a_default_that_changes_selects_another_entry() -> None:
+    numbers = count()
+
+    def draw(
+        number: Annotated[int, Query(default_factory=lambda: next(numbers))],
+    ) -> Annotated[Body, Cached(60)]:
+        return {"number": number}
+
+    with serving(app_with(draw, "/draw")) as client:
+        assert [client.get("/shop/draw").json()["number"] for _ in range(3)] == [0, 1, 2]
+
+
+def test_what_was_refused_stays_refused() -> None:
+    with serving(app_with()) as client:
+        client.get("/shop/items/1")
+        assert [client.get("/shop/items/x").status_code for _ in range(3)] == [422] * 3
+
+
+def test_spellings_of_one_value_are_one_entry(resolved: Resolved) -> None:
+    with serving(app_with()) as client:
+        states = [state_of(client.get(f"/shop/items/{text}")) for text in ("1", "01", "01", "%31")]
+    assert states == ["MISS", "HIT", "HIT", "HIT"]
+    assert resolved.number == 2  # %31 is decoded by the server, as ever
+
+
+def test_an_eviction_is_seen(resolved: Resolved) -> None:
+    app = app_with()
+
+    @app.delete("/shop/items/{item_id}")
+    def remove(item_id: int) -> Annotated[None, CacheEvict(key="/shop/items/{item_id}")]:
+        return None
+
+    with serving(app) as client:
+        states = [state_of(client.get("/shop/items/1")) for _ in range(2)]
+        client.delete("/shop/items/1")
+        states += [state_of(client.get("/shop/items/1")) for _ in range(2)]
+    assert states == ["MISS", "HIT", "MISS", "HIT"]
+
+
+def test_an_override_of_the_client_is_served_from_its_own(resolved: Resolved) -> None:
+    app = app_with()
+    with serving(app) as client:
+        assert [state_of(client.get("/shop/items/1")) for _ in range(2)] == ["MISS", "HIT"]
+        share_server(app, FakeServer())
+        assert [state_of(client.get("/shop/items/1")) for _ in range(2)] == ["MISS", "HIT"]
+        app.dependency_overrides.pop(get_async_redis)
+        app.dependency_overrides[nothing] = lambda: None
+        before = resolved.number
+        assert state_of(client.get("/shop/items/1")) == "HIT"
+        assert resolved.number == before + 1
+
+
+def test_a_cache_that_is_off_answers_nothing() -> None:
+    shared = _items()
+    for enabled in (True, False):
+        app = new_app(using=settings(enabled=enabled))
+        app.include_router(shared, prefix="/shop")
+        with serving(app) as client:
+            states = [state_of(client.get("/shop/items/1")) for _ in range(3)]
+        assert states == (["MISS", "HIT", "HIT"] if enabled else [None] * 3)
+
+
+def test_an_endpoint_that_raises_lets_the_next_request_lead() -> None:
+    fails = [False, True, False]
+
+    def shaky() -> Annotated[Body, Cached(60)]:
+        if fails.pop(0):
+            raise HTTPException(503)
+        return {}
+
+    app = app_with(shaky, "/shaky")
+
+    @app.delete("/shop/shaky")
+    def remove() -> Annotated[None, CacheEvict(key="/shop/shaky")]:
+        return None
+
+    with serving(app) as client:
+        client.get("/shop/shaky")
+        client.delete("/shop/shaky")
+        assert [client.get("/shop/shaky").status_code for _ in range(3)] == [503, 200, 200]
+
+
+def scope_of(path: str) -> dict[str, Any]:
+    return {"method": "GET", "path": path, "query_string": b""}
+
+
+def test_a_client_cannot_make_it_grow() -> None:
+    shortcut = Shortcut(most=3)
+    for number in range(9):
+        shortcut.learn(scope_of(f"/{number}"), TARGET)
+        shortcut.target(scope_of("/0"))
+    assert len(shortcut) == 3
+    assert shortcut.target(scope_of("/0")) is TARGET
+    shortcut.learn(scope_of("/" + "x" * 2_000), TARGET)
+    assert shortcut.target(scope_of("/" + "x" * 2_000)) is None
+
+
+def test_an_alias_of_one_mount_says_nothing_of_another() -> None:
+    shortcut = Shortcut()
+    shortcut.learn({**scope_of("/a/x"), "root_path": "/a"}, TARGET)
+    assert shortcut.target({**scope_of("/a/x"), "root_path": ""}) is None
+
+
+# -- with and without it
+
+
+@contextmanager
+def both(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[TestClient, TestClient]]:
+    """Clients of the same application with and without shortcuts."""
+    with serving(app_with(plain)) as with_shortcut, monkeypatch.context() as patched:
+        patched.setattr(route, "shortcut_for", lambda *_, **__: None)
+        with serving(app_with(plain)) as without:
+            yield with_shortcut, without
+
+
+def shown(answer: Answer) -> tuple[int, list[tuple[str, str]], bytes]:
+    """What must be the same: everything but the age, and the key, which time does not change."""
+    headers = [pair for pair in answer.headers.multi_items() if pair[0] not in ("age", "date")]
+    return answer.status_code, headers, answer.content
+
+
+REQUESTS = st.tuples(
+    st.sampled_from(["GET", "GET", "GET", "HEAD", "POST"]),
+    st.sampled_from(["/shop/items/1", "/shop/items/01", "/shop/items/x", "/shop/items/0", "/none"]),
+    st.sampled_from(["", "?word=b", "?word=B", "?colour=red&x=1", "?colour=blue", "?days=1"]),
+    st.dictionaries(
+        st.sampled_from(
+            ["cache-control", "if-none-match", "if-modified-since", "range", "accept-encoding"]
+        ),
+        st.sampled_from(
+            [
+                *("no-cache", "no-store", "max-age=0", "only-if-cached", "*", 'W/"x"'),
+                *("bytes=0-1", "Wed, 21 Oct 2037 07:28:00 GMT", "identity;q=0", "gzip"),
+            ]
+        ),
+        max_size=2,
+    ),
+)
+
+
+def test_the_answers_are_those_of_the_long_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    with both(monkeypatch) as (with_shortcut, without):
+
+        @examples(max_examples=60, deadline=None)
+        @given(st.lists(REQUESTS, min_size=1, max_size=4))
+        def are_the_same(requests: list[Any]) -> None:
+            for method, path, query, headers in requests:
+                answers = [
+                    shown(client.request(method, path + query, headers=headers))
+                    for client in (with_shortcut, without)
+                ]
+                assert answers[0] == answers[1]
+
+        are_the_same()
