@@ -78,7 +78,7 @@ class ScriptedConnection:
             self.replies.put_nowait(self.wire.answers(one))
         return None
 
-    async def read_response(self, disable_decoding: bool) -> Any:
+    async def read_response(self, disable_decoding: bool, timeout: float | None = None) -> Any:
         reply = await self.replies.get()
         if isinstance(reply, Exception):
             raise reply

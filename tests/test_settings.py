@@ -176,6 +176,7 @@ def test_every_field_is_documented_with_its_unit() -> None:
         "socket_connect_timeout",
         "default_ttl",
         "stats_interval",
+        "local_max_ttl",
         "deadline",
         "wait_max",
         "lease_ttl",
@@ -183,6 +184,7 @@ def test_every_field_is_documented_with_its_unit() -> None:
     assert [name for name, text in documented.items() if "in bytes" in text] == [
         "max_body_size",
         "max_header_size",
+        "local_max_bytes",
     ]
 
 
@@ -413,7 +415,6 @@ def test_the_location_of_a_sentinel_set_names_nodes_and_master() -> None:
             {"cluster": True, "sentinel": True, "sentinel_nodes": "a"},
             "REDIS_SENTINEL: cannot be combined with REDIS_CLUSTER",
         ),
-        ({"local_cache": True}, "REDIS_LOCAL_CACHE: this release keeps nothing in the process"),
         ({"cluster": True, "db": 1}, "REDIS_DB: a cluster has database 0 only (got 1)"),
         (
             {"cluster": True, "url": f"redis://:{SECRET}@a/1"},

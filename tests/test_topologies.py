@@ -101,6 +101,20 @@ async def test_a_user_with_the_least_rights(
     assert caplog.records == []
 
 
+async def test_a_user_with_the_least_rights_that_is_told_of_changes(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    with RedisServer() as server:
+        told = "&__redis__:invalidate +client|id +client|tracking +subscribe +ping"
+        grant(server, f"{LEAST_RIGHTS} {SCRIPTS} {told}")
+        where = {"host": LOOPBACK, "port": server.port, "local_cache": True}
+        async with serving(**where, **LOGIN) as (client, _):
+            await assert_caches(client)
+            assert server.command("PUBSUB", "NUMSUB", "__redis__:invalidate")[1] == 1
+        assert denied(server) == set()
+    assert caplog.records == []
+
+
 async def test_a_user_with_the_least_rights_that_waits_for_replicas() -> None:
     with ExitStack() as stack:
         primary = FailingOver(stack).primary

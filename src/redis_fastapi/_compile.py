@@ -124,6 +124,7 @@ def _read_policy(
         status=route.status,
         model=route.model,
         origin=_origin(declaration.endpoint),
+        local=marker.local,
         single_flight=marker.single_flight,
         staleness=_staleness(marker),
         statuses=_statuses(marker),

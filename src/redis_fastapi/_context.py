@@ -61,6 +61,10 @@ class Context:
             return seconds * 1000 or None
         return _http.jittered_ttl_ms(seconds * 1000, jitter=jitter, draw=self.engine.draw())
 
+    def local(self, wanted: bool | None) -> bool:
+        """Whether the process may keep an entry, where its endpoint wants that or says nothing."""
+        return self.settings.local_cache if wanted is None else wanted
+
     async def evict(self, names: Evicted) -> bool:
         """Evict; False where Redis did not confirm it and the engine keeps it for later."""
         hard = names.entries, names.generations

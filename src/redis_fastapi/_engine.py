@@ -20,12 +20,14 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from redis_fastapi._background import Background
+from redis_fastapi._changes import Changes
 from redis_fastapi._compression import Compress
 from redis_fastapi._entry import Entry, decode, decode_outdated, head_size, is_current
 from redis_fastapi._evictions import Evictions
 from redis_fastapi._http import Reason
 from redis_fastapi._keys import EPOCH, Target, is_path_name
 from redis_fastapi._leases import Ending, Lease, Leases
+from redis_fastapi._local import Kept, LocalTier
 from redis_fastapi._refusals import Refusals, Wish
 from redis_fastapi._store import (
     PASS,
@@ -134,12 +136,14 @@ class Engine:
         lease_ms: Life of a lease without its holder, in milliseconds.
         wait_max: Seconds that a look-up waits for another's computation at most.
         compress: What makes large bodies small in Redis; None leaves them as they are.
+        local: What is kept in the process; None keeps nothing.
     """
 
     def __init__(
         self,
         store: Store,
         *,
+        local: LocalTier | None = None,
         clock: Callable[[], float] = time.time,
         random: Callable[[int], bytes] = os.urandom,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
@@ -153,13 +157,30 @@ class Engine:
         self._wait_max = wait_max
         self._background = Background()
         self._refusals = Refusals()
-        tools = (store, self._background, self._refusals)
+        self._local = LocalTier(Changes()) if local is None else local
+        tools = (store, self._background, self._refusals, self._local.changes)
         self._leases = Leases(*tools, random=random, lease_ms=lease_ms, compress=compress)
         self._evictions = Evictions(*tools, random=random, sleep=sleep)
-        self._waiters = Waiters(store, self._leases, now_ms=self.now_ms, random=random, sleep=sleep)
+        self._waiters = Waiters(
+            *(store, self._leases, self._local.changes),
+            now_ms=self.now_ms,
+            random=random,
+            sleep=sleep,
+        )
+
+    def recall(self, target: Target) -> Kept | None:
+        """A fresh entry that this process keeps; never waits, and asks nobody."""
+        # What an eviction that is owed names was dropped, and is not read before it was sent.
+        return self._local.get(target)
 
     async def look_up(
-        self, target: Target, *, refresh: bool = False, wait: bool = True, tolerated_ms: int = 0
+        self,
+        target: Target,
+        *,
+        refresh: bool = False,
+        wait: bool = True,
+        tolerated_ms: int = 0,
+        local: bool = False,
     ) -> Outcome:
         """A valid entry, the lease to fill one, or the reason to go without.
 
@@ -168,15 +189,22 @@ class Engine:
             refresh: Ignore the entry that is there, and do not wait.
             wait: Whether to wait while another computes; otherwise compute beside it.
             tolerated_ms: Staleness that is good enough, whatever the entry says.
+            local: Whether this process may keep the entry, and answer from what it keeps.
         """
+        if local and not refresh and (kept := self.recall(target)) is not None:
+            return self._hit(kept.entry)
         patience = self._wait_max if wait and not refresh else 0.0
         until = asyncio.get_running_loop().time() + patience
         request = _Request(target, refresh, until, tolerated_ms)
         try:
             budget = self._store.until()
             await self._evictions.settle(target, budget)
+            marks = self._local.begin(target) if local else None
             snapshot = await self._store.read(target, until=budget)
-            answer = request.answer(self._found(request, snapshot))
+            found = self._found(request, snapshot)
+            if isinstance(found, Hit):
+                self._local.keep(target, found.entry, marks, now_ms=self.now_ms())
+            answer = request.answer(found)
             return answer or await self._lead_or_follow(request, snapshot, budget)
         except CacheUnavailableError as error:
             self._refusals.refused(Wish.LOOK_UP, error)
@@ -190,15 +218,21 @@ class Engine:
         """A random number from 0 to below 1."""
         return int.from_bytes(self._random(6), "big") / 2**48
 
-    async def peek(self, target: Target) -> Entry | None:
+    async def peek(self, target: Target, *, local: bool = False) -> Entry | None:
         """A valid entry, without any wish to fill one; None also when Redis does not answer."""
+        if local and (kept := self.recall(target)) is not None:
+            return kept.entry
         try:
             await self._evictions.settle(target, self._store.until())
+            marks = self._local.begin(target) if local else None
             snapshot = await self._store.read(target)
         except CacheUnavailableError:
             return None
         found = self._entry(target, snapshot)
-        return found.entry if isinstance(found, Hit) else None
+        if not isinstance(found, Hit):
+            return None
+        self._local.keep(target, found.entry, marks, now_ms=self.now_ms())
+        return found.entry
 
     async def has(self, target: Target) -> bool:
         """Whether a valid entry is there; False also when Redis does not answer."""
@@ -305,7 +339,7 @@ class Engine:
         stale = entry or decode_outdated(snapshot.raw, validity)
         return None if stale is None else Stale(stale, self._age_ms(stale))
 
-    def _hit(self, entry: Entry, *, collapsed: bool) -> Hit:
+    def _hit(self, entry: Entry, *, collapsed: bool = False) -> Hit:
         return Hit(entry, self._age_ms(entry), collapsed)
 
     def _age_ms(self, entry: Entry) -> int:

@@ -15,6 +15,7 @@ from itertools import chain, repeat
 
 from redis_fastapi._background import Background
 from redis_fastapi._backlog import Backlog
+from redis_fastapi._changes import Changes
 from redis_fastapi._keys import Target
 from redis_fastapi._refusals import Refusals, Wish
 from redis_fastapi._store import Store
@@ -38,6 +39,7 @@ class Evictions:
         store: Store,
         background: Background,
         refusals: Refusals,
+        changes: Changes,
         *,
         random: Callable[[int], bytes],
         sleep: Callable[[float], Awaitable[None]],
@@ -46,6 +48,7 @@ class Evictions:
         self._background = background
         self._refusals = refusals
         self._random = random
+        self._changes = changes
         self._sleep = sleep
         self._backlog = Backlog()
         self._replay: asyncio.Task[None] | None = None
@@ -59,6 +62,15 @@ class Evictions:
         self, entries: tuple[str, ...], generations: tuple[str, ...], *, soft: bool = False
     ) -> bool:
         """Whether Redis acknowledged within half a second; otherwise the eviction is owed."""
+        acknowledged = await self._send(entries, generations, soft=soft)
+        if not acknowledged:
+            self._owe(entries, generations)
+        self._changes.changed(*entries, *generations)
+        return acknowledged
+
+    async def _send(
+        self, entries: tuple[str, ...], generations: tuple[str, ...], *, soft: bool
+    ) -> bool:
         send = self._outdate if soft else self._store.evict
         loop = asyncio.get_running_loop()
         end = loop.time() + _EVICT_SECONDS
@@ -74,7 +86,6 @@ class Evictions:
             if loop.time() + pause >= end:
                 break
             await self._sleep(pause)
-        self._owe(entries, generations)
         return False
 
     async def _outdate(
@@ -135,5 +146,6 @@ class Evictions:
         with suppress(CacheUnavailableError):
             await self._store.evict(owed.entries, owed.generations, deadline=_EVICT_SECONDS)
             self._backlog.settle(owed)
+            self._changes.changed(*owed.entries, *owed.generations)
             number = len(owed.entries) + len(owed.generations)
             _log.warning("Redis confirmed the evictions that were kept for it: %d names", number)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from functools import partial
 from typing import Any, cast
@@ -62,8 +62,22 @@ _GRACE_SECONDS = 0.005
 _LEARN_SECONDS = 2.0
 _LEARN_PAUSE_SECONDS = 0.5
 
+ReadFrom = Callable[[str | None], None]
+"""Hears the name of the primary that is read from, and None where that is another one than ever."""
 
-def hold(client: Redis | RedisCluster, *, prefix: str, name: str, deadline: float) -> Transport:
+
+def _ignore(node: str | None) -> None:
+    """Nobody wants to hear where reads go."""
+
+
+def hold(
+    client: Redis | RedisCluster,
+    *,
+    prefix: str,
+    name: str,
+    deadline: float,
+    read_from: ReadFrom | None = None,
+) -> Transport:
     """A transport with connections of its own, to be closed before the client is.
 
     Args:
@@ -71,13 +85,18 @@ def hold(client: Redis | RedisCluster, *, prefix: str, name: str, deadline: floa
         prefix: First part of every key.
         name: The server in log lines, without secrets.
         deadline: Seconds within which a server that is there answers.
+        read_from: Hears where reads go, as far as that changes.
     """
+    told = read_from or _ignore
     if isinstance(client, RedisCluster):
-        return HeldClusterTransport(client, prefix=prefix, name=name, deadline=deadline)
-    return HeldTransport(client, prefix=prefix, name=name, deadline=deadline)
+        return HeldClusterTransport(
+            client, prefix=prefix, name=name, deadline=deadline, read_from=told
+        )
+    return HeldTransport(client, prefix=prefix, name=name, deadline=deadline, read_from=told)
 
 
-def _clone(connection_class: Any, options: dict[str, Any]) -> Connection:
+def clone(connection_class: Any, options: dict[str, Any]) -> Connection:
+    """A connection like a pool's or a node's, without retries, and not yet connected."""
     kept = {
         name: value
         for name, value in options.items()
@@ -90,11 +109,20 @@ def _clone(connection_class: Any, options: dict[str, Any]) -> Connection:
 class HeldTransport:
     """One connection to one server, or to the master that Sentinels name."""
 
-    def __init__(self, client: Redis, *, prefix: str, name: str, deadline: float) -> None:
+    def __init__(
+        self,
+        client: Redis,
+        *,
+        prefix: str,
+        name: str,
+        deadline: float,
+        read_from: ReadFrom = _ignore,
+    ) -> None:
         pool = client.connection_pool
         self._pool = PoolTransport(cast("Pool", pool))
-        make = partial(_clone, pool.connection_class, pool.connection_kwargs)
-        self._lane = Lane(make, prefix=prefix, name=name, deadline=deadline)
+        make = partial(clone, pool.connection_class, pool.connection_kwargs)
+        demoted = partial(read_from, None)
+        self._lane = Lane(make, prefix=prefix, name=name, deadline=deadline, demoted=demoted)
 
     @property
     def is_open(self) -> bool:
@@ -127,11 +155,20 @@ class HeldTransport:
 class HeldClusterTransport:
     """One connection to each primary; what a node sends away the client follows."""
 
-    def __init__(self, client: RedisCluster, *, prefix: str, name: str, deadline: float) -> None:
+    def __init__(
+        self,
+        client: RedisCluster,
+        *,
+        prefix: str,
+        name: str,
+        deadline: float,
+        read_from: ReadFrom = _ignore,
+    ) -> None:
         self._followed = ClusterTransport(client)
         self._client = client
         self._prefix = prefix
         self._deadline = deadline
+        self._read_from = read_from
         self._map = _Map(client, name, deadline)
         self._lanes: dict[str, Lane] = {}
         self._examples: dict[str, bytes] = {}
@@ -152,6 +189,7 @@ class HeldClusterTransport:
                 replies[position] = value
         astray = [p for p, reply in enumerate(replies) if isinstance(reply, _REDIRECTED)]
         if astray:
+            self._read_from(None)
             found = await self._followed.get_many([keys[p] for p in astray], until=until)
             for position, value in zip(astray, found, strict=True):
                 replies[position] = value
@@ -230,11 +268,12 @@ class HeldClusterTransport:
 
     def _lane_to(self, node: Any, key: bytes) -> Lane:
         self._examples[node.name] = key
+        self._read_from(node.name)
         lane = self._lanes.get(node.name)
         if lane is None:
             self._retire_strangers()
             lane = self._lanes[node.name] = Lane(
-                partial(_clone, node.connection_class, node.connection_kwargs),
+                partial(clone, node.connection_class, node.connection_kwargs),
                 prefix=self._prefix,
                 name=node.name,
                 deadline=self._deadline,

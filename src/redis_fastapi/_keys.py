@@ -15,6 +15,8 @@ EPOCH = "g:"
 
 _PATH = "p:"
 
+_ENTRY = "e:"
+
 _LONGEST_GROUP_NAME = 128
 """Bytes up to which a group's name stands in its Redis key as it is."""
 
@@ -32,6 +34,11 @@ class Target:
     entry: str
     generations: tuple[str, ...]
     shape: bytes
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """All names whose change makes a difference to what the look-up finds."""
+        return (self.entry, *self.generations)
 
 
 def digest(parts: Iterable[str], *, size: int = 16) -> str:
@@ -59,3 +66,21 @@ def path_name(resource: str) -> str:
 def is_path_name(name: str) -> bool:
     """Whether a generation is one that the variants of a resource share."""
     return name.startswith(_PATH)
+
+
+def tracked(prefix: str) -> tuple[bytes, ...]:
+    """What the Redis keys begin with whose values a look-up reads."""
+    return tuple(f"{prefix}:{kind}".encode() for kind in (_ENTRY, EPOCH, _PATH))
+
+
+def tracked_name(key: bytes, prefix: str) -> str | None:
+    """The digest of an entry or the generation's name in a Redis key; None for any other key."""
+    head, _, name = key.decode("utf-8", "replace").partition(f"{prefix}:")
+    if head or not name.startswith((_ENTRY, EPOCH, _PATH)):
+        return None
+    return name[len(_ENTRY) :].strip("{}") if name.startswith(_ENTRY) else name
+
+
+def entry_key(name: str, prefix: str) -> bytes:
+    """Redis key of an entry; the digest is its hash tag."""
+    return f"{prefix}:{_ENTRY}{{{name}}}".encode()

@@ -177,6 +177,7 @@ class Lane:
         deadline: Seconds within which a server that is there answers.
         spread: Whether keys lie in many slots of a cluster, so that MGET cannot read them.
         seek: What else to try while the server does not answer.
+        demoted: Called when the server turns out to be no primary any more.
     """
 
     def __init__(
@@ -188,6 +189,7 @@ class Lane:
         deadline: float,
         spread: bool = False,
         seek: Callable[[], Awaitable[object]] | None = None,
+        demoted: Callable[[], None] | None = None,
     ) -> None:
         self._make = make
         # A write is refused by a replica and taken by a primary that is out of memory.
@@ -196,6 +198,7 @@ class Lane:
         self._deadline = deadline
         self._spread = spread
         self._seek = seek
+        self._demoted = demoted
         self._loop: asyncio.AbstractEventLoop | None = None
         self._keeper: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -306,6 +309,8 @@ class Lane:
     def _break(self, error: Exception, *, opens: bool = False) -> None:
         """Fail all calls, and end the connection that there may be."""
         self._failures += 1
+        if self._demoted is not None and isinstance(error, ReadOnlyError):
+            self._demoted()
         self._fail_all(error)
         for task in self._work:  # at once, or it would still write what comes next
             task.cancel()

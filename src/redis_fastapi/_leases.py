@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from redis_fastapi._background import Background
+from redis_fastapi._changes import Changes
 from redis_fastapi._compression import Compress
 from redis_fastapi._entry import Entry, encode
 from redis_fastapi._keys import Target
@@ -115,6 +116,7 @@ class Lease:
             raise
         self._leases.refusals.granted(Wish.FILL)
         self.filled = stored
+        self._leases.changes.changed(self._target.entry)
         self._land(entry if stored else Ending.FAILED)
         return stored
 
@@ -184,6 +186,7 @@ class Leases:
         store: Store,
         background: Background,
         refusals: Refusals,
+        changes: Changes,
         *,
         random: Callable[[int], bytes],
         lease_ms: int,
@@ -192,6 +195,7 @@ class Leases:
         self.store = store
         self.background = background
         self.refusals = refusals
+        self.changes = changes
         self.lease_ms = lease_ms
         self.compress = compress
         self.flights: dict[bytes, Flight] = {}

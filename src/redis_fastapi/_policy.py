@@ -155,6 +155,7 @@ class ReadPolicy:
         uncacheable: Why nothing is ever stored, or None.
         status: Status code of a successful answer.
         model: Gives a text that changes with the response model's schema.
+        local: Whether the process keeps the entry; None takes the setting.
         single_flight: Whether a request waits while another computes the same entry.
         staleness: What becomes of an entry whose lifetime ends.
         statuses: Lifetime in seconds of statuses that have one of their own.
@@ -182,6 +183,7 @@ class ReadPolicy:
     status: int
     model: Callable[[], str]
     origin: str
+    local: bool | None = None
     single_flight: bool = True
     staleness: Staleness = Staleness()
     statuses: Mapping[int, int] = field(default_factory=dict)

@@ -106,7 +106,8 @@ class Reading:
         engine = self._context.engine
         refresh, wait = self._asked.no_cache, self._policy.single_flight
         forward = Forward.REQUEST if refresh else self._policy.missing
-        outcome = await engine.look_up(target, refresh=refresh, wait=wait)
+        local = self._context.local(self._policy.local)
+        outcome = await engine.look_up(target, refresh=refresh, wait=wait, local=local)
         if isinstance(outcome, Hit):
             freshness = self._assess(outcome.entry)
             if isinstance(freshness, Fresh):
@@ -137,7 +138,8 @@ class Reading:
 
     async def _stored_or_timeout(self, target: Target | None) -> Response:
         """What is stored, or 504 (RFC 9111 section 5.2.1.7)."""
-        entry = None if target is None else await self._context.engine.peek(target)
+        local = self._context.local(self._policy.local)
+        entry = None if target is None else await self._context.engine.peek(target, local=local)
         if entry is not None and isinstance(freshness := self._assess(entry), Fresh):
             return self._replay(Hit(entry, 0), freshness)
         self.use.bypass(Reason.ONLY_IF_CACHED)

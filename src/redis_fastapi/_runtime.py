@@ -20,12 +20,14 @@ from fastapi.dependencies.utils import get_dependant, solve_dependencies
 from redis.asyncio import Redis
 from starlette.requests import Request
 
+from ._changes import Changes
 from ._compression import compressor
 from ._context import Context, Said
 from ._counters import Counters
 from ._engine import Engine
 from ._held import hold
 from ._listening import telemetry_of
+from ._local import LocalTier
 from ._observed import ToldStore
 from ._pool import close_client, open_client
 from ._published import Publisher
@@ -34,6 +36,7 @@ from ._resource import mount_of
 from ._startup import check_process, check_server
 from ._store import Store
 from ._targets import Site
+from ._tracking import Tracking
 from ._transport import Transport
 from .backend import CacheBackend, SyncCacheBackend
 from .exceptions import CacheDeclarationError, CacheSetupError
@@ -67,6 +70,8 @@ class Runtime:
         self.client = client
         self._app = app
         self._said = Said()
+        self._changes = Changes()
+        self._tracking: Tracking | None = None
         self._engines: WeakKeyDictionary[object, Engine] = WeakKeyDictionary()
         self._site: Site | None = None
         self._own_context: Context | None = None
@@ -93,7 +98,7 @@ class Runtime:
         return engine
 
     def _new_engine(self, client: Any) -> Engine:
-        settings = self.settings
+        settings, own = self.settings, client is self.client
         told = self._telemetry
         new_store = Store if told is None else partial(ToldStore, telemetry=told)
         store = new_store(
@@ -101,16 +106,53 @@ class Runtime:
             prefix=settings.prefix,
             deadline=settings.deadline,
             wait_replicas=settings.wait_replicas,
-            transport=self._held() if client is self.client else None,
+            transport=self._held() if own else None,
         )
         lease_ms = round(settings.lease_ttl * 1000)
-        return Engine(store, lease_ms=lease_ms, wait_max=settings.wait_max, compress=self._compress)
+        return Engine(
+            store,
+            local=self._local() if own else None,
+            lease_ms=lease_ms,
+            wait_max=settings.wait_max,
+            compress=self._compress,
+        )
 
     def _held(self) -> Transport:
         """Connections of the cache's own; only to a client whose end this runtime sees."""
         settings = self.settings
-        place, deadline = settings.location, settings.deadline
-        return hold(self.client, prefix=settings.prefix, name=place, deadline=deadline)
+        return hold(
+            self.client,
+            prefix=settings.prefix,
+            name=settings.location,
+            deadline=settings.deadline,
+            read_from=self._tracking.read_from if self._tracking else None,
+        )
+
+    def _local(self) -> LocalTier:
+        most, longest = self.settings.local_max_bytes, self.settings.local_max_ttl
+        return LocalTier(self._changes, max_bytes=most, max_ttl=longest)
+
+    def track(self) -> None:
+        """Hear what changes in Redis from now on, if anything is to be kept in the process."""
+        settings = self.settings
+        if not settings.enabled or not self._keeps_locally():
+            return
+        if settings.in_memory:
+            logger.warning("memory:// is in this process already: nothing is kept beside it")
+            return
+        prefix, place = settings.prefix, settings.location
+        self._tracking = Tracking(self.client, self._changes, prefix=prefix, name=place)
+        self._tracking.start()
+
+    @property
+    def keeps(self) -> bool:
+        """Whether entries may be kept in the process, once changes are heard."""
+        return self._tracking is not None
+
+    def _keeps_locally(self) -> bool:
+        policies = (one.policy for one in self.site.registry.served if one.policy is not None)
+        wanted = any(one.read.local for one in policies if one.read is not None)
+        return self.settings.local_cache or wanted
 
     def begin(self) -> None:
         """Start what runs beside the requests; nobody waits for it."""
@@ -137,6 +179,8 @@ class Runtime:
         for task in beside:
             task.cancel()
         await asyncio.gather(*beside, return_exceptions=True)
+        if self._tracking is not None:
+            await self._tracking.aclose()
         for engine in list(self._engines.values()):
             await engine.aclose()
         await close_client(self.client)
@@ -199,6 +243,7 @@ async def running(app: FastAPI, settings: RedisSettings | None = None) -> AsyncI
     outer = getattr(app.state, STATE, None)
     try:
         runtime.check()
+        runtime.track()
         setattr(app.state, STATE, runtime)
         yield runtime
     finally:

@@ -26,7 +26,7 @@ from redis.asyncio import Redis, RedisCluster
 from redis.exceptions import NoPermissionError, NoScriptError, ResponseError
 
 from redis_fastapi._entry import MARK_AT, MARKED
-from redis_fastapi._keys import Target
+from redis_fastapi._keys import Target, entry_key
 from redis_fastapi._tokens import HARD_SIZE
 from redis_fastapi._transport import (
     Command,
@@ -350,7 +350,7 @@ class Store:
         return answers(await self._transport.send(commands, until=until))
 
     def _entry_key(self, entry: str) -> bytes:
-        return f"{self._prefix}:e:{{{entry}}}".encode()
+        return entry_key(entry, self._prefix)
 
     def _lease_key(self, entry: str) -> bytes:
         return f"{self._prefix}:l:{{{entry}}}".encode()

@@ -1,8 +1,9 @@
 """Waiting for what another computes.
 
 Those who wait in the holder's own process are woken by the end of its lease, those in other
-processes look at Redis again, sooner at first. All of it is bounded: the time of one look-up by
-its caller, the number of look-ups here.
+processes by the change of the entry or of a generation, where changes are heard. Since not all that
+ends a lease is a change, and not everyone hears, they look at Redis again in any case. All of it is
+bounded: the time of one look-up by its caller, the number of look-ups here.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 
+from redis_fastapi._changes import Changes
 from redis_fastapi._entry import Entry, decode
 from redis_fastapi._keys import Target
 from redis_fastapi._leases import Ending, Flight, Leases
@@ -33,6 +35,7 @@ class Waiters:
         self,
         store: Store,
         leases: Leases,
+        changes: Changes,
         *,
         now_ms: Callable[[], int],
         random: Callable[[int], bytes],
@@ -42,6 +45,7 @@ class Waiters:
         self._store = store
         self._leases = leases
         self._now_ms = now_ms
+        self._changes = changes
         self._random = random
         self._sleep = sleep
         self._most = most
@@ -81,11 +85,26 @@ class Waiters:
             flight = self._leases.flights.get(holder)
             if flight is not None:
                 return await self._await_flight(target, flight, left)
-            await self._sleep(min(left, self._pause(now() - started)))
-            snapshot = await self._store.read(target, lease=True)
-            if _moved_on(target, snapshot, holder) or self._computed(snapshot, holder):
+            if self._changes.heard:
+                snapshot = await self._look_then_wait(target, holder, left)
+            else:
+                await self._sleep(min(left, self._pause(now() - started)))
+                snapshot = await self._store.read(target, lease=True)
+            if self._is_over(target, snapshot, holder):
                 return snapshot
         return None
+
+    async def _look_then_wait(self, target: Target, holder: bytes, seconds: float) -> Snapshot:
+        """What is read, after a while or a change where that is nothing new."""
+        # Before the read: what changes after it is heard.
+        change = self._changes.next_change(target.names)
+        try:
+            snapshot = await self._store.read(target, lease=True)
+            if not self._is_over(target, snapshot, holder):
+                await asyncio.wait((change,), timeout=min(seconds, _LONGEST_POLL_SECONDS))
+        finally:
+            change.cancel()
+        return snapshot
 
     async def _await_flight(
         self, target: Target, flight: Flight, seconds: float
@@ -95,6 +114,9 @@ class Waiters:
         await asyncio.wait((flight,), timeout=seconds)
         end = flight.result() if flight.done() else Ending.FAILED
         return await self._store.read(target) if end is Ending.FAILED else end
+
+    def _is_over(self, target: Target, snapshot: Snapshot, holder: bytes) -> bool:
+        return _moved_on(target, snapshot, holder) or self._computed(snapshot, holder)
 
     def _computed(self, snapshot: Snapshot, holder: bytes) -> bool:
         entry = decode(snapshot.raw, lease_validity(holder)) if snapshot.raw else None

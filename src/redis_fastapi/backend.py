@@ -118,7 +118,8 @@ class CacheBackend:
             default: What a miss gives.
             eviction_group: The key's group, if not the backend's.
         """
-        found = await self.engine.peek(self._target(key, eviction_group))
+        target, local = self._target(key, eviction_group), self._settings.local_cache
+        found = await self.engine.peek(target, local=local)
         if found is None:
             return default
         return self._decoded(found.body, type, default, key)
@@ -232,7 +233,7 @@ class CacheBackend:
     ) -> _Found | Lease | None:
         """The value, or the lease under which to store one, or None where nothing can be stored."""
         target = self._target(key, eviction_group)
-        outcome = await self.engine.look_up(target)
+        outcome = await self.engine.look_up(target, local=self._settings.local_cache)
         if isinstance(outcome, Hit):
             value = self._decoded(outcome.entry.body, wanted, _MISSING, key)
             if value is not _MISSING:

@@ -42,6 +42,7 @@ def cache(
     stale_while_revalidate: int | timedelta = 0,
     stale_if_error: int | timedelta = 0,
     when: Callable[[Any], bool] | None = None,
+    local: bool | None = None,
     single_flight: bool = True,
     statuses: Mapping[int, int | timedelta] | None = None,
     cdn_ttl: int | timedelta | None = None,
@@ -66,6 +67,7 @@ def cache(
         stale_while_revalidate: As in ``Cached``.
         stale_if_error: As in ``Cached``.
         when: As in ``Cached``.
+        local: As in ``Cached``.
         single_flight: As in ``Cached``.
         statuses: As in ``Cached``.
         cdn_ttl: As in ``Cached``.
@@ -84,6 +86,7 @@ def cache(
         stale_while_revalidate=stale_while_revalidate,
         stale_if_error=stale_if_error,
         when=when,
+        local=local,
         single_flight=single_flight,
         statuses=statuses,
         cdn_ttl=cdn_ttl,

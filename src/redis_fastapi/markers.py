@@ -59,6 +59,8 @@ class Cached(Marker):
         stale_if_error: Seconds or timedelta after the lifetime in which the entry stands in for an
             error, an answer of 500, 502, 503 or 504 or an exception (RFC 5861 section 4).
         when: Predicate on what the endpoint returned; false means "do not store".
+        local: Whether each process may keep the entry and answer from its own memory; None takes
+            ``REDIS_LOCAL_CACHE``.
         single_flight: False says: of several requests for a missing entry, none waits for another.
         beta: Eagerness to refresh in the background before the lifetime ends, the likelier the
             nearer its end and the dearer the endpoint; 1 is usual, 0 never.
@@ -82,6 +84,7 @@ class Cached(Marker):
     stale_while_revalidate: int | timedelta = 0
     stale_if_error: int | timedelta = 0
     when: Callable[[Any], bool] | None = None
+    local: bool | None = None
     single_flight: bool = True
     beta: float = 0.0
     jitter: float = 0.0

@@ -162,7 +162,13 @@ class RedisSettings(BaseSettings):
     """Whether OpenAPI documents tell of the cache: 304, response headers, ``x-cache``."""
 
     local_cache: bool = False
-    """Whether to keep entries in the process, too; not there yet, so true is refused."""
+    """Whether to keep entries in the process, too; an endpoint's ``local=`` wins over it."""
+
+    local_max_bytes: Bytes = 64 * 1024 * 1024
+    """Memory that entries kept in the process may take, in bytes, for each process."""
+
+    local_max_ttl: Seconds = 30.0
+    """Seconds that an entry is kept in the process before Redis is asked again."""
 
     strict: bool = False
     """Whether start-up warnings about doubtful declarations are errors."""
@@ -376,8 +382,6 @@ def _contradictions(settings: RedisSettings) -> Iterator[str]:
         yield "REDIS_URL: cannot be combined with REDIS_SENTINEL, which names the server itself"
     if settings.sentinel and not settings.sentinel_nodes:
         yield "REDIS_SENTINEL_NODES: REDIS_SENTINEL needs them, as host:port,host:port"
-    if settings.local_cache:
-        yield "REDIS_LOCAL_CACHE: this release keeps nothing in the process; leave it unset"
     if settings.cluster:
         yield from _contradictions_to_cluster(settings)
     yield from _contradictions_to_tls(settings)

@@ -280,7 +280,7 @@ class _NoEngine(Engine):
     async def look_up(self, target: Target, **options: Any) -> Outcome:
         return Bypass(Reason.UNAVAILABLE)
 
-    async def peek(self, target: Target) -> Entry | None:
+    async def peek(self, target: Target, *, local: bool = False) -> Entry | None:
         return None
 
     async def has(self, target: Target) -> bool:

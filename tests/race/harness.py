@@ -288,24 +288,29 @@ def _await_begin(board: Board) -> None:
 
 def migrate(cluster: Any) -> Iterator[None]:
     """Move the slots of the race from node to node, slowly, one at each step."""
-    nodes = {node: str(node.command("CLUSTER", "MYID")) for node in cluster.nodes}
     numbers = {int(cluster.nodes[0].command("CLUSTER", "KEYSLOT", key)) for key in redis_keys()}
-    slots: dict[int, Any] = {slot: _owner(cluster, slot) for slot in numbers}
+    slots: dict[int, Any] = {slot: owner(cluster, slot) for slot in numbers}
     while True:
         slot = random.choice(list(slots))
-        old = slots[slot]
-        new = random.choice([node for node in cluster.nodes if node is not old])
-        new.command("CLUSTER", "SETSLOT", slot, "IMPORTING", nodes[old])
-        old.command("CLUSTER", "SETSLOT", slot, "MIGRATING", nodes[new])
-        time.sleep(0.03)
-        _move_keys(old, new, slot)
-        for node in (new, old, *(n for n in cluster.nodes if n not in (old, new))):
-            node.command("CLUSTER", "SETSLOT", slot, "NODE", nodes[new])
+        new = random.choice([node for node in cluster.nodes if node is not slots[slot]])
+        move(cluster, slot, slots[slot], new)
         slots[slot] = new
         yield
 
 
-def _owner(cluster: Any, slot: int) -> Any:
+def move(cluster: Any, slot: int, old: Any, new: Any) -> None:
+    """Move one slot with its keys, slowly enough for requests to come in between."""
+    old_id, new_id = (str(node.command("CLUSTER", "MYID")) for node in (old, new))
+    new.command("CLUSTER", "SETSLOT", slot, "IMPORTING", old_id)
+    old.command("CLUSTER", "SETSLOT", slot, "MIGRATING", new_id)
+    time.sleep(0.03)
+    _move_keys(old, new, slot)
+    for node in (new, old, *(n for n in cluster.nodes if n not in (old, new))):
+        node.command("CLUSTER", "SETSLOT", slot, "NODE", new_id)
+
+
+def owner(cluster: Any, slot: int) -> Any:
+    """The node that holds a slot."""
     for first, last, (_, port, *_) in (
         row[:3] for row in cluster.nodes[0].command("CLUSTER", "SLOTS")
     ):
