@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import orjson
 import pytest
@@ -15,7 +15,7 @@ from fastapi import FastAPI
 from typer.testing import CliRunner
 
 import cli_app
-from redis_fastapi import FastAPIRedis, RedisSettings, cli, get_settings
+from redis_fastapi import Cached, CacheEvict, FastAPIRedis, RedisSettings, cli, get_settings
 from redis_fastapi._commands import cli as commands
 from redis_fastapi._counters import Counters
 from redis_fastapi._entry import Entry, encode
@@ -88,6 +88,24 @@ def test_routes_tell_for_whom_an_answer_is() -> None:
     report = report_of("GET /basket")
     assert report["flags"] == ["private", "per user"]
     assert report["key"] == ["/basket", "value of user.id"]
+
+
+def test_routes_tell_other_lifetimes_and_what_stays_as_stale() -> None:
+    app = FastAPI()
+    FastAPIRedis(app).caching()
+
+    @app.get("/p")
+    async def read() -> Annotated[
+        int, Cached(60, group="g", stale_while_revalidate=30, statuses={404: 5}, cdn_ttl=600)
+    ]:
+        return 1
+
+    @app.delete("/p")
+    async def drop() -> Annotated[None, CacheEvict(group="g", soft=True)]: ...
+
+    reading, writing = route_reports(registry_of(app), default_ttl=0)
+    assert reading.flags == ("stale 30 s", "600 s in CDNs", "5 s for 404")
+    assert writing.evicts == ("group g (soft)",)
 
 
 def test_a_route_without_a_ttl_has_the_default(monkeypatch: pytest.MonkeyPatch) -> None:

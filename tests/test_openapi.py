@@ -84,7 +84,7 @@ def test_a_read_tells_lifetime_groups_and_what_selects() -> None:
         "groups": ["products", "product:{product_id}"],
         "vary": ["header lang"],
     }
-    told = {"ETag", "Cache-Control", "Age", "Vary", "X-Redis-Cache"}
+    told = {"ETag", "Cache-Control", "Age", "Vary", "X-Redis-Cache", "Cache-Status"}
     assert operation["responses"]["200"]["headers"].keys() == told
     assert operation["responses"]["304"]["headers"].keys() == told
     assert {"304", "412", "504"} <= operation["responses"].keys()
@@ -172,6 +172,18 @@ def test_what_clients_may_not_ask_is_not_told() -> None:
     assert [one["$ref"] for one in operation["parameters"]] == [
         "#/components/parameters/RedisCache.If-None-Match"
     ]
+
+
+def test_how_long_an_answer_may_be_stale_is_told() -> None:
+    app = caching_app()
+
+    @app.get("/p")
+    async def read() -> Annotated[int, Cached(60, stale_while_revalidate=30, stale_if_error=90)]:
+        return 1
+
+    told = app.openapi()["paths"]["/p"]["get"]["x-cache"]
+
+    assert (told["stale_while_revalidate"], told["stale_if_error"]) == (30, 90)
 
 
 def test_without_a_lifetime_the_document_says_none() -> None:

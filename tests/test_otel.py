@@ -142,7 +142,9 @@ async def test_a_failed_operation_is_an_error_with_its_type_and_server(observed:
     assert attributes["error.type"] == "CacheUnavailableError"
     assert (attributes["server.address"], attributes["server.port"]) == ("127.0.0.1", 1)
     (lookup,) = observed.spans("cache lookup")
-    assert dict(lookup.attributes or {})["redis_fastapi.cache.state"] == "bypass"
+    assert lookup.attributes is not None
+    assert lookup.attributes["redis_fastapi.cache.state"] == "bypass"
+    assert lookup.attributes["redis_fastapi.cache.reason"] == "unavailable"
 
 
 def test_a_setting_switches_it_on() -> None:

@@ -5,17 +5,17 @@ import logging
 import subprocess
 import sys
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import orjson
 import pytest
 import redis
-from fastapi import FastAPI
+from fastapi import FastAPI, HTTPException
 
 from apps import ITEM_READ as READ
 from apps import ITEM_WRITE as WRITE
-from apps import caching_app, memory_settings, serving, with_items
-from redis_fastapi import FastAPIRedis, RedisSettings
+from apps import Gate, caching_app, memory_settings, serving, with_items
+from redis_fastapi import Cached, FastAPIRedis, RedisSettings
 from redis_fastapi._counters import Counters, RouteCounts, summed
 from redis_fastapi._published import Publisher, published
 from redis_fastapi.telemetry import Answered, Event, Evicted, Exchanged
@@ -64,6 +64,54 @@ async def test_an_answer_of_no_body_has_no_size() -> None:
     assert [event.body_bytes for event in heard.of(Answered)] == [1, 0]
 
 
+async def test_an_answer_tells_why_it_is_not_stored_and_that_its_endpoint_raised() -> None:
+    app, heard = heard_app()
+
+    @app.get("/picky")
+    async def picky() -> Annotated[int, Cached(60, when=lambda _: False)]:
+        return 1
+
+    @app.get("/broken")
+    async def broken() -> Annotated[int, Cached(60)]:
+        raise HTTPException(404)
+
+    async with serving(app) as http:
+        for path in ("/picky", "/broken"):
+            await http.get(path)
+        await http.get("/items/1", headers={"cache-control": "no-store"})
+        await http.get("/items/x")
+
+    told = [(event.state, event.reason) for event in heard.of(Answered)]
+    assert told == [("MISS", "when"), ("MISS", "failed"), (None, "request-no-store")]
+
+
+async def test_an_answer_tells_that_it_waited_for_another() -> None:
+    app, heard, gate = caching_app(), Heard(), Gate()
+    FastAPIRedis(app).listen(heard)
+
+    @app.get("/slow")
+    async def slow() -> Annotated[int, Cached(60)]:
+        await gate.pass_through()
+        return 1
+
+    def claims() -> int:
+        return sum(event.operation == "acquire" for event in heard.of(Exchanged))
+
+    async with serving(app) as http:
+        first = asyncio.ensure_future(http.get("/slow"))
+        await gate.reached()
+        second = asyncio.ensure_future(http.get("/slow"))
+        for _ in range(1000):
+            if claims() == 2:
+                break
+            await asyncio.sleep(0)
+        gate.open()
+        await asyncio.gather(first, second)
+
+    told = {(event.state, event.waited) for event in heard.of(Answered)}
+    assert told == {("MISS", False), ("HIT", True)}
+
+
 async def test_an_eviction_tells_what_it_named_and_that_redis_confirmed() -> None:
     app, heard = heard_app()
     async with serving(app) as http:
@@ -96,7 +144,8 @@ async def test_while_redis_is_away_reads_tell_that_they_went_without() -> None:
         await http.get("/items/1")
         await http.delete("/items/1")
 
-    assert [event.state for event in heard.of(Answered)] == ["BYPASS"]
+    told = [(event.state, event.reason) for event in heard.of(Answered)]
+    assert told == [("BYPASS", "unavailable")]
     assert [event.confirmed for event in heard.of(Evicted)] == [False]
     assert {event.error for event in heard.of(Exchanged)} >= {"CacheUnavailableError"}
 

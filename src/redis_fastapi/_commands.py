@@ -122,7 +122,7 @@ def _write_lines(report: RouteReport) -> Iterator[str]:
     if report.writes:
         yield f"puts {report.writes}"
     for name in report.evicts:
-        yield f"evicts {'the whole cache' if name == '*' else name}"
+        yield f"evicts {name.replace('*', 'the whole cache', 1) if name[0] == '*' else name}"
 
 
 # -- check

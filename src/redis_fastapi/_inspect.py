@@ -32,7 +32,7 @@ class RouteReport:
         ttl: Seconds that an entry lives; 0 is no expiry, None for a route that reads nothing.
         key: What selects the entry: the path, then each selector.
         groups: Groups that the entry is in.
-        flags: ``private``, ``per user``, ``when``.
+        flags: ``private``, ``per user``, ``when``, and other lifetimes than ``ttl``.
         writes: The path whose entry a put writes, or None.
         evicts: Groups and paths that a write evicts; ``*`` is the whole cache.
         evicted_by: Routes that write or evict the entry.
@@ -101,6 +101,18 @@ def _flags(read: ReadPolicy) -> Iterator[str]:
         yield "per user"
     if read.when is not None:
         yield "when"
+    yield from _time_flags(read)
+
+
+def _time_flags(read: ReadPolicy) -> Iterator[str]:
+    """What is said of lifetimes beside the one of the entry."""
+    if read.staleness.revalidate_ms:
+        yield f"stale {read.staleness.revalidate_ms // 1000} s"
+    if read.staleness.error_ms:
+        yield f"stale {read.staleness.error_ms // 1000} s on errors"
+    if read.cdn_ttl is not None:
+        yield f"{read.cdn_ttl} s in CDNs"
+    yield from (f"{ttl} s for {status}" for status, ttl in sorted(read.statuses.items()))
 
 
 def key_parts(served: Served, read: ReadPolicy) -> tuple[str, ...]:
@@ -139,13 +151,18 @@ def written_path(put: Put, served: Served) -> str:
 def evicted_names(write: WritePolicy, served: Served) -> Iterator[str]:
     """Groups and paths that a write evicts; ``*`` is the whole cache."""
     for eviction in write.evictions:
-        if eviction.everything:
-            yield "*"
-        yield from (f"group {text}" for text in _texts(eviction.groups))
-        if eviction.key_builder is not None:
-            yield f"key {getattr(eviction.key_builder, '__name__', 'key builder')}()"
-        elif eviction.own_path or eviction.key is not None:
-            yield f"key {_resource_text(eviction.key, served)}"
+        soft = " (soft)" if eviction.soft else ""
+        yield from (f"{name}{soft}" for name in _names_of(eviction, served))
+
+
+def _names_of(eviction: Eviction, served: Served) -> Iterator[str]:
+    if eviction.everything:
+        yield "*"
+    yield from (f"group {text}" for text in _texts(eviction.groups))
+    if eviction.key_builder is not None:
+        yield f"key {getattr(eviction.key_builder, '__name__', 'key builder')}()"
+    elif eviction.own_path or eviction.key is not None:
+        yield f"key {_resource_text(eviction.key, served)}"
 
 
 # -- who evicts what

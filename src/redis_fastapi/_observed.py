@@ -12,6 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from ._context import Context
+from ._http import Reason
 from ._keys import Target
 from ._policy import ReadPolicy, Values, WritePolicy
 from ._reading import Reading
@@ -50,18 +51,28 @@ class ToldReading(Reading):
     async def finish(self, response: Response) -> Response:
         response = await super().finish(response)
         body = getattr(response, "body", None)
+        self._tell(self.use.reason, len(body) if isinstance(body, bytes) else 0)
+        return response
+
+    async def failed(self, error: BaseException) -> None:
+        await super().failed(error)
+        # a dependency that refuses the request comes before any look-up
+        if self._started_ns:
+            self._tell(Reason.FAILED, 0)
+
+    def _tell(self, reason: Reason | None, body_bytes: int) -> None:
+        use = self.use
         self._telemetry.tell(
             Answered(
                 route=self._route,
-                state=self.use.state.decode() if self.use.state else None,
-                reason=self.use.reason.value if self.use.reason else None,
-                waited=self.use.collapsed,
-                body_bytes=len(body) if isinstance(body, bytes) else 0,
+                state=use.state.decode() if use.state else None,
+                reason=reason.value if reason else None,
+                body_bytes=body_bytes,
                 started_ns=self._started_ns,
                 lookup_seconds=self._seconds,
+                waited=use.collapsed,
             )
         )
-        return response
 
 
 class ToldWriting(Writing):

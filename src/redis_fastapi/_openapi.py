@@ -40,6 +40,7 @@ _HEADERS: Final = {
         "How the cache was used; absent where the request said no-store.",
         enum=["HIT", "MISS", "STALE", "BYPASS"],
     ),
+    "Cache-Status": _header("What each cache on the way did with the request (RFC 9211)."),
 }
 
 _PARAMETERS: Final = {
@@ -134,10 +135,13 @@ def _describe(
 
 def _read_terms(read: ReadPolicy, settings: RedisSettings) -> Document:
     ttl = settings.default_ttl if read.ttl is None else read.ttl
+    stale = read.staleness
+    windows = {"stale_while_revalidate": stale.revalidate_ms, "stale_if_error": stale.error_ms}
     return {
         "ttl": ttl or None,
         "groups": [group.text for group in read.groups],
         "vary": list(selected_by(read.selectors)),
+        **{name: milliseconds // 1000 for name, milliseconds in windows.items() if milliseconds},
     }
 
 
@@ -173,7 +177,7 @@ def _headers_of(read: ReadPolicy) -> Iterator[str]:
         yield from ("ETag", "Cache-Control", "Age")
     if read.vary:
         yield "Vary"
-    yield "X-Redis-Cache"
+    yield from ("X-Redis-Cache", "Cache-Status")
 
 
 def _responses(operation: Document) -> Document:

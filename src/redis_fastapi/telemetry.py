@@ -26,7 +26,7 @@ logger = logging.getLogger("redis_fastapi")
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """A GET whose endpoint declares caching was answered.
+    """A GET whose endpoint declares caching was answered, or its endpoint raised.
 
     Attributes:
         route: Method and path template, ``GET /products/{product_id}``; of a mounted application
@@ -34,7 +34,7 @@ class Answered:
         state: ``HIT``, ``MISS``, ``STALE`` or ``BYPASS``; None where the request said no-store.
         reason: Why the cache was left out or the answer not stored, by its name in Cache-Status;
             None where there is no such reason.
-        body_bytes: Of what is sent; 0 for a 304.
+        body_bytes: Of what is sent; 0 for a 304, and for a stream, which is told of as it begins.
         started_ns: When its look-up began, in nanoseconds since 1970.
         lookup_seconds: How long the look-up took, waiting for another's computation included.
         waited: Whether it waited for another's computation, and was given that.
