@@ -26,6 +26,7 @@ from ._signature import (
     names_of_module,
     parameter_of_type,
     resolve_signature,
+    returns_response,
     returns_stream,
     type_text,
 )
@@ -174,6 +175,7 @@ class Declaration(NamedTuple):
             secured_by=secured_by,
             lacking=self._lacking(),
             stream=self.returns if returns_stream(self.signature.return_annotation) else None,
+            response=returns_response(self.signature.return_annotation),
         )
 
     def _lacking(self) -> dict[str, str]:

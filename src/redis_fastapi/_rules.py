@@ -7,6 +7,7 @@ FastAPI nor mypy.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -28,6 +29,24 @@ UNKNOWN: Final = Unknown()
 
 _LONGEST_TTL: Final = 100 * 366 * 24 * 60 * 60
 """Seconds; what is longer means no expiry, and Redis would refuse it."""
+
+_NEVER_STORED: Final = frozenset({206, 304, 412, 416})
+"""Parts, and answers to conditions and ranges."""
+
+_DIRECTIVE: Final = re.compile(
+    r"[!#$%&'*+.^_`|~\w-]+(?:=(?:[!#$%&'*+.^_`|~\w-]+|\"[^\"\\]*\"))?", re.A
+)
+_SAID_OTHERWISE: Final = {
+    "max-age": "ttl",
+    "s-maxage": "cdn_ttl",
+    "private": "private",
+    "immutable": "immutable",
+    "stale-while-revalidate": "stale_while_revalidate",
+    "stale-if-error": "stale_if_error",
+    "no-cache": "leaving the marker out",
+    "no-store": "leaving the marker out",
+}
+"""Directives that an argument stands for."""
 
 SAFE_METHODS: Final = frozenset({"GET", "HEAD"})
 
@@ -86,6 +105,8 @@ class EndpointFacts:
     """Fields such as ``user.idd`` that their parameter's type cannot have, and why."""
     stream: str | None = None
     """Name of the return type where it is sent piece by piece."""
+    response: bool = False
+    """Whether that type is a response, which can be recorded while it is sent."""
     schemaless: str | None = None
     """Name of a class in the return type that pydantic cannot serialize."""
     put: PutFacts | None = None
@@ -192,6 +213,9 @@ def _values(facts: EndpointFacts) -> Iterator[Problem]:
         yield from _emptiness(facts, index, marker)
         yield from _stale_problems(facts, index, marker)
         yield from _fraction_problems(facts, index, marker)
+        yield from _status_problems(facts, index, marker)
+        yield from _cdn_problems(facts, index, marker)
+        yield from _directive_problems(facts, index, marker)
 
 
 def _ttl_problems(facts: EndpointFacts, index: int, marker: MarkerFacts) -> Iterator[Problem]:
@@ -294,6 +318,71 @@ def _fraction_problems(facts: EndpointFacts, index: int, marker: MarkerFacts) ->
             index,
             argument,
         )
+
+
+def _status_problems(facts: EndpointFacts, index: int, marker: MarkerFacts) -> Iterator[Problem]:
+    statuses = marker.arguments.get("statuses")
+    if statuses is None or isinstance(statuses, Unknown):
+        return
+    if isinstance(statuses, Mapping) and all(
+        _is_storable(status) and _is_lifetime(ttl) for status, ttl in statuses.items()
+    ):
+        return
+    yield Problem(
+        "redis-cache-value",
+        f"statuses={statuses!r} of {marker.kind} does not give statuses that can be stored (not "
+        "206, 304, 412, 416) a lifetime of at least one second each",
+        spell(facts, marker, statuses={404: 10}),
+        index,
+        "statuses",
+    )
+
+
+def _is_storable(status: object) -> bool:
+    known = isinstance(status, int) and not isinstance(status, bool)
+    return known and status in range(200, 600) and status not in _NEVER_STORED
+
+
+def _is_lifetime(ttl: object) -> bool:
+    seconds = seconds_of(ttl)
+    return seconds is not None and 1 <= seconds <= _LONGEST_TTL
+
+
+def _cdn_problems(facts: EndpointFacts, index: int, marker: MarkerFacts) -> Iterator[Problem]:
+    cdn_ttl = marker.arguments.get("cdn_ttl")
+    if cdn_ttl is None or isinstance(cdn_ttl, Unknown) or _is_lifetime(cdn_ttl):
+        return
+    yield Problem(
+        "redis-cache-value",
+        f"cdn_ttl={cdn_ttl!r} of {marker.kind} is not a lifetime of at least one second",
+        spell(facts, marker, cdn_ttl=3600),
+        index,
+        "cdn_ttl",
+    )
+
+
+def _directive_problems(facts: EndpointFacts, index: int, marker: MarkerFacts) -> Iterator[Problem]:
+    directives = marker.arguments.get("directives", ())
+    if isinstance(directives, Unknown):
+        return
+    listed = (directives,) if isinstance(directives, str) else directives
+    for one in listed if isinstance(listed, tuple) else (listed,):
+        wrong = _wrong_directive(one)
+        if wrong is not None:
+            yield Problem(
+                "redis-cache-value",
+                f"{one!r} in directives of {marker.kind} {wrong}",
+                spell(facts, marker, directives="must-revalidate"),
+                index,
+                "directives",
+            )
+
+
+def _wrong_directive(directive: object) -> str | None:
+    if not isinstance(directive, str) or not _DIRECTIVE.fullmatch(directive):
+        return "is not a directive of Cache-Control"
+    argument = _SAID_OTHERWISE.get(directive.partition("=")[0].lower())
+    return None if argument is None else f"is said by {argument}"
 
 
 def _is_number(value: object) -> TypeGuard[int | float]:
@@ -414,6 +503,7 @@ def _conflicts(facts: EndpointFacts) -> Iterator[Problem]:
                     index,
                 )
             seen.append(marker.kind)
+        yield from _private_for_cdn(facts, index, marker)
         vary = marker.arguments.get("vary")
         if marker.arguments.get("shared") is True and vary and not isinstance(vary, Unknown):
             yield Problem(
@@ -423,6 +513,19 @@ def _conflicts(facts: EndpointFacts) -> Iterator[Problem]:
                 index,
                 "shared",
             )
+
+
+def _private_for_cdn(facts: EndpointFacts, index: int, marker: MarkerFacts) -> Iterator[Problem]:
+    private, vary, cdn_ttl = (marker.arguments.get(name) for name in ("private", "vary", "cdn_ttl"))
+    kept = "private" if private is True else "vary" if vary else ""
+    if cdn_ttl and kept and not isinstance(vary, Unknown) and not isinstance(cdn_ttl, Unknown):
+        yield Problem(
+            "redis-cache-conflict",
+            f"cdn_ttl is for caches that many share, {kept} keeps the answer from them",
+            spell(facts, marker, cdn_ttl=None),
+            index,
+            "cdn_ttl",
+        )
 
 
 def _serializable(facts: EndpointFacts) -> Iterator[Problem]:
@@ -448,7 +551,8 @@ def _unstorable(facts: EndpointFacts) -> Iterator[Problem]:
     if not stores:
         return
     index = facts.markers.index(stores[0])
-    if facts.stream and not facts.generator:
+    recorded = facts.response and stores[0].kind == "Cached"
+    if facts.stream and not facts.generator and not recorded:
         yield Problem(
             "redis-cache-serialize",
             f"{stores[0].kind} on {facts.stream}: a stream has no body that could be stored",

@@ -9,7 +9,7 @@ from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callab
 from types import UnionType
 from typing import Annotated, Any, Union, get_args, get_origin
 
-from starlette.responses import FileResponse, StreamingResponse
+from starlette.responses import FileResponse, Response, StreamingResponse
 
 
 def resolve_signature(endpoint: Callable[..., Any]) -> inspect.Signature:
@@ -118,3 +118,8 @@ def returns_stream(annotation: Any) -> bool:
     """Whether what an annotation stands for is sent piece by piece."""
     kind = get_origin(annotation) or annotation
     return kind in _STREAMS or (inspect.isclass(kind) and issubclass(kind, _STREAMED))
+
+
+def returns_response(annotation: Any) -> bool:
+    """Whether what an annotation stands for is a response."""
+    return inspect.isclass(annotation) and issubclass(annotation, Response)

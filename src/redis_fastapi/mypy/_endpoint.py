@@ -19,7 +19,7 @@ from ._received import Receptions
 from ._report import PARENT, place_of, report, without_effect
 from ._routes import makes_cache_routes, methods_of
 from ._sources import Sources
-from ._storable import schemaless_in, stream_in
+from ._storable import is_response, schemaless_in, stream_in
 
 
 class Endpoints:
@@ -104,6 +104,7 @@ class Endpoints:
             secured_by=tuple(name for name, one in received.items() if one.secured),
             lacking=_lacking(markers, endpoint, api),
             stream=stream_in(returned),
+            response=is_response(returned),
             schemaless=schemaless_in(returned, api.modules) if own_model else None,
             put=self._puts.facts(puts[0], endpoint, ctx.context, api) if puts else None,
         )

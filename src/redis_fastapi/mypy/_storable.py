@@ -41,6 +41,12 @@ def stream_in(returned: Type | None) -> str | None:
     return one.type.name if streamed or one.type.fullname in _STREAMS else None
 
 
+def is_response(returned: Type | None) -> bool:
+    """Whether a return type is a response."""
+    one = get_proper_type(returned)
+    return isinstance(one, Instance) and one.type.has_base(_RESPONSE)
+
+
 def schemaless_in(returned: Type | None, modules: Mapping[str, MypyFile]) -> str | None:
     """Name of a class of the project in a return type that pydantic has no schema for."""
     for one in _instances(returned):

@@ -8,7 +8,7 @@ from pydantic import BaseModel, GetCoreSchemaHandler
 from pydantic_core import CoreSchema, core_schema
 from shop_types import Product
 
-from redis_fastapi import Cached, CacheEvict, CacheRoute
+from redis_fastapi import Cached, CacheEvict, CachePut, CacheRoute
 
 router = APIRouter(route_class=CacheRoute)
 
@@ -71,7 +71,12 @@ async def rows() -> Annotated[dict[str, list[Row]], Cached(ttl=5)]:  # E: redis-
 
 
 @router.get("/stream")
-async def stream() -> Annotated[StreamingResponse, Cached(ttl=5)]:  # E: redis-cache-serialize Cached on StreamingResponse: a stream
+async def stream() -> Annotated[StreamingResponse, Cached(ttl=5)]:
+    return StreamingResponse([b""])
+
+
+@router.put("/stream")
+async def put_stream() -> Annotated[StreamingResponse, CachePut()]:  # E: redis-cache-serialize CachePut on StreamingResponse: a stream
     return StreamingResponse([b""])
 
 

@@ -108,3 +108,47 @@ async def whole_jitter() -> Annotated[Product, Cached(60, jitter=1.5)]:  # E: re
 @router.get("/text-jitter")
 async def text_jitter() -> Annotated[Product, Cached(60, jitter="0.1")]:  # E: arg-type Argument "jitter" to "Cached" has incompatible type "str"
     return Product(id=1)
+
+
+@router.get("/right-downstream")
+async def right_downstream() -> Annotated[
+    Product,
+    Cached(
+        60,
+        statuses={404: 10, 301: timedelta(hours=1)},
+        cdn_ttl=3600,
+        immutable=True,
+        directives=("must-revalidate", 'ext="a b"'),
+    ),
+]:
+    return Product(id=1)
+
+
+@router.get("/part")
+async def part() -> Annotated[Product, Cached(60, statuses={206: 10})]:  # E: redis-cache-value statuses={206: 10} of Cached does not give
+    return Product(id=1)
+
+
+@router.get("/no-lifetime")
+async def no_lifetime() -> Annotated[Product, Cached(60, statuses={404: 0})]:  # E: redis-cache-value statuses={404: 0} of Cached does not give
+    return Product(id=1)
+
+
+@router.get("/no-cdn")
+async def no_cdn() -> Annotated[Product, Cached(60, cdn_ttl=0)]:  # E: redis-cache-value cdn_ttl=0 of Cached is not a lifetime
+    return Product(id=1)
+
+
+@router.get("/directive")
+async def directive() -> Annotated[Product, Cached(60, directives="must revalidate")]:  # E: redis-cache-value 'must revalidate' in directives of Cached is not
+    return Product(id=1)
+
+
+@router.get("/said")
+async def said() -> Annotated[Product, Cached(60, directives=("S-MaxAge=9",))]:  # E: redis-cache-value 'S-MaxAge=9' in directives of Cached is said by cdn_ttl
+    return Product(id=1)
+
+
+@router.get("/private-cdn")
+async def private_cdn() -> Annotated[Product, Cached(60, private=True, cdn_ttl=9)]:  # E: redis-cache-conflict cdn_ttl is for caches that many share
+    return Product(id=1)
