@@ -100,4 +100,17 @@ async def wrong_put() -> Annotated[str, CachePut()]:
     return ""
 
 
+misspelt = FastAPI()
+FastAPIRedis(misspelt).lifespan().caching()
+
+
+@misspelt.get("/products")
+async def get_all() -> Annotated[str, Cached(ttl=60, group="products")]:
+    return ""
+
+
+@misspelt.delete("/products")
+async def delete_all() -> Annotated[None, CacheEvict(group="product")]: ...
+
+
 nothing = FastAPI()

@@ -154,6 +154,13 @@ def test_check_warns_and_fails_on_warnings_when_it_is_strict() -> None:
     assert run_json("check", "cli_app:app", "--strict", code=1)["errors"] == found["warnings"]
 
 
+def test_check_fails_where_the_routes_break_a_rule_of_the_whole_application() -> None:
+    (error,) = run_json("check", "cli_app:misspelt", code=1)["errors"]
+
+    assert error.startswith("DELETE /products (delete_all): evicts group 'product'")
+    assert "did you mean 'products'? [redis-cache-unfilled]" in error
+
+
 def test_check_fails_on_a_setting_that_cannot_be_used(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("REDIS_PORT", "many")
     get_settings.cache_clear()

@@ -261,6 +261,6 @@ async def test_under_strict_every_finding_is_an_error() -> None:
         async with serving(app):
             pass
 
-    assert caught.value.code == "redis-cache-strict"
+    assert caught.value.code == "redis-cache-unfilled"
     assert caught.value.route == "DELETE /w/{product_id} (write)"
     assert "did you mean 'products'?" in caught.value.problem

@@ -134,7 +134,7 @@ def check(
     strict: Annotated[bool, typer.Option("--strict", help="Warnings are errors.")] = False,
     json: Json = False,
 ) -> None:
-    """Check declarations and settings as a start does; exit code 1 on errors."""
+    """Check declarations, settings and all routes together; exit code 1 on errors."""
     errors, warnings = _findings(app, strict=strict)
     if json:
         _print_json({"errors": errors, "warnings": warnings})
@@ -150,10 +150,11 @@ def _findings(app: str, *, strict: bool) -> tuple[list[str], list[str]]:
         loaded = load_app(app)
         settings = settings_of(loaded)
         strict = settings.strict or strict
-        found, warnings = check_routes(registry_of(loaded), default_ttl=settings.default_ttl)
+        checked = check_routes(registry_of(loaded), default_ttl=settings.default_ttl)
     except CacheError as error:
         return [str(error)], []
-    errors = [str(error) for error in found]
+    errors = [str(error) for error in (*checked.errors, *checked.found())]
+    warnings = checked.warnings
     return ([*errors, *warnings], []) if strict else (errors, warnings)
 
 

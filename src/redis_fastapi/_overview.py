@@ -13,7 +13,7 @@ from typing import Any
 
 from ._policy import Eviction, Policy, ReadPolicy, WritePolicy
 from ._resource import ResourceTemplate
-from ._rules import closest
+from ._rules import Finding, closest, finding
 from ._templates import Template
 
 _ANY = "{}"
@@ -43,12 +43,12 @@ class Overview:
     default_ttl: int
     by_hand: bool
 
-    def warnings(self) -> Iterator[str]:
-        """One line for each finding."""
+    def findings(self) -> Iterator[Finding]:
+        """Each once, however often its route is served."""
         found = (*self._unfilled(), *self._endless(), *_sharing(self.places))
         yield from dict.fromkeys(found)
 
-    def _unfilled(self) -> Iterator[str]:
+    def _unfilled(self) -> Iterator[Finding]:
         """Evictions of groups that no GET fills."""
         filled = frozenset(_pattern(group) for read in self._reads for group in read.groups)
         for write in self._writes:
@@ -59,9 +59,10 @@ class Overview:
                 meant = closest(evicted, filled)
                 if meant is not None or not self.by_hand:
                     hint = f"; did you mean {meant!r}?" if meant else ""
-                    yield f"{write.label}: evicts group {group.text!r}, which no GET fills{hint}"
+                    message = f"evicts group {group.text!r}, which no GET fills{hint}"
+                    yield finding("redis-cache-unfilled", write.label, message)
 
-    def _endless(self) -> Iterator[str]:
+    def _endless(self) -> Iterator[Finding]:
         """Entries in groups that nobody evicts, and that do not expire either."""
         if self.by_hand or any(eviction.everything for eviction in self._evictions):
             return
@@ -73,9 +74,11 @@ class Overview:
             met = any(_meet(_pattern(group), one) for group in read.groups for one in evicted)
             if not met and not self._is_evicted_by_key(place):
                 names = ", ".join(repr(group.text) for group in read.groups)
-                yield (
-                    f"{read.label}: no write evicts its group {names} and its entries have no "
-                    "ttl, so an answer is never renewed. Say ttl=..., or evict the group"
+                yield finding(
+                    "redis-cache-endless",
+                    read.label,
+                    f"no write evicts its group {names} and its entries have no ttl, so an answer "
+                    "is never renewed. Say ttl=..., or evict the group",
                 )
 
     def _is_evicted_by_key(self, place: Place) -> bool:
@@ -105,7 +108,7 @@ class Overview:
         return [eviction for write in self._writes for eviction in write.evictions]
 
 
-def _sharing(places: Iterable[Place]) -> Iterator[str]:
+def _sharing(places: Iterable[Place]) -> Iterator[Finding]:
     """GETs of different endpoints with one key, each of which refuses what the other stored."""
     first: dict[tuple[str, str], tuple[Callable[..., Any], str]] = {}
     for place in places:
@@ -117,9 +120,11 @@ def _sharing(places: Iterable[Place]) -> Iterator[str]:
             (_FIELD_NAME.sub("{", path), read.prefix), (place.endpoint, read.label)
         )
         if known != place.endpoint:
-            yield (
-                f"{read.label}: has the key of {label}, and each refuses what the other stored. "
-                "Give one of them a path or a key of its own"
+            yield finding(
+                "redis-cache-same-key",
+                read.label,
+                f"has the key of {label}, and each refuses what the other stored. "
+                "Give one of them a path or a key of its own",
             )
 
 

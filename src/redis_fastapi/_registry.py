@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from fastapi import FastAPI
 from fastapi.dependencies.models import Dependant
@@ -21,7 +21,7 @@ from ._overview import Overview, Place
 from ._policy import Policy, Put, ReadPolicy, WritePolicy
 from ._reads import hands_out_cache
 from ._resource import ResourceTemplate
-from ._rules import Problem, PutFacts, check
+from ._rules import Finding, Problem, PutFacts, check, finding
 from ._signature import resolve_signature
 from .exceptions import CacheDeclarationError
 
@@ -187,14 +187,31 @@ class Registry:
         return tuple(template.spell(values) for template in self.paths_of(endpoint))
 
 
-def check_routes(
-    registry: Registry, *, default_ttl: int = 0
-) -> tuple[list[CacheDeclarationError], list[str]]:
-    """Errors and warnings that only the whole application shows.
+class Checked(NamedTuple):
+    """What is wrong with an application, and what is doubtful.
+
+    Attributes:
+        errors: What no start accepts.
+        findings: What breaks a rule of the whole application; to a start only a warning.
+        warnings: What is doubtful about one route, its label first.
+    """
+
+    errors: list[CacheDeclarationError]
+    findings: list[Finding]
+    warnings: list[str]
+
+    def found(self) -> list[CacheDeclarationError]:
+        """The findings as errors."""
+        return [declaration_error(one.problem, one.route) for one in self.findings]
+
+
+def check_routes(registry: Registry, *, default_ttl: int = 0) -> Checked:
+    """Hold the routes of an application against each other.
 
     ``default_ttl`` is in seconds, 0 being no expiry.
     """
     errors: list[CacheDeclarationError] = []
+    findings: list[Finding] = []
     warnings: list[str] = []
     for served in registry.served:
         if not isinstance(served.route, PolicyRoute):
@@ -203,9 +220,9 @@ def check_routes(
             warnings += served.policy.warnings
             if served.policy.write is not None:
                 errors += _eviction_errors(served, served.policy.write, registry)
-                _check_put(served, served.policy.write, registry, errors, warnings)
-    warnings += _overview(registry, default_ttl).warnings()
-    return errors, warnings
+                _check_put(served, served.policy.write, registry, errors, findings, warnings)
+    findings += _overview(registry, default_ttl).findings()
+    return Checked(errors, findings, warnings)
 
 
 def _overview(registry: Registry, default_ttl: int) -> Overview:
@@ -283,6 +300,7 @@ def _check_put(
     write: WritePolicy,
     registry: Registry,
     errors: list[CacheDeclarationError],
+    findings: list[Finding],
     warnings: list[str],
 ) -> None:
     """A put writes what its GET reads, so both must agree on what that is."""
@@ -296,10 +314,11 @@ def _check_put(
     elif problem is not None:
         errors.append(declaration_error(problem, write.label))
     elif reader is not None and reader.selectors:
-        warnings.append(
-            f"{write.label}: {reader.label} varies by more than its path, so the put evicts its "
-            "variants instead of writing one"
+        message = (
+            f"{reader.label} varies by more than its path, so the put evicts its variants instead "
+            "of writing one"
         )
+        findings.append(finding("redis-cache-variants", write.label, message))
     elif reader is not None and (undone := _groups_of(reader) & _evicted_groups(write)):
         warnings.append(
             f"{write.label}: evicts group {min(undone)!r} after its put, and so what it has just "

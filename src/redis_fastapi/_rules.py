@@ -123,6 +123,16 @@ class Problem(NamedTuple):
     fragment: str | None = None
 
 
+class Finding(NamedTuple):
+    """What only the whole application shows: the route that it is said of, and the problem."""
+
+    route: str
+    problem: Problem
+
+    def __str__(self) -> str:
+        return f"{self.route}: {self.problem.message}"
+
+
 @dataclass(frozen=True, slots=True)
 class Rule:
     """A rule: its code, why it exists, a wrong and a right line, and the check itself.
@@ -142,6 +152,12 @@ def check(facts: EndpointFacts) -> Iterator[Problem]:
     """Every problem that the facts prove."""
     for rule in RULES:
         yield from rule.check(facts)
+
+
+def finding(code: str, route: str, message: str) -> Finding:
+    """A finding; what to write instead is the right line of its rule."""
+    right = next(rule.right for rule in RULES if rule.code == code)
+    return Finding(route, Problem(code, message, right))
 
 
 def spell(facts: EndpointFacts, marker: MarkerFacts, **changes: object) -> str:
@@ -631,6 +647,9 @@ def _routes(facts: EndpointFacts) -> Iterator[Problem]:
         )
 
 
+WHOLE_APP: Final = "redis-fastapi check, start-up: a warning, with REDIS_STRICT an error"
+"""Who sees what needs all routes at once."""
+
 RULES: Final[tuple[Rule, ...]] = (
     Rule(
         "redis-cache-instance",
@@ -718,10 +737,42 @@ RULES: Final[tuple[Rule, ...]] = (
         seen="registration",
     ),
     Rule(
+        "redis-cache-unfilled",
+        "Evicting a group that no GET fills does nothing; most often its name is misspelt.",
+        '@router.delete("/products/{product_id}") ... -> '
+        'Annotated[None, CacheEvict(group="product")]',
+        '@router.delete("/products/{product_id}") ... -> '
+        'Annotated[None, CacheEvict(group="products")]',
+        seen=WHOLE_APP,
+    ),
+    Rule(
+        "redis-cache-endless",
+        "Entries in groups that no write evicts, and without a ttl, are never renewed.",
+        '-> Annotated[Product, Cached(group="products")]',
+        '-> Annotated[Product, Cached(ttl=300, group="products")]',
+        seen=WHOLE_APP,
+    ),
+    Rule(
+        "redis-cache-same-key",
+        "Of two GETs with one key each refuses what the other stored.",
+        '@router.get("/products/{number}") ... -> Annotated[Product, Cached(ttl=300)]',
+        '@router.get("/products/{number}/details") ... -> Annotated[Product, Cached(ttl=300)]',
+        seen=WHOLE_APP,
+    ),
+    Rule(
+        "redis-cache-variants",
+        "A put writes one entry; where its GET varies by more than the path, it evicts them all.",
+        '@router.put("/products/{product_id}") ... -> Annotated[Product, CachePut()]'
+        "  # and the GET takes ?language=",
+        '@router.put("/products/{product_id}") ... -> '
+        "Annotated[Product, CacheEvict(key=get_product)]",
+        seen=WHOLE_APP,
+    ),
+    Rule(
         "redis-cache-strict",
-        "Under REDIS_STRICT every start-up warning is an error.",
-        'CacheEvict(group="product")  # and nobody fills a group of that name',
-        'CacheEvict(group="products")',
+        "Under REDIS_STRICT every other start-up warning is an error.",
+        "async def read(request: Request) -> Annotated[Product, Cached(ttl=300)]",
+        "async def read(request: Request) -> Annotated[Product, Cached(ttl=300, shared=True)]",
         seen="start-up with REDIS_STRICT",
     ),
 )

@@ -207,9 +207,10 @@ class Runtime:
         Raises:
             CacheDeclarationError: For the first error; further ones are logged.
         """
-        errors, warnings = check_routes(self.site.registry, default_ttl=self.settings.default_ttl)
+        checked = check_routes(self.site.registry, default_ttl=self.settings.default_ttl)
+        errors, warnings = checked.errors, [*map(str, checked.findings), *checked.warnings]
         if self.settings.strict:
-            errors += [_strict_error(message) for message in warnings]
+            errors += [*checked.found(), *map(_strict_error, checked.warnings)]
             warnings = []
         for message in warnings:
             logger.warning("%s", message)
