@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from . import _http
 from ._engine import Engine
 from ._http import Reason
+from ._refresh import Refreshes
 from ._targets import Evicted, Site
 from .settings import RedisSettings
 from .telemetry import Telemetry
@@ -41,12 +42,14 @@ class Context:
             it.
         said: What was logged already.
         telemetry: Who hears of this request; None is nobody.
+        refreshes: The runs in the background that compute anew what is stale.
     """
 
     engine: Engine
     settings: RedisSettings
     site: Site
     said: Said
+    refreshes: Refreshes
     eager: bool = False
     telemetry: Telemetry | None = None
 
@@ -76,6 +79,11 @@ class Context:
     def warn_once(self, route: str, message: str, error: Exception) -> None:
         """Log a warning the first time the author's code troubles a route."""
         self.said.warn(route, f"{message}: {error!r}", message, error)
+
+    def answered_stale(self, route: str, error: BaseException) -> None:
+        """Log, each time, an error of which the client hears nothing."""
+        message = "%s failed, and a stale answer was sent in place of the error"
+        logger.error(message, route, exc_info=error, extra={"route": route})
 
     def not_stored(self, route: str, refusal: Reason) -> None:
         """Log, once a route and reason, why an answer is not stored."""

@@ -218,10 +218,10 @@ class Engine:
         """A random number from 0 to below 1."""
         return int.from_bytes(self._random(6), "big") / 2**48
 
-    async def peek(self, target: Target, *, local: bool = False) -> Entry | None:
-        """A valid entry, without any wish to fill one; None also when Redis does not answer."""
+    async def find(self, target: Target, *, local: bool = False) -> Hit | Stale | None:
+        """What is there, without any wish to fill it; None also when Redis does not answer."""
         if local and (kept := self.recall(target)) is not None:
-            return kept.entry
+            return self._hit(kept.entry)
         try:
             await self._evictions.settle(target, self._store.until())
             marks = self._local.begin(target) if local else None
@@ -229,10 +229,14 @@ class Engine:
         except CacheUnavailableError:
             return None
         found = self._entry(target, snapshot)
-        if not isinstance(found, Hit):
-            return None
-        self._local.keep(target, found.entry, marks, now_ms=self.now_ms())
-        return found.entry
+        if isinstance(found, Hit):
+            self._local.keep(target, found.entry, marks, now_ms=self.now_ms())
+        return found
+
+    async def peek(self, target: Target, *, local: bool = False) -> Entry | None:
+        """A valid entry, without any wish to fill one; None also when Redis does not answer."""
+        found = await self.find(target, local=local)
+        return found.entry if isinstance(found, Hit) else None
 
     async def has(self, target: Target) -> bool:
         """Whether a valid entry is there; False also when Redis does not answer."""

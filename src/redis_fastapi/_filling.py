@@ -62,9 +62,12 @@ class Filling:
         self._refusal: Reason | None = None
         self._raised: BaseException | None = None
         self._filled: asyncio.Future[bool] | None = None
+        self._began_ms = context.now_ms()
+        self._cost_ms = 0
 
     def ran(self, result: Any) -> None:
         """Hear what the endpoint returned, before it is serialized."""
+        self._cost_ms = max(0, self._context.now_ms() - self._began_ms)
         if isinstance(result, Response):
             self._take_as_built()
         when = self._policy.when
@@ -119,9 +122,10 @@ class Filling:
             return self._refusal
         own, now_ms = without(headers, self._injected), self._context.now_ms()
         entry = self._storing.entry(status, headers, body, own=own, now_ms=now_ms)
-        if self._own_response and isinstance(entry, Entry):
-            return replace(entry, headers=(OWN_RESPONSE, *entry.headers))
-        return entry
+        if not isinstance(entry, Entry):
+            return entry
+        built = (OWN_RESPONSE,) if self._own_response else ()
+        return replace(entry, headers=(*built, *entry.headers), cost_ms=self._cost_ms)
 
     def _tell(self, headers: list[tuple[bytes, bytes]], found: Entry | Reason) -> None:
         """Add what is told of the cache's part."""
@@ -190,7 +194,7 @@ class Filling:
 
     def _described(self, status: int, headers: Headers) -> list[tuple[bytes, bytes]]:
         lifetime_ms = self._storing.lifetime_ms(status, headers, self._context.now_ms())
-        windows = self._storing.windows(headers)
+        windows = self._storing.windows(status, headers)
         told = self._storing.announced(status, headers, lifetime_ms, windows)
         names = {name for name, _ in told}
         return [*(pair for pair in headers if pair[0] not in names), *told]

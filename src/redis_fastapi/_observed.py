@@ -50,15 +50,21 @@ class ToldReading(Reading):
 
     async def finish(self, response: Response) -> Response:
         response = await super().finish(response)
-        body = getattr(response, "body", None)
-        self._tell(self.use.reason, len(body) if isinstance(body, bytes) else 0)
+        self._tell_answer(response)
         return response
 
-    async def failed(self, error: BaseException) -> None:
-        await super().failed(error)
+    async def failed(self, error: BaseException) -> Response | None:
+        stand_in = await super().failed(error)
+        if stand_in is not None:
+            self._tell_answer(stand_in)
         # a dependency that refuses the request comes before any look-up
-        if self._started_ns:
+        elif self._started_ns:
             self._tell(Reason.FAILED, 0)
+        return stand_in
+
+    def _tell_answer(self, response: Response) -> None:
+        body = getattr(response, "body", None)
+        self._tell(self.use.reason, len(body) if isinstance(body, bytes) else 0)
 
     def _tell(self, reason: Reason | None, body_bytes: int) -> None:
         use = self.use
@@ -93,7 +99,7 @@ class ToldWriting(Writing):
         started_ns, begun = telemetry.now_ns(), telemetry.timer()
         confirmed = await super()._evict()
         seconds = telemetry.timer() - begun
-        number = len(names.entries) + len(names.generations)
+        number = sum(map(len, names))
         telemetry.tell(Evicted(self._route, number, confirmed, started_ns, seconds))
         return confirmed
 
@@ -126,6 +132,12 @@ class ToldStore(Store):
     ) -> None:
         async with _Exchange(self._telemetry, "evict"):
             await super().evict(entries, generations, **options)
+
+    async def outdate(
+        self, entries: Iterable[str], generations: Iterable[str], renewal: bytes, **options: Any
+    ) -> bool:
+        async with _Exchange(self._telemetry, "outdate"):
+            return await super().outdate(entries, generations, renewal, **options)
 
 
 class _Exchange:

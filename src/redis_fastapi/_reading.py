@@ -1,26 +1,32 @@
 """One GET through the cache: look up, answer or run; ``_filling`` has what follows the run.
 
+What is stale is sent where its entry allows it: at once, while ``_refresh`` has it computed anew,
+or in place of the endpoint's error.
+
 The endpoint's wrapper calls ``before`` once every dependency and all validation has passed; the
 route's handler calls ``finish`` with the serialized response, or ``failed`` when there is none.
 """
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
 from . import _http
 from ._answers import replayed
 from ._context import Context
-from ._engine import Bypass, Hit, Miss
+from ._engine import Bypass, Hit, Miss, Stale
 from ._entry import Entry
 from ._filling import Filling
 from ._http import Forward, Fresh, Freshness, Headers, MustRevalidate, Reason
 from ._keys import Target
 from ._leases import Lease
 from ._policy import ReadPolicy, Values
+from ._refresh import RERUN, Rerun
 from ._targets import read_target
 from ._use import Use
 
@@ -37,6 +43,8 @@ class Reading:
         self.use = Use()
         self._lease: Lease | None = None
         self._filling: Filling | None = None
+        self._reserve: Entry | None = None
+        self._error: Exception | None = None
         self.target: Target | None = None
 
     async def early(self, target: Target) -> Response | None:
@@ -75,7 +83,7 @@ class Reading:
     async def _answer(self, target: Target) -> Response | None:
         """An answer, or None where the endpoint runs: under the lease, if there is one now."""
         self.target, self.use.key = target, target.entry
-        answer = await self._look_up(target)
+        answer = await self._answer_or_lease(target)
         if isinstance(answer, Response):
             return answer
         self._lease = answer
@@ -101,19 +109,34 @@ class Reading:
             self._context.warn_once(self._policy.label, "no key for a request", error)
             return None
 
-    async def _look_up(self, target: Target) -> Response | Lease | None:
+    async def _answer_or_lease(self, target: Target) -> Response | Lease | None:
         """An answer, or the lease under which the endpoint runs; None where it runs without."""
+        rerun: Rerun | None = self._request.scope.get(RERUN)
+        if rerun is None:
+            return await self._look_up(target)
+        lease = rerun.lease_of(target)
+        if lease is None:
+            return Response(status_code=204)
+        self.use.miss(Forward.STALE)
+        return lease
+
+    async def _look_up(self, target: Target) -> Response | Lease | None:
         engine = self._context.engine
         refresh, wait = self._asked.no_cache, self._policy.single_flight
         forward = Forward.REQUEST if refresh else self._policy.missing
+        tolerated_ms = (self._asked.max_stale or 0) * 1000
         local = self._context.local(self._policy.local)
-        outcome = await engine.look_up(target, refresh=refresh, wait=wait, local=local)
-        if isinstance(outcome, Hit):
-            freshness = self._assess(outcome.entry)
-            if isinstance(freshness, Fresh):
-                return self._replay(outcome, freshness)
-            forward = _why(freshness)
+        outcome = await engine.look_up(
+            target, refresh=refresh, wait=wait, tolerated_ms=tolerated_ms, local=local
+        )
+        if isinstance(outcome, (Hit, Stale)):
+            freshness = self._assess(outcome)
+            if isinstance(freshness, (Fresh, _http.Stale)):
+                return await self._from_cache(target, outcome, freshness)
+            forward, self._reserve = _why(freshness), outcome.entry
             outcome = await engine.look_up(target, refresh=True)
+        if isinstance(outcome, (Miss, Bypass)) and outcome.stale is not None:
+            forward, self._reserve = Forward.STALE, outcome.stale.entry
         if isinstance(outcome, Bypass):
             self.use.bypass(outcome.reason)
         if not isinstance(outcome, Miss):
@@ -121,27 +144,74 @@ class Reading:
         self.use.miss(forward)
         return outcome.lease
 
-    def _assess(self, entry: Entry) -> Freshness:
+    def _assess(self, found: Hit | Stale) -> Freshness:
         """Whether an entry is as fresh as the client asks, and in an encoding that it takes."""
+        entry = found.entry
         if not _http.encoding_acceptable(self._request.scope["headers"], entry.headers):
             return MustRevalidate(Forward.VARY_MISS)
+        age_ms = self._context.now_ms() - entry.created_ms
+        if isinstance(found, Hit):
+            lifetime_ms = entry.fresh_ms or None
+            return _http.assess_freshness(self._asked, age_ms=age_ms, lifetime_ms=lifetime_ms)
         return _http.assess_freshness(
             self._asked,
-            age_ms=self._context.now_ms() - entry.created_ms,
-            lifetime_ms=entry.fresh_ms or None,
+            age_ms=age_ms,
+            # what a soft eviction has outdated is stale from now on
+            lifetime_ms=min(age_ms, entry.fresh_ms or age_ms),
+            stale_while_revalidate_ms=entry.revalidate_ms,
+            never_stale=self._never_stale(entry),
         )
 
-    def _replay(self, hit: Hit, freshness: Fresh) -> Response:
-        self.use.hit(freshness.ttl, collapsed=hit.collapsed)
+    def _never_stale(self, entry: Entry) -> bool:
+        said = _http.response_directives(entry.headers)
+        return _http.stale_forbidden(said, shared=not self._policy.per_user)
+
+    async def _from_cache(
+        self, target: Target, found: Hit | Stale, freshness: Fresh | _http.Stale
+    ) -> Response:
+        if isinstance(freshness, _http.Stale):
+            due = freshness.refresh
+            self.use.stale(freshness.ttl)
+        else:
+            due = self._ends_soon(found.entry)
+            collapsed = isinstance(found, Hit) and found.collapsed
+            self.use.hit(freshness.ttl, collapsed=collapsed)
+        if due:
+            await self._refresh(target, found.entry)
+        return self._replay(found.entry)
+
+    def _ends_soon(self, entry: Entry) -> bool:
+        beta = self._policy.staleness.beta
+        if not beta or not entry.fresh_ms:
+            return False
+        return _http.refresh_due_early(
+            remaining_ms=entry.created_ms + entry.fresh_ms - self._context.now_ms(),
+            cost_ms=entry.cost_ms,
+            beta=beta,
+            draw=self._context.engine.draw(),
+        )
+
+    async def _refresh(self, target: Target, entry: Entry) -> None:
+        """Begin to compute an entry anew."""
+        body = await self._request.body() if self._policy.selectors.body else b""
+        context, scope = self._context, self._request.scope
+        run = context.refreshes.begin(context.engine, target, entry, scope, body)
+        if run is not None and context.eager:
+            await asyncio.wait((run,))
+
+    def _replay(self, entry: Entry) -> Response:
         told = self.use.fields(debug=self._context.settings.debug)
-        return replayed(self._request, hit.entry, self._injected, self._context.now_ms(), told)
+        return replayed(self._request, entry, self._injected, self._context.now_ms(), told)
 
     async def _stored_or_timeout(self, target: Target | None) -> Response:
         """What is stored, or 504 (RFC 9111 section 5.2.1.7)."""
         local = self._context.local(self._policy.local)
-        entry = None if target is None else await self._context.engine.peek(target, local=local)
-        if entry is not None and isinstance(freshness := self._assess(entry), Fresh):
-            return self._replay(Hit(entry, 0), freshness)
+        engine = self._context.engine
+        found = None if target is None else await engine.find(target, local=local)
+        if target is not None and found is not None:
+            freshness = self._assess(found)
+            if isinstance(freshness, (Fresh, _http.Stale)):
+                return await self._from_cache(target, found, freshness)
         self.use.bypass(Reason.ONLY_IF_CACHED)
         self.use.forward = None
         response = Response(status_code=504)
@@ -165,20 +235,65 @@ class Reading:
             self._filling.ran(result)
 
     def raised(self, error: Exception) -> None:
-        """Hear what the endpoint itself raised."""
+        """Hear what the endpoint itself raised; what dependencies raise does not come here."""
+        self._error = error
         if self._filling is not None:
             self._filling.raised(error)
 
     async def finish(self, response: Response) -> Response:
         """The response to send: from the cache as it is, from the endpoint once it is filled in."""
-        return response if self._filling is None else await self._filling.finish(response)
+        if self._filling is None:
+            return response
+        stand_in = await self._stand_in(response.status_code)
+        if stand_in is None:
+            return await self._filling.finish(response)
+        stand_in.background = response.background
+        return stand_in
 
-    async def failed(self, error: BaseException) -> None:
-        """There is no response: whoever waits leads next."""
-        if self._filling is not None:
+    async def failed(self, error: BaseException) -> Response | None:
+        """There is no response, unless a stale one stands in: whoever waits leads next."""
+        if self._filling is None:
+            await self._release()
+            return None
+        status = _status_of(error, self._request) if error is self._error else None
+        stand_in = None if status is None else await self._stand_in(status)
+        if stand_in is None:
             await self._filling.failed(error)
-        elif self._lease is not None:
+        elif not isinstance(error, HTTPException):
+            self._context.answered_stale(self._policy.label, error)
+        return stand_in
+
+    async def _release(self) -> None:
+        if self._lease is not None:
             await self._lease.release()
+
+    async def _stand_in(self, status: int) -> Response | None:
+        """The stale answer to send in place of an error (RFC 5861 section 4), if there is one."""
+        entry, now_ms = self._reserve, self._context.now_ms()
+        if entry is None or self._filling is None or status not in _http.STALE_IF_ERROR_STATUSES:
+            return None
+        staleness_ms = max(0, now_ms - entry.created_ms - entry.fresh_ms) if entry.fresh_ms else 0
+        usable = _http.usable_on_error(
+            self._asked,
+            staleness_ms=staleness_ms,
+            stale_if_error_ms=entry.error_ms,
+            never_stale=self._never_stale(entry),
+        )
+        acceptable = _http.encoding_acceptable(self._request.scope["headers"], entry.headers)
+        if not (usable and acceptable):
+            return None
+        await self._filling.abandon(None)
+        self.use.stand_in(-(staleness_ms // 1000), status)
+        return self._replay(entry)
+
+
+def _status_of(error: BaseException, request: Request) -> int | None:
+    """The status that an endpoint's exception ends in; None where a handler of its own decides."""
+    if isinstance(error, HTTPException):
+        return error.status_code
+    handled, _ = request.scope.get("starlette.exception_handlers", ({}, {}))
+    own = any(kind in handled for kind in type(error).__mro__)
+    return None if own or not isinstance(error, Exception) else 500
 
 
 def _why(freshness: Freshness) -> Forward:

@@ -31,6 +31,7 @@ from ._local import LocalTier
 from ._observed import ToldStore
 from ._pool import close_client, open_client
 from ._published import Publisher
+from ._refresh import Refreshes
 from ._registry import Registry, check_routes, served_by
 from ._resource import mount_of
 from ._startup import check_process, check_server
@@ -72,6 +73,7 @@ class Runtime:
         self._said = Said()
         self._changes = Changes()
         self._tracking: Tracking | None = None
+        self._refreshes = Refreshes()
         self._engines: WeakKeyDictionary[object, Engine] = WeakKeyDictionary()
         self._site: Site | None = None
         self._own_context: Context | None = None
@@ -179,6 +181,7 @@ class Runtime:
         for task in beside:
             task.cancel()
         await asyncio.gather(*beside, return_exceptions=True)
+        await self._refreshes.close()
         if self._tracking is not None:
             await self._tracking.aclose()
         for engine in list(self._engines.values()):
@@ -187,12 +190,16 @@ class Runtime:
 
     def context(self, engine: Engine) -> Context:
         """What a request on this engine needs."""
-        return Context(engine, self.settings, self.site, self._said, False, self._telemetry)
+        return self._context(engine, eager=False, telemetry=self._telemetry)
 
     def overridden(self, engine: Engine, telemetry: Telemetry | None = None) -> Context:
         """What a request on an engine that a test gave needs, and who else hears of it."""
         told = self._telemetry if telemetry is None else telemetry.plus(self._telemetry)
-        return Context(engine, self.settings, self.site, self._said, True, told)
+        return self._context(engine, eager=True, telemetry=told)
+
+    def _context(self, engine: Engine, *, eager: bool, telemetry: Telemetry | None) -> Context:
+        shared = (self.settings, self.site, self._said, self._refreshes)
+        return Context(engine, *shared, eager, telemetry)
 
     @property
     def own_context(self) -> Context | None:

@@ -51,7 +51,7 @@ class Storing:
         length = (b"content-length", b"%d" % len(body))
         created_ms = now_ms - _prior_ms(headers)
         lifetime_ms = self.lifetime_ms(status, headers, now_ms)
-        windows = self.windows(headers)
+        windows = self.windows(status, headers)
         kept += self.announced(status, own, lifetime_ms, windows)
         return Entry(status, (length, *kept), body, created_ms, lifetime_ms or 0, *windows)
 
@@ -97,10 +97,14 @@ class Storing:
         shared = not self.policy.per_user
         return _http.freshness_lifetime_ms(headers, ttl_ms=ttl_ms, now_ms=now_ms, shared=shared)
 
-    def windows(self, headers: Headers) -> Windows:
-        """How long past its lifetime the answer may be sent; its own words are the last ones."""
+    def windows(self, status: int, headers: Headers) -> Windows:
+        """How long past its lifetime the answer may be sent; its own words are the last ones.
+
+        A status with a lifetime of its own is not sent longer than that.
+        """
         said = _http.response_directives(headers)
-        if _http.stale_forbidden(said, shared=not self.policy.per_user):
+        forbidden = _http.stale_forbidden(said, shared=not self.policy.per_user)
+        if forbidden or status in self.policy.statuses:
             return Windows()
         staleness = self.policy.staleness
         return Windows(

@@ -10,7 +10,7 @@ from ._http import Forward, Reason
 NAME = "redis-fastapi"
 """Of this cache in Cache-Status."""
 
-HIT, MISS, BYPASS = b"HIT", b"MISS", b"BYPASS"
+HIT, STALE, MISS, BYPASS = b"HIT", b"STALE", b"MISS", b"BYPASS"
 
 _HIT = f"{NAME}; hit".encode()
 
@@ -27,6 +27,7 @@ class Use:
         ttl: Seconds the answer stays fresh; None is no expiry.
         stored: Whether its answer is on the way into the cache.
         collapsed: Whether it waited for the run of another request.
+        failed: Status of the endpoint's answer, where a stale entry was sent in its place.
     """
 
     state: bytes | None = BYPASS
@@ -36,11 +37,21 @@ class Use:
     ttl: int | None = None
     stored: bool = False
     collapsed: bool = False
+    failed: int | None = None
 
     def hit(self, ttl: int | None, *, collapsed: bool) -> None:
         """The answer came from the cache, or from the run that another request waited for too."""
         self.state, self.ttl, self.collapsed = HIT, ttl, collapsed
         self.forward = Forward.MISS if collapsed else None
+
+    def stale(self, ttl: int) -> None:
+        """The answer came from the cache, past its lifetime."""
+        self.state, self.ttl, self.forward = STALE, ttl, None
+
+    def stand_in(self, ttl: int, status: int) -> None:
+        """The endpoint failed with this status, and a stale answer was sent in place of its."""
+        self.state, self.ttl, self.forward = STALE, ttl, Forward.STALE
+        self.failed = status
 
     def miss(self, forward: Forward) -> None:
         """The endpoint runs, and its answer may be stored."""
@@ -64,8 +75,9 @@ class Use:
     def _status(self, debug: bool) -> bytes:
         return _http.cache_status(
             NAME,
-            hit=self.state is HIT and not self.collapsed,
+            hit=self.forward is None and self.state in (HIT, STALE),
             fwd=self.forward,
+            fwd_status=self.failed,
             ttl=self.ttl,
             stored=self.stored,
             collapsed=self.collapsed,

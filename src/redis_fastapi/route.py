@@ -448,11 +448,10 @@ class _Call:
             response = await self.reading.finish(response)
         return response
 
-    async def abandon(self, error: BaseException) -> None:
-        """What is due when there is no response."""
+    async def abandon(self, error: BaseException) -> Response | None:
+        """What is due when there is no response; a stale one that stands in, if there is one."""
         try:
-            if self.reading is not None:
-                await self.reading.failed(error)
+            return None if self.reading is None else await self.reading.failed(error)
         finally:
             if self.writing is not None:
                 await self.writing.abandon(error)
@@ -514,8 +513,18 @@ async def _pass_cache(
     try:
         return await call.finish(await call.early(request) or await handler(request))
     except BaseException as error:
-        await call.abandon(error)
-        raise
+        stand_in = await call.abandon(error)
+        if stand_in is None:
+            raise
+        await _clean_up(request, error)
+        return stand_in
+
+
+async def _clean_up(request: Request, error: BaseException) -> None:
+    """Let dependencies clean up after an error that goes no further; raises what they raise."""
+    for name in ("fastapi_function_astack", "fastapi_inner_astack"):
+        if (cleanup := request.scope.get(name)) is not None:
+            await cleanup.pop_all().__aexit__(type(error), error, error.__traceback__)
 
 
 def _name_author(error: BaseException, endpoint: Callable[..., Any]) -> None:

@@ -39,7 +39,7 @@ from typing_extensions import Self
 
 from ._compression import compressor
 from ._counters import Counters
-from ._engine import Bypass, Engine, Outcome
+from ._engine import Bypass, Engine, Hit, Outcome, Stale
 from ._entry import Entry
 from ._http import Reason
 from ._keys import EPOCH, Target, group_name
@@ -92,6 +92,7 @@ class HasHeaders(Protocol):
 
 _MEANING = {
     "HIT": "it came from the cache",
+    "STALE": "it came from the cache, past its lifetime or softly evicted",
     "MISS": "the endpoint ran, and its answer was stored where it may be",
     "BYPASS": "the endpoint ran and nothing was stored: Redis is away, or the answer may not be "
     "stored (the logger 'redis_fastapi' says why)",
@@ -280,7 +281,7 @@ class _NoEngine(Engine):
     async def look_up(self, target: Target, **options: Any) -> Outcome:
         return Bypass(Reason.UNAVAILABLE)
 
-    async def peek(self, target: Target, *, local: bool = False) -> Entry | None:
+    async def find(self, target: Target, *, local: bool = False) -> Hit | Stale | None:
         return None
 
     async def has(self, target: Target) -> bool:
