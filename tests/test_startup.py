@@ -12,6 +12,7 @@ from redis_fastapi import Cached, FastAPIRedis, RedisSettings
 from redis_fastapi._runtime import STATE, Runtime
 from redis_fastapi._server import Memory
 from redis_fastapi._startup import memory_warning, rights_warning, workers_of
+from redis_fastapi.testing import MemoryCache
 from servers import RedisServer, redis_server_available
 
 
@@ -145,6 +146,14 @@ async def test_switched_off_nothing_is_looked_at(switch: str) -> None:
 
     async with app.router.lifespan_context(app):
         assert runtime_of(app).looking is None
+
+
+async def test_under_test_nothing_is_looked_at() -> None:
+    app = app_on("redis://127.0.0.1:1")
+
+    with MemoryCache(app):
+        async with app.router.lifespan_context(app):
+            assert runtime_of(app).looking is None
 
 
 # Several workers

@@ -51,8 +51,8 @@ async def test_an_answered_read_tells_state_size_and_time() -> None:
     miss, hit = heard.of(Answered)
     assert (miss.route, miss.state, miss.body_bytes) == (READ, "MISS", 1)
     assert (hit.route, hit.state, hit.reason) == (READ, "HIT", None)
-    assert hit.started_ns > miss.started_ns
-    assert 0 < hit.lookup_seconds < 60
+    assert hit.started_ns > miss.started_ns > 0
+    assert min(hit.lookup_seconds, miss.lookup_seconds) > 0
 
 
 async def test_an_answer_of_no_body_has_no_size() -> None:

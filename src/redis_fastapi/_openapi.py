@@ -159,8 +159,9 @@ def _describe_read(
     components: dict[str, Document],
 ) -> None:
     responses = _responses(operation)
-    if success := responses.get(str(read.status)):
-        _add_headers(success, _headers_of(read), components)
+    for status in (read.status, *read.statuses):
+        if stored := responses.get(str(status)):
+            _add_headers(stored, _headers_of(read), components)
     if read.uncacheable is not None:
         return
     unchanged = responses.setdefault("304", {"description": _NOT_MODIFIED})

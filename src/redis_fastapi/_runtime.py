@@ -157,9 +157,12 @@ class Runtime:
         return self.settings.local_cache or wanted
 
     def begin(self) -> None:
-        """Start what runs beside the requests; nobody waits for it."""
+        """Start what runs beside the requests; nobody waits for it.
+
+        A test that serves the application from a cache of its own wants nothing of Redis.
+        """
         settings = self.settings
-        if not settings.enabled:
+        if not settings.enabled or _is_overridden(self._app):
             return
         if self._counters is not None:
             interval = settings.stats_interval
@@ -334,7 +337,7 @@ def context_of(request: Request) -> Context | None:
 async def overridden_context(request: Request, stack: AsyncExitStack) -> Context | None:
     """Like ``context_of``, for an application with dependency overrides."""
     overrides = request.app.dependency_overrides
-    if get_cache_backend not in overrides and get_async_redis not in overrides:
+    if not _is_overridden(request.app):
         return context_of(request)
     runtime = _runtime_for_override(request)
     if not runtime.settings.enabled:
@@ -346,6 +349,11 @@ async def overridden_context(request: Request, stack: AsyncExitStack) -> Context
         return runtime.overridden(backend.engine, backend.telemetry)
     client = await _solved(request, get_async_redis, stack)
     return runtime.overridden(runtime.engine_on(client))
+
+
+def _is_overridden(app: FastAPI) -> bool:
+    overrides = app.dependency_overrides
+    return get_cache_backend in overrides or get_async_redis in overrides
 
 
 def _say_not_set_up(app: FastAPI) -> None:
