@@ -29,7 +29,7 @@ if TYPE_CHECKING:
         CacheUnavailableError,
     )
     from .markers import Cached, CacheEvict, CachePut
-    from .route import CacheRoute
+    from .route import CacheRoute, InvalidatingRoute
     from .settings import RedisSettings, get_settings
     from .setup import FastAPIRedis, redis_lifespan
 
@@ -47,6 +47,7 @@ __all__ = [
     "CacheUnavailableError",
     "Cached",
     "FastAPIRedis",
+    "InvalidatingRoute",
     "RedisSettings",
     "SyncCacheBackend",
     "SyncCacheBackendDep",
@@ -83,7 +84,7 @@ _NAMES: Final = {
         "CacheUnavailableError",
     ),
     "markers": ("CacheEvict", "CachePut", "Cached"),
-    "route": ("CacheRoute",),
+    "route": ("CacheRoute", "InvalidatingRoute"),
     "settings": ("RedisSettings", "get_settings"),
     "setup": ("FastAPIRedis", "redis_lifespan"),
 }

@@ -53,6 +53,7 @@ class RouteFacts:
         slashes: Path parameters that may hold slashes.
         model: Gives a text that changes with the response model's schema; called at first use.
         status: Status code of a successful answer.
+        invalidates: Whether a write evicts the paths that its answer names.
     """
 
     path: str
@@ -61,6 +62,7 @@ class RouteFacts:
     slashes: frozenset[str]
     model: Callable[[], str]
     status: int
+    invalidates: bool = False
 
 
 def compile_policy(declaration: Declaration, route: RouteFacts) -> Policy:
@@ -266,6 +268,7 @@ def _write_policy(
         evictions=tuple(_eviction(declared) for declared in evictions),
         late_cleanup=everything.generators,
         model=route.model,
+        invalidates=route.invalidates,
     )
 
 

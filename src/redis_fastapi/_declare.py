@@ -31,7 +31,7 @@ from ._signature import (
     type_text,
 )
 from .exceptions import CacheDeclarationError
-from .markers import Marker, find_markers
+from .markers import CacheEvict, CachePut, Marker, find_markers
 
 logger = logging.getLogger("redis_fastapi")
 
@@ -141,6 +141,14 @@ class Declaration(NamedTuple):
             logger.warning("%s streams its answer: Depends(...) caches nothing here", self.name)
             return self
         return self._replace(declared=(*added, *self.declared))
+
+    def invalidating(self) -> Declaration:
+        """The declaration of a write that also evicts its own path, unless it puts there."""
+        puts = (one.marker for one in self.declared if isinstance(one.marker, CachePut))
+        if self.generator or any(put.key is None for put in puts):
+            return self
+        own_path = Declared(CacheEvict(), by_dependency=True, key_builder=default_key_builder)
+        return self._replace(declared=(own_path, *self.declared))
 
     @property
     def name(self) -> str:

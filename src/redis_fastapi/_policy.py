@@ -281,6 +281,7 @@ class WritePolicy:
         late_cleanup: Whether a dependency with ``yield`` may commit only after the response was
             sent.
         model: Text that changes with the response model's schema.
+        invalidates: Whether the paths that its answer names are evicted, too.
     """
 
     label: str
@@ -288,6 +289,7 @@ class WritePolicy:
     evictions: tuple[Eviction, ...]
     late_cleanup: bool
     model: Callable[[], str]
+    invalidates: bool = False
 
     @property
     def strict(self) -> bool:

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from starlette.requests import Request
 
 from ._declare import KeyBuilder
+from ._http import Headers, invalidation_targets
 from ._keys import EPOCH, Target, digest, group_name, path_name
 from ._policy import Eviction, Put, ReadPolicy, Values, WritePolicy
 from ._registry import Registry, put_problem
@@ -93,6 +94,19 @@ async def _evicted_by(eviction: Eviction, values: Values, request: Request, site
         return evicted_resources([named_resource(name, eviction.prefix)])
     resources = _resources(eviction, values, request, site)
     return evicted_resources(resources).plus(Evicted(generations=groups))
+
+
+def evicted_by_answer(request: Request, status: int, headers: Headers, site: Site) -> Evicted:
+    """What the answer to a write names by Location and Content-Location (RFC 9111 section 4.4)."""
+    url = request.url
+    paths = invalidation_targets(
+        request.method, status, headers, scheme=url.scheme, host=url.netloc, path=url.path
+    )
+    outer = str(request.scope.get("app_root_path", request.scope.get("root_path", "")))
+    inner = (path.removeprefix(outer) if path.startswith(f"{outer}/") else path for path in paths)
+    return evicted_resources(
+        one for path in inner if path != path_of(request.scope) for one in _at(path, "", site)
+    )
 
 
 def evicted_resources(resources: Iterable[str]) -> Evicted:

@@ -21,7 +21,15 @@ from ._entry import Entry
 from ._leases import Lease
 from ._policy import Put, ReadPolicy, Values, WritePolicy
 from ._storing import Storing, whole_body
-from ._targets import EVERYTHING, Evicted, PutTarget, Site, evicted_by, put_target
+from ._targets import (
+    EVERYTHING,
+    Evicted,
+    PutTarget,
+    Site,
+    evicted_by,
+    evicted_by_answer,
+    put_target,
+)
 
 _T = TypeVar("_T")
 
@@ -103,12 +111,18 @@ class Writing:
         """Evict and write before the response of a success leaves; a failure changes nothing."""
         if response.status_code >= 400:
             self._due, self._written = Evicted(), False
+        elif self._policy.invalidates:
+            self._due = self._due.plus(self._named_by(response))
         if self._written:
             await self._write(response)
         await self._release()
         confirmed = await self._evict()
         self._running = False
         return response if confirmed or not self._policy.strict else _unconfirmed(response)
+
+    def _named_by(self, response: Response) -> Evicted:
+        status, headers = response.status_code, response.raw_headers
+        return evicted_by_answer(self._request, status, headers, self._site)
 
     async def _write(self, response: Response) -> None:
         assert self._put is not None

@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import fastapi.routing
 from fastapi import params
@@ -31,6 +31,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from . import _http
 from ._compile import RouteFacts, compile_policy
 from ._context import Context
 from ._declare import (
@@ -76,6 +77,9 @@ class CacheRoute(APIRoute):
         CacheDeclarationError: At registration, where a declaration cannot mean what it says.
     """
 
+    invalidates: ClassVar[bool] = False
+    """Whether writes without a marker evict, too."""
+
     def __init__(
         self,
         path: str,
@@ -88,10 +92,12 @@ class CacheRoute(APIRoute):
         # up to FastAPI 0.136 an inclusion builds the route again, from the wrapper
         known: Declaration | None = getattr(endpoint, _DECLARATION, None)
         self._declaration = known.within(extra) if known else declare(endpoint, extra)
+        methods = frozenset(method.upper() for method in options.get("methods") or ["GET"])
+        if self.invalidates and not known and methods - _http.SAFE_METHODS:
+            self._declaration = self._declaration.invalidating()
         self._compiled: list[_Compiled] = []
         self._reads: list[ReadPolicy] = []
         self.author_endpoint = self._declaration.endpoint
-        methods = frozenset(method.upper() for method in options.get("methods") or ["GET"])
         label = label_of(methods, path, self._declaration.name)
         _refuse(self._declaration, methods, label)
         if self._declaration.declared and not known:
@@ -137,6 +143,7 @@ class CacheRoute(APIRoute):
             slashes=frozenset(name for name, kind in convertors if isinstance(kind, PathConvertor)),
             model=functools.cache(partial(_model_text, self)),
             status=self.status_code or 200,
+            invalidates=self.invalidates,
         )
 
     def get_route_handler(self) -> Handler:
@@ -188,6 +195,17 @@ class CacheRoute(APIRoute):
         if self._declaration.declared:
             logger.warning("%s %s: not cached, its handler is unknown", self.methods, self.path)
         return None
+
+
+class InvalidatingRoute(CacheRoute):
+    """A ``CacheRoute`` by which every write invalidates, with or without a marker.
+
+    A successful POST, PUT, PATCH or DELETE evicts what is cached of its own path, and of the paths
+    that its answer names in ``Location`` and ``Content-Location`` on the same origin (RFC 9111
+    section 4.4). Use it as ``APIRouter(route_class=InvalidatingRoute)``.
+    """
+
+    invalidates = True
 
 
 class _Compiled(NamedTuple):
