@@ -9,7 +9,7 @@ FASTAPI_CACHE = 'fastapi-cache2[redis]' jinja2
 
 export VENV PYTHON
 
-.PHONY: help demo test coverage lint format types docs bench race chaos clean
+.PHONY: help demo test coverage lint format types docs bench peers race chaos clean
 
 help:
 	@echo "make demo      run the example shop (embedded Redis unless REDIS_URL is set)"
@@ -19,6 +19,7 @@ help:
 	@echo "make types     mypy --strict on src, tests and examples"
 	@echo "make docs      build the site into site/; links that lead nowhere are errors"
 	@echo "make bench     measure cost against peers, into docs/performance.md; BENCH_ARGS=--quick"
+	@echo "make peers     what this library and three others do in the same situation; PEERS_ARGS=--write"
 	@echo "make race      readers, writers and SIGKILLs on a few keys; RACE_ARGS='--seconds 10'"
 	@echo "make chaos     four workers under load while Redis fails; CHAOS_ARGS='--seconds 30'"
 	@echo "make clean     remove environments, caches and build results"
@@ -49,13 +50,12 @@ docs: .python
 	@.ci/venv .venvs/docs $(PYTHON) --group docs
 	NO_MKDOCS_2_WARNING=1 .venvs/docs/bin/python -m mkdocs --quiet build --strict
 
-bench: .setup
-	@.ci/install-redis
+bench: .setup .peers
 	@.ci/venv $(VENV) $(PYTHON) $(ALL) --group bench
-	@.ci/venv .venvs/sdk $(PYTHON) $(SDK) --group bench
-	@.ci/venv .venvs/cashews $(PYTHON) $(CASHEWS) --group bench
-	@.ci/venv .venvs/fastapi-cache $(PYTHON) $(FASTAPI_CACHE) --group bench
 	$(VENV)/bin/python tests/benchmarks $(BENCH_ARGS)
+
+peers: .setup .peers
+	PYTHONPATH=tests $(VENV)/bin/python -m peers $(PEERS_ARGS)
 
 race: .setup
 	@.ci/install-redis
@@ -70,7 +70,13 @@ clean:
 	find src tests examples -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # Not files: .ci/venv decides by itself what is out of date.
-.PHONY: .python .setup
+.PHONY: .peers .python .setup
+.peers: .python
+	@.ci/install-redis
+	@.ci/venv .venvs/sdk $(PYTHON) $(SDK) --group bench
+	@.ci/venv .venvs/cashews $(PYTHON) $(CASHEWS) --group bench
+	@.ci/venv .venvs/fastapi-cache $(PYTHON) $(FASTAPI_CACHE) --group bench
+
 .python:
 	@test -n "$(PYTHON)" || { echo "Python 3.10 or newer is needed." >&2; exit 1; }
 

@@ -149,15 +149,16 @@ def follow(transcript: Transcript, directory: Path, address: str) -> None:
 
 def test_the_example_of_the_readme_does_what_the_readme_says() -> None:
     with TestClient(executed(programs(README)[0])["app"]) as client:
-        states = [client.get("/products/1").headers["x-redis-cache"] for _ in range(2)]
-        new = {"name": "Oolong", "price": 1100}
-        client.put("/products/1", json=new)
-        after_put = client.get("/products/1")
-        client.delete("/products/1")
 
-        assert states == ["MISS", "HIT"]
-        assert (after_put.headers["x-redis-cache"], after_put.json()) == ("HIT", new)
-        assert client.get("/products/1").status_code == 404
+        def get() -> tuple[str, str]:
+            answer = client.get("/teas/1")
+            return answer.headers["x-redis-cache"], answer.json()
+
+        assert [get(), get()] == [("MISS", "Sencha"), ("HIT", "Sencha")]
+        client.put("/teas/1", params={"name": "Oolong"})
+        assert get() == ("HIT", "Oolong")
+        client.post("/clearance")
+        assert get() == ("MISS", "Oolong, half price")
 
 
 MAKE_TARGET = re.compile(r"^make ([a-z-]+)", re.M)

@@ -1,0 +1,1 @@
+"""What this library and its peers do in the same situation: ``make peers``."""

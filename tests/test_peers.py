@@ -1,0 +1,17 @@
+"""The README's comparison as far as it is about this library; `make peers` asks the others."""
+
+from __future__ import annotations
+
+import pytest
+
+from documentation import README
+from peers.__main__ import LIBRARIES, ROWS, asked
+from servers import redis_server_available
+
+
+def test_the_comparison_says_of_this_library_what_it_does() -> None:
+    if reason := redis_server_available():
+        pytest.skip(reason)
+    text = README.read_text()
+    for row, answer in asked(LIBRARIES[0]).items():
+        assert f"| {ROWS[row]} | {answer} |" in text
