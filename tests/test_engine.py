@@ -715,6 +715,34 @@ async def test_followers_of_a_leader_that_lost_redis_compute_by_themselves(
         assert await follower == Bypass(Reason.UNSTORABLE)
 
 
+async def test_a_lease_that_redis_did_not_hear_the_end_of_is_ended_later(variant: Variant) -> None:
+    class AwayForAWhile(Store):
+        async def release(self, *args: Any, **options: Any) -> None:
+            attempts.append(None)
+            if len(attempts) < 3:
+                raise CacheUnavailableError("away")
+            await super().release(*args, **options)
+
+    attempts: list[None] = []
+    engine = variant.engine(AwayForAWhile, sleep=lambda _: asyncio.sleep(0))
+    await (await miss_of(engine)).release()
+    await settled(engine)
+    assert (await variant.store().read(TARGET, lease=True)).lease is None
+
+
+async def test_a_lease_is_ended_no_longer_than_it_would_have_lived(variant: Variant) -> None:
+    class Away(Store):
+        async def release(self, *args: Any, **options: Any) -> None:
+            attempts.append(None)
+            raise CacheUnavailableError("away")
+
+    attempts: list[None] = []
+    engine = variant.engine(Away, lease_ms=2_000, sleep=lambda _: asyncio.sleep(0))
+    await (await miss_of(engine)).release()
+    await settled(engine)
+    assert len(attempts) == 5
+
+
 async def test_an_eviction_is_sent_again_until_it_is_acknowledged(variant: Variant) -> None:
     class FailsTwice(Store):
         async def evict(self, *args: Any, **options: Any) -> None:

@@ -1,35 +1,121 @@
-"""Single flight over four worker processes."""
+"""Single flight: in one process, over four, and when the one that computes is killed."""
 
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
+from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
+from typing import Annotated
 
 import httpx
 import pytest
+from fastapi import FastAPI, Response
 
 from outages.workers import workers
+from redis_fastapi import Cached
+from redis_fastapi._engine import Engine
+from redis_fastapi._runtime import STATE
+from servers import wait_until
+from support import Runs, calling, new_app, settings
+
+pytest.importorskip("uvicorn")
 
 REQUESTS = 100
 
 
-async def ask_at_once(url: str) -> list[httpx.Response]:
+def engine_of(app: FastAPI) -> Engine:
+    runtime = getattr(app.state, STATE)
+    engine: Engine = runtime.engine_on(runtime.client)
+    return engine
+
+
+async def ask_at_once(
+    url: str, meanwhile: Callable[[], object] = lambda: None
+) -> list[httpx.Response]:
+    """Answers to all requests, less those of a worker that ended."""
     limits = httpx.Limits(max_connections=REQUESTS)
-    async with httpx.AsyncClient(base_url=url, limits=limits, timeout=30.0) as client:
-        return await asyncio.gather(*(client.get("/items/1") for _ in range(REQUESTS)))
+    async with httpx.AsyncClient(base_url=url, limits=limits, timeout=60.0) as client:
+        asked = [asyncio.ensure_future(client.get("/items/1")) for _ in range(REQUESTS)]
+        await asyncio.to_thread(meanwhile)
+        answers = await asyncio.gather(*asked, return_exceptions=True)
+    assert all(isinstance(one, httpx.Response | httpx.TransportError) for one in answers)
+    return [answer for answer in answers if isinstance(answer, httpx.Response)]
+
+
+def states_of(answers: list[httpx.Response]) -> Counter[str]:
+    assert {answer.status_code for answer in answers} == {200}
+    return Counter(answer.headers["x-redis-cache"] for answer in answers)
+
+
+PATIENT = {"REDIS_DEADLINE": "5", "REDIS_WAIT_MAX": "60", "REDIS_LEASE_TTL": "2"}
 
 
 def test_a_hundred_requests_over_four_workers_run_the_endpoint_once(
     redis_url: str, tmp_path: Path
 ) -> None:
-    pytest.importorskip("uvicorn")
-    settings = {"REDIS_URL": redis_url, "REDIS_DEADLINE": "5", "REDIS_WAIT_MAX": "30"}
-    with workers(tmp_path, OUTAGES_SECONDS="0.5", **settings) as url:
+    with workers(tmp_path, OUTAGES_SECONDS="0.5", REDIS_URL=redis_url, **PATIENT) as url:
         answers = asyncio.run(ask_at_once(url))
-    assert {answer.status_code for answer in answers} == {200}
     assert (tmp_path / "runs").read_bytes() == b"."
-    states = [answer.headers["x-redis-cache"] for answer in answers]
-    assert states.count("MISS") == 1
-    assert states.count("HIT") == REQUESTS - 1
+    assert states_of(answers) == {"MISS": 1, "HIT": REQUESTS - 1}
     # Which worker accepts a connection is the kernel's to say.
     assert len({answer.headers["x-worker"] for answer in answers}) > 1
+
+
+def test_a_worker_that_is_killed_while_it_computes_is_followed_by_one_other(
+    redis_url: str, tmp_path: Path
+) -> None:
+    def kill_the_leader() -> None:
+        wait_until(lambda: (tmp_path / "runs").exists(), what="a run", seconds=30.0)
+        (leader,) = tmp_path.glob("ran-*")
+        os.kill(int(leader.name.removeprefix("ran-")), signal.SIGKILL)
+
+    with workers(tmp_path, OUTAGES_SECONDS="3", REDIS_URL=redis_url, **PATIENT) as url:
+        answers = asyncio.run(ask_at_once(url, kill_the_leader))
+    assert (tmp_path / "runs").read_bytes() == b".."
+    assert states_of(answers)["MISS"] == 1
+
+
+async def test_a_hundred_requests_in_one_process_run_the_endpoint_once(redis_url: str) -> None:
+    runs, waiting = Runs(), asyncio.Event()
+    app = new_app(using=settings(url=redis_url))
+
+    @app.get("/items/1")
+    async def get() -> Annotated[int, Cached(ttl=60)]:
+        await waiting.wait()
+        return runs.note()
+
+    async with app.router.lifespan_context(app), calling(app) as client:
+        asked = [asyncio.ensure_future(client.get("/items/1")) for _ in range(REQUESTS)]
+        waiters = engine_of(app)._waiters
+        await asyncio.to_thread(
+            wait_until, lambda: len(waiters) == REQUESTS - 1, what="all but one who wait"
+        )
+        waiting.set()
+        answers = await asyncio.gather(*asked)
+    assert len(runs) == 1
+    assert states_of(answers) == {"MISS": 1, "HIT": REQUESTS - 1}
+
+
+async def test_those_who_wait_for_an_answer_that_may_not_be_stored_run_side_by_side(
+    redis_url: str,
+) -> None:
+    runs, all_run = Runs(), asyncio.Event()
+    app = new_app(using=settings(url=redis_url))
+
+    @app.get("/items/1")
+    async def get(response: Response) -> Annotated[int, Cached(ttl=60)]:
+        response.headers["cache-control"] = "no-store"
+        if runs.note() == REQUESTS:
+            all_run.set()
+        # The first is followed; the others must not wait for one another.
+        if len(runs) > 1:
+            await all_run.wait()
+        return 1
+
+    async with app.router.lifespan_context(app), calling(app) as client:
+        answers = await asyncio.gather(*(client.get("/items/1") for _ in range(REQUESTS)))
+    assert {answer.status_code for answer in answers} == {200}
+    assert len(runs) == REQUESTS

@@ -132,7 +132,7 @@ class Engine:
         store: Where everything goes.
         clock: Seconds since 1970, for ages.
         random: That many random bytes; unpredictable and never the same twice.
-        sleep: Waits that many seconds between two looks at another process's lease.
+        sleep: Waits that many seconds before another look or another attempt.
         lease_ms: Life of a lease without its holder, in milliseconds.
         wait_max: Seconds that a look-up waits for another's computation at most.
         compress: What makes large bodies small in Redis; None leaves them as they are.
@@ -159,7 +159,9 @@ class Engine:
         self._refusals = Refusals()
         self._local = LocalTier(Changes()) if local is None else local
         tools = (store, self._background, self._refusals, self._local.changes)
-        self._leases = Leases(*tools, random=random, lease_ms=lease_ms, compress=compress)
+        self._leases = Leases(
+            *tools, random=random, sleep=sleep, lease_ms=lease_ms, compress=compress
+        )
         self._evictions = Evictions(*tools, random=random, sleep=sleep)
         self._waiters = Waiters(
             *(store, self._leases, self._local.changes),

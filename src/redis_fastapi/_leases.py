@@ -10,7 +10,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum
@@ -40,6 +40,9 @@ _CLAIMS = 4
 
 _RENEWALS = 90
 """Renewals of one lease at most (5 minutes by default), so that a forgotten one ends by itself."""
+
+_RELEASE_PAUSE_MS = 500
+"""Between two attempts to end a lease that Redis did not hear of."""
 
 _PASS_MS = 1_000
 """How long readers do not wait for one another after a response that could not be stored."""
@@ -189,6 +192,7 @@ class Leases:
         changes: Changes,
         *,
         random: Callable[[int], bytes],
+        sleep: Callable[[float], Awaitable[None]],
         lease_ms: int,
         compress: Compress | None = None,
     ) -> None:
@@ -200,6 +204,7 @@ class Leases:
         self.compress = compress
         self.flights: dict[bytes, Flight] = {}
         self._random = random
+        self._sleep = sleep
 
     async def claim(
         self,
@@ -235,9 +240,22 @@ class Leases:
             self.background.spawn(self.release(claimed.claim.target, claimed.holder))
 
     async def release(self, target: Target, value: bytes, *, pass_ms: int | None = None) -> None:
-        """End a lease in Redis; where that does not answer, the lease lapses by itself."""
-        with suppress(CacheUnavailableError):
+        """End a lease in Redis, or go on trying in the background until it would have lapsed."""
+        try:
             await self.store.release(target, value, pass_ms=pass_ms)
+        except CacheUnavailableError:
+            if not self.background.closed:
+                self.background.spawn(self._release_later(target, value, pass_ms))
+
+    async def _release_later(self, target: Target, value: bytes, pass_ms: int | None) -> None:
+        # After an outage nobody shall wait for one who gave up during it.
+        for _ in range(self.lease_ms // _RELEASE_PAUSE_MS):
+            await self._sleep(_RELEASE_PAUSE_MS / 1_000)
+            if self.background.closed:
+                return
+            with suppress(CacheUnavailableError):
+                await self.store.release(target, value, pass_ms=pass_ms)
+                return
 
     def _new_claim(
         self,

@@ -1,11 +1,12 @@
 """The application that worker processes serve under fire: `uvicorn outages.app:app`.
 
-`OUTAGES_DIR` holds its database: a number for each item, and a file that grows by one byte with
-each run of the reading endpoint.
+`OUTAGES_DIR` holds its database: a number for each item, a file that grows by one byte with each
+run of the reading endpoint, and one for each worker that ran it.
 """
 
 import asyncio
 import os
+import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Annotated
@@ -23,11 +24,13 @@ FastAPIRedis(app).lifespan().caching()
 
 
 @app.middleware("http")
-async def name_the_worker(
+async def tell_worker_and_time(
     request: Request, call_next: Callable[[Request], Awaitable[Response]]
 ) -> Response:
+    began = time.perf_counter()
     response = await call_next(request)
     response.headers["x-worker"] = str(os.getpid())
+    response.headers["x-ms"] = f"{(time.perf_counter() - began) * 1_000:.3f}"
     return response
 
 
@@ -44,6 +47,7 @@ def write_item(number: int, value: int) -> None:
 
 
 def note_run() -> None:
+    (HERE / f"ran-{os.getpid()}").touch()
     with RUNS.open("ab", buffering=0) as runs:
         runs.write(b".")
 
