@@ -33,8 +33,9 @@ from redis_fastapi.testing import (
     assert_hit,
     assert_miss,
     assert_not_cached,
+    assert_stale,
 )
-from support import Body, Runs, calling, new_app, serving, settings
+from support import Body, Runs, calling, new_app, serving, settings, state_of
 
 ROOT = Path(__file__).parent.parent
 
@@ -450,6 +451,25 @@ def test_what_happened_is_counted_by_route(cache: MemoryCache) -> None:
     assert cache.stats["GET /nowhere"].reads == 0
     cache.clear()
     assert list(cache.stats) == []
+
+
+def test_a_stale_answer_is_counted_once_and_its_refresh_is_no_answer(cache: MemoryCache) -> None:
+    app = new_app(using=settings(url="redis://127.0.0.1:1"))
+
+    @app.get("/p")
+    async def read() -> Annotated[int, Cached(60, stale_while_revalidate=30)]:
+        return 1
+
+    cache.install(app)
+    with serving(app) as client:
+        assert_miss(client.get("/p"))
+        cache.advance(70)
+        assert_stale(client.get("/p"))
+        refreshed = any(state_of(client.get("/p")) == "HIT" for _ in range(1000))
+        counts = cache.stats["GET /p"]
+    assert refreshed
+    assert counts.misses == 1
+    assert counts.stale >= 1
 
 
 def test_listeners_of_the_application_hear_its_tests(cache: MemoryCache) -> None:

@@ -49,6 +49,7 @@ from ._policy import Policy, ReadPolicy, Values, WritePolicy
 from ._reading import Reading
 from ._reads import own_reads, tree_reads
 from ._recording import as_get, with_outlet
+from ._refresh import RERUN
 from ._rules import check
 from ._runtime import context_of, overridden_context
 from ._shortcut import Shortcut, shortcut_for
@@ -478,7 +479,8 @@ class _Call:
 def _reading(read: ReadPolicy | None, context: Context, request: Request) -> Reading | None:
     if read is None or request.method != "GET":
         return None
-    if context.telemetry is None:
+    # a run that refreshes answers nobody
+    if context.telemetry is None or RERUN in request.scope:
         return Reading(read, context, request)
     return ToldReading(read, context, request, context.telemetry)
 

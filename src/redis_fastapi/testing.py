@@ -71,6 +71,7 @@ __all__ = [
     "assert_hit",
     "assert_miss",
     "assert_not_cached",
+    "assert_stale",
 ]
 
 _PATIENCE_SECONDS = 10.0
@@ -111,6 +112,12 @@ def assert_miss(response: HasHeaders) -> None:
     """Fail unless the endpoint ran because nothing valid was cached."""
     __tracebackhide__ = True
     _assert_state(response, "MISS")
+
+
+def assert_stale(response: HasHeaders) -> None:
+    """Fail unless the response came from the cache past its lifetime, or softly evicted."""
+    __tracebackhide__ = True
+    _assert_state(response, "STALE")
 
 
 def assert_bypass(response: HasHeaders) -> None:
