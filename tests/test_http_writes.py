@@ -7,7 +7,8 @@ import pytest
 from fastapi import APIRouter, FastAPI, HTTPException, Response
 
 from apps import caching_app, memory_settings, serving, state_of
-from redis_fastapi import Cached, CachePut, CacheRoute, InvalidatingRoute
+from redis_fastapi import Cached, CacheEvict, CachePut, CacheRoute, InvalidatingRoute
+from support import Runs
 
 READ = {"/things/1", "/things/2", "/list"}
 
@@ -139,3 +140,118 @@ def test_openapi_of_an_invalidating_router_is_that_of_a_plain_one() -> None:
 
     written = app_of(InvalidatingRoute, openapi=False).openapi()["paths"]["/list"]["post"]
     assert written == plain.openapi()["paths"]["/list"]["post"]
+
+
+# Preconditions (RFC 9110 section 13.1)
+
+
+class Guarded:
+    """A resource whose writes heed preconditions, and which counts what ran."""
+
+    def __init__(self, **settings: Any) -> None:
+        self.app = caching_app(memory_settings(**settings))
+        self.reads, self.writes = Runs(), Runs()
+        self.value = "first"
+        self.fails = False
+        self._add_routes()
+
+    def _add_routes(self) -> None:
+        @self.app.get("/things/{thing}")
+        async def get_thing(thing: int) -> Annotated[str, Cached(60)]:
+            self.reads.note()
+            if self.fails:
+                raise HTTPException(500)
+            if thing != 1:
+                raise HTTPException(404)
+            return self.value
+
+        @self.app.put("/things/{thing}")
+        async def put_thing(thing: int, value: str) -> Annotated[str, CachePut(preconditions=True)]:
+            self.writes.note()
+            self.value = value
+            return value
+
+        @self.app.delete("/things/{thing}")
+        async def delete_thing(
+            thing: int,
+        ) -> Annotated[None, CacheEvict(key=get_thing, preconditions=True)]:
+            self.writes.note()
+
+        @self.app.patch("/things/{thing}")
+        async def patch_thing(thing: int) -> Annotated[None, CacheEvict(key=get_thing)]:
+            self.writes.note()
+
+
+@pytest.mark.parametrize("warm", [True, False], ids=["stored", "nothing-stored"])
+@pytest.mark.parametrize("method", ["PUT", "DELETE"])
+@pytest.mark.parametrize(
+    ("thing", "headers", "status"),
+    [
+        pytest.param(1, {"if-match": "ETAG"}, 200, id="9110-13.1.1-current"),
+        pytest.param(1, {"if-match": '"other", ETAG'}, 200, id="9110-13.1.1-list"),
+        pytest.param(1, {"if-match": "*"}, 200, id="9110-13.1.1-any"),
+        pytest.param(1, {"if-match": '"other"'}, 412, id="9110-13.1.1-changed"),
+        pytest.param(1, {"if-match": "W/ETAG"}, 412, id="9110-13.1.1-weak"),
+        pytest.param(1, {"if-none-match": "*"}, 412, id="9110-13.1.2-exists"),
+        pytest.param(2, {"if-match": "*"}, 412, id="9110-13.1.1-nothing-there"),
+        pytest.param(2, {"if-none-match": "*"}, 200, id="9110-13.1.2-nothing-there"),
+        pytest.param(1, {}, 200, id="9110-13.1-none"),
+    ],
+)
+async def test_a_write_is_done_only_where_its_preconditions_hold(
+    thing: int, headers: dict[str, str], status: int, method: str, warm: bool
+) -> None:
+    guarded = Guarded()
+    async with serving(guarded.app) as http:
+        etag = (await http.get("/things/1")).headers["etag"]
+        if not warm:
+            await http.patch("/things/1")
+        sent = {name: value.replace("ETAG", etag) for name, value in headers.items()}
+        before = len(guarded.writes)
+        response = await http.request(
+            method, f"/things/{thing}", params={"value": "second"}, headers=sent
+        )
+
+        assert response.status_code == status
+        assert len(guarded.writes) - before == (status == 200)
+
+
+async def test_the_second_of_two_writers_with_one_validator_is_refused() -> None:
+    guarded = Guarded()
+    async with serving(guarded.app) as http:
+        etag = (await http.get("/things/1")).headers["etag"]
+        statuses = [
+            (await http.put(f"/things/1?value={value}", headers={"if-match": etag})).status_code
+            for value in ("mine", "theirs")
+        ]
+
+        assert statuses == [200, 412]
+        assert (await http.get("/things/1")).json() == "mine"
+
+
+async def test_what_cannot_be_learnt_fails_the_condition() -> None:
+    guarded = Guarded()
+    guarded.fails = True
+    async with serving(guarded.app) as http:
+        response = await http.put("/things/1?value=x", headers={"if-none-match": "*"})
+
+        assert response.status_code == 412
+        assert len(guarded.writes) == 0
+
+
+async def test_preconditions_hold_while_redis_is_away() -> None:
+    guarded = Guarded(url="redis://localhost:1", deadline=0.05)
+    async with serving(guarded.app) as http:
+        etag = (await http.get("/things/1")).headers["etag"]
+        refused = await http.put("/things/1?value=x", headers={"if-match": '"other"'})
+        done = await http.put("/things/1?value=x", headers={"if-match": etag})
+
+        assert [refused.status_code, done.status_code] == [412, 200]
+
+
+async def test_control_without_preconditions_a_write_is_done_whatever_they_say() -> None:
+    guarded = Guarded()
+    async with serving(guarded.app) as http:
+        response = await http.patch("/things/1", headers={"if-match": '"other"'})
+
+        assert response.status_code == 200

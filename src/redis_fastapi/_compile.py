@@ -269,7 +269,12 @@ def _write_policy(
         late_cleanup=everything.generators,
         model=route.model,
         invalidates=route.invalidates,
+        preconditions=any(_asks_for_preconditions(one) for one in (*puts, *evictions)),
     )
+
+
+def _asks_for_preconditions(declared: Declared) -> bool:
+    return isinstance(declared.marker, (CachePut, CacheEvict)) and declared.marker.preconditions
 
 
 def _put(declared: Declared) -> Put:

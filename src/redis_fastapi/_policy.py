@@ -282,6 +282,7 @@ class WritePolicy:
             sent.
         model: Text that changes with the response model's schema.
         invalidates: Whether the paths that its answer names are evicted, too.
+        preconditions: Whether it is done only where the request's preconditions hold.
     """
 
     label: str
@@ -290,6 +291,7 @@ class WritePolicy:
     late_cleanup: bool
     model: Callable[[], str]
     invalidates: bool = False
+    preconditions: bool = False
 
     @property
     def strict(self) -> bool:

@@ -17,6 +17,7 @@ from starlette.responses import JSONResponse, Response
 
 from . import _http
 from ._context import Context
+from ._current import refused_by_preconditions
 from ._entry import Entry
 from ._leases import Lease
 from ._policy import Put, ReadPolicy, Values, WritePolicy
@@ -54,15 +55,25 @@ class Writing:
         self._written = False
         self._kept: tuple[Lease, Entry] | None = None
 
-    async def before(self, values: Values, request: Request) -> None:
-        """Name what will be evicted, and take the lease of what will be written."""
+    async def before(self, values: Values, request: Request) -> Response | None:
+        """Name what will be evicted, and take the lease of what will be written.
+
+        Returns:
+            An answer in place of the endpoint's, where the request's preconditions do not hold.
+        """
         self._request = request
+        unsafe = request.method not in _http.SAFE_METHODS
+        if self._policy.preconditions and unsafe:
+            refused = await refused_by_preconditions(request, now_ms=self._context.now_ms())
+            if refused is not None:
+                return refused
         for eviction in self._policy.evictions:
             names = await self._named(evicted_by(eviction, values, self._request, self._site))
             self._evicted.append((names or EVERYTHING, eviction.when))
-        if self._policy.put is not None and self._request.method not in _http.SAFE_METHODS:
+        if self._policy.put is not None and unsafe:
             await self._prepare_put(self._policy.put, values)
         self._running = True
+        return None
 
     @property
     def _site(self) -> Site:

@@ -108,6 +108,7 @@ def cache_put(
     group: Names = (),
     when: Callable[[Any], bool] | None = None,
     strict: bool = False,
+    preconditions: bool = False,
 ) -> CacheDependency:
     """Write a successful answer through to the entry that the GET of the same path reads.
 
@@ -123,8 +124,15 @@ def cache_put(
         group: The GET's further groups.
         when: As in ``CachePut``.
         strict: As in ``CachePut``.
+        preconditions: As in ``CachePut``.
     """
-    marker = CachePut(ttl, group=_groups(eviction_group, group), when=when, strict=strict)
+    marker = CachePut(
+        ttl,
+        group=_groups(eviction_group, group),
+        when=when,
+        strict=strict,
+        preconditions=preconditions,
+    )
     return CacheDependency(_declared(marker, key_builder, prefix))
 
 
@@ -137,6 +145,7 @@ def cache_evict(
     when: Callable[[Any], bool] | None = None,
     strict: bool = False,
     soft: bool = False,
+    preconditions: bool = False,
 ) -> CacheDependency:
     """Evict after the endpoint succeeded, before its answer leaves.
 
@@ -151,9 +160,12 @@ def cache_evict(
         when: As in ``CacheEvict``.
         strict: As in ``CacheEvict``.
         soft: As in ``CacheEvict``.
+        preconditions: As in ``CacheEvict``.
     """
     groups = _groups(eviction_group, group)
-    marker = CacheEvict(group=groups, when=when, strict=strict, soft=soft)
+    marker = CacheEvict(
+        group=groups, when=when, strict=strict, soft=soft, preconditions=preconditions
+    )
     return CacheDependency(_declared(marker, key_builder, prefix))
 
 

@@ -106,6 +106,8 @@ class CachePut(Marker):
         when: Predicate on what the endpoint returned; false means "evict instead of writing".
         strict: True makes the answer 503 where Redis did not confirm that what was there is gone;
             what the endpoint did stays done.
+        preconditions: True answers 412, before the endpoint runs, where ``If-Match`` and its like
+            do not hold for what a GET of this path answers now (RFC 9110 section 13.1).
     """
 
     ttl: int | timedelta | None = None
@@ -114,6 +116,7 @@ class CachePut(Marker):
     key: str | Callable[..., Any] | None = None
     when: Callable[[Any], bool] | None = None
     strict: bool = False
+    preconditions: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +132,8 @@ class CacheEvict(Marker):
             endpoint did stays done.
         soft: True leaves what is there as stale, for the windows of ``stale_while_revalidate`` and
             ``stale_if_error``; where a GET has none, its entries are gone.
+        preconditions: True answers 412, before the endpoint runs, where ``If-Match`` and its like
+            do not hold for what a GET of this path answers now (RFC 9110 section 13.1).
     """
 
     _: KW_ONLY
@@ -137,6 +142,7 @@ class CacheEvict(Marker):
     when: Callable[[Any], bool] | None = None
     strict: bool = False
     soft: bool = False
+    preconditions: bool = False
 
 
 class Found(NamedTuple):

@@ -446,7 +446,9 @@ class _Call:
             if answer is not None:
                 return answer
         if self.writing is not None:
-            await self.writing.before(values, request)
+            refused = await self.writing.before(values, request)
+            if refused is not None:
+                return refused
         try:
             result = await endpoint(dict(values))
         except Exception as error:

@@ -39,7 +39,7 @@ from .freshness import (
     usable_on_error,
 )
 from .invalidation import SAFE_METHODS, invalidation_targets
-from .preconditions import Outcome, evaluate_preconditions
+from .preconditions import Outcome, evaluate_preconditions, has_preconditions
 from .ranges import (
     MAX_RANGES,
     ByteRange,
@@ -125,6 +125,7 @@ __all__ = [
     "evaluate_preconditions",
     "failure_headers",
     "freshness_lifetime_ms",
+    "has_preconditions",
     "header_block_size",
     "http_date_ms",
     "invalidation_targets",

@@ -15,6 +15,11 @@ PRECONDITION_FIELDS: Final = frozenset(
 )
 
 
+def has_preconditions(request_headers: Headers) -> bool:
+    """Whether a request has a field that may keep it from being done."""
+    return any(name in PRECONDITION_FIELDS for name, _ in request_headers)
+
+
 class Outcome(Enum):
     """What a request's preconditions ask for."""
 
@@ -53,7 +58,7 @@ def evaluate_preconditions(
 def _applicable(method: str, request_headers: Headers, status: int) -> bool:
     if method in _SELECTS_NOTHING or not 200 <= status < 300:
         return False
-    return any(name in PRECONDITION_FIELDS for name, _ in request_headers)
+    return has_preconditions(request_headers)
 
 
 def _refused_by_match(request_headers: Headers, current: Validators | None, now_ms: int) -> bool:
