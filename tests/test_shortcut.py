@@ -2,9 +2,11 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import date
 from enum import Enum
 from itertools import count
+from types import SimpleNamespace
 from typing import Annotated, Any, Literal
 
 import fastapi.routing
@@ -27,14 +29,19 @@ from fastapi.dependencies.utils import solve_dependencies
 from fastapi.routing import APIRoute
 from fastapi.testclient import TestClient
 from httpx import Response as Answer
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
 from pydantic import AfterValidator, BaseModel, BeforeValidator
 
-from redis_fastapi import Cached, CacheEvict, CacheRoute, get_async_redis, route
+from redis_fastapi import Cached, CacheEvict, CacheRoute, RedisSettings, get_async_redis, route
+from redis_fastapi._answers import replayed
+from redis_fastapi._entry import Entry
+from redis_fastapi._http import IGNORED, Fresh, assess_freshness
 from redis_fastapi._keys import Target
+from redis_fastapi._prepared import Prepared, prepared
 from redis_fastapi._shortcut import Shortcut
+from servers import wait_until
 from support import Body, Door, both_doors, new_app, serving, settings, share_server, state_of
 
 TARGET = Target("0" * 32, (), b"\0" * 8)
@@ -64,9 +71,13 @@ def item(item_id: int) -> Annotated[Body, Cached(60)]:
 
 
 def app_with(
-    endpoint: Callable[..., Any] = item, path: str = "/items/{item_id}", **options: Any
+    endpoint: Callable[..., Any] = item,
+    path: str = "/items/{item_id}",
+    *,
+    using: RedisSettings | None = None,
+    **options: Any,
 ) -> FastAPI:
-    app = new_app()
+    app = new_app(using=using)
     router = APIRouter(route_class=CacheRoute)
     router.add_api_route(path, endpoint, **options)
     app.include_router(router, prefix="/shop")
@@ -407,17 +418,25 @@ def test_an_alias_of_one_mount_says_nothing_of_another() -> None:
 
 
 @contextmanager
-def both(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[TestClient, TestClient]]:
+def both(
+    monkeypatch: pytest.MonkeyPatch, **changes: Any
+) -> Iterator[tuple[TestClient, TestClient]]:
     """Clients of the same application with and without shortcuts."""
-    with serving(app_with(plain)) as with_shortcut, monkeypatch.context() as patched:
+    with_shortcut = app_with(plain, using=settings(prefix="with", **changes))
+    with serving(with_shortcut) as client, monkeypatch.context() as patched:
         patched.setattr(route, "shortcut_for", lambda *_, **__: None)
-        with serving(app_with(plain)) as without:
-            yield with_shortcut, without
+        without = app_with(plain, using=settings(prefix="without", **changes))
+        with serving(without) as other:
+            yield client, other
 
 
 def shown(answer: Answer) -> tuple[int, list[tuple[str, str]], bytes]:
-    """What must be the same: everything but the age, and the key, which time does not change."""
-    headers = [pair for pair in answer.headers.multi_items() if pair[0] not in ("age", "date")]
+    """What must be the same: everything but what time changes."""
+    headers = [
+        (name, value.partition("; ttl=")[0])
+        for name, value in answer.headers.multi_items()
+        if name not in ("age", "date")
+    ]
     return answer.status_code, headers, answer.content
 
 
@@ -440,17 +459,69 @@ REQUESTS = st.tuples(
 )
 
 
+def _are_the_same(clients: tuple[TestClient, TestClient], number: int) -> None:
+    @examples(max_examples=number, deadline=None)
+    @given(st.lists(REQUESTS, min_size=1, max_size=4))
+    def are_the_same(requests: list[Any]) -> None:
+        for method, path, query, headers in requests:
+            with_shortcut, without = (
+                shown(client.request(method, path + query, headers=headers)) for client in clients
+            )
+            assert with_shortcut == without
+
+    are_the_same()
+
+
 def test_the_answers_are_those_of_the_long_way(monkeypatch: pytest.MonkeyPatch) -> None:
-    with both(monkeypatch) as (with_shortcut, without):
+    with both(monkeypatch) as clients:
+        _are_the_same(clients, 60)
 
-        @examples(max_examples=60, deadline=None)
-        @given(st.lists(REQUESTS, min_size=1, max_size=4))
-        def are_the_same(requests: list[Any]) -> None:
-            for method, path, query, headers in requests:
-                answers = [
-                    shown(client.request(method, path + query, headers=headers))
-                    for client in (with_shortcut, without)
-                ]
-                assert answers[0] == answers[1]
 
-        are_the_same()
+def test_what_the_process_keeps_is_answered_like_that_too(
+    monkeypatch: pytest.MonkeyPatch, redis_url: str
+) -> None:
+    sent_again = []
+    respond = Prepared.response
+
+    def respond_and_note(one: Prepared) -> Response:
+        sent_again.append(one.status)
+        return respond(one)
+
+    monkeypatch.setattr(Prepared, "response", respond_and_note)
+    with both(monkeypatch, url=redis_url, local_cache=True) as clients:
+        # until the process hears of changes it keeps nothing
+        wait_until(lambda: bool(clients[0].get("/shop/items/1") and sent_again), what="a kept hit")
+        etag, _ = (one.get("/shop/items/1").headers["etag"] for one in clients)
+        for _ in range(3):
+            answers = [one.get("/shop/items/1", headers={"if-none-match": etag}) for one in clients]
+            assert shown(answers[0]) == shown(answers[1])
+        _are_the_same(clients, 60)
+    assert {200, 304} <= set(sent_again)
+
+
+ENTRY = Entry(200, ((b"etag", b'"x"'), (b"content-type", b"text/plain")), b"body", 10_500, 0)
+PLAIN_REQUEST: Any = SimpleNamespace(method="GET", scope={"headers": []})
+
+
+@given(st.integers(10_500, 20_000), st.integers(0, 1_500), st.integers(0, 12_000))
+def test_a_prepared_answer_ends_when_one_made_anew_would_differ(
+    made_ms: int, later_ms: int, fresh_ms: int
+) -> None:
+    entry = replace(ENTRY, fresh_ms=fresh_ms)
+
+    def made_at(now_ms: int) -> Response | None:
+        freshness = assess_freshness(
+            IGNORED, age_ms=now_ms - entry.created_ms, lifetime_ms=entry.fresh_ms or None
+        )
+        if not isinstance(freshness, Fresh):
+            return None
+        told = [(b"cache-status", str(freshness.ttl).encode())]
+        return replayed(PLAIN_REQUEST, entry, (), now_ms, told)
+
+    first, then = made_at(made_ms), made_at(made_ms + later_ms)
+    assume(first is not None)
+    assert first is not None
+    again = prepared(entry, first, [], made_ms)
+    assert again is not None
+    same = then is not None and then.raw_headers == again.response().raw_headers
+    assert again.answers([], made_ms + later_ms) == same

@@ -58,6 +58,8 @@ class Backlog:
     def concerns(self, target: Target) -> bool:
         """Whether an entry of this target may be one that is owed."""
         entries, generations = self._entries, self._generations
+        if not entries and not generations:
+            return False
         return target.entry in entries or any(n in generations for n in target.generations)
 
     def owed(self) -> Owed:

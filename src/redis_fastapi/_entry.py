@@ -151,8 +151,7 @@ class _Head(NamedTuple):
 
 
 def _head_or_none(raw: bytes, validity: bytes) -> _Head | None:
-    size = head_size(len(validity))
-    if len(raw) < size or raw[_HEAD.size : size] != validity:
+    if len(raw) < _HEAD.size or not raw.startswith(validity, _HEAD.size):
         return None
     head = _Head._make(_HEAD.unpack_from(raw))
     known = head.version == _VERSION and head.flags in (_PLAIN, _ZSTD)

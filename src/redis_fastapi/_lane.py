@@ -250,7 +250,8 @@ class Lane:
         self._fail_all(ConnectionError("closed"))
 
     def _begin(self) -> asyncio.Future[list[Any]]:
-        self.require_closed()
+        if self._since is not None:
+            self.require_closed()
         loop = asyncio.get_running_loop()
         if self._loop is not loop:
             self._start(loop)

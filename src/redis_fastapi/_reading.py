@@ -26,6 +26,7 @@ from ._http import Forward, Fresh, Freshness, Headers, MustRevalidate, Reason
 from ._keys import Target
 from ._leases import Lease
 from ._policy import ReadPolicy, Values
+from ._prepared import Prepared, prepared
 from ._refresh import RERUN, Rerun
 from ._targets import read_target
 from ._use import Use
@@ -56,7 +57,32 @@ class Reading:
             target: What ``before`` would find.
         """
         self._hear()
-        return await self._answer(target) if self._asked is _http.IGNORED else None
+        if self._asked is not _http.IGNORED:
+            return None
+        return self._recalled(target) or await self._answer(target)
+
+    def _recalled(self, target: Target) -> Response | None:
+        """The answer that was prepared of what this process keeps, or a new one."""
+        kept = self._context.engine.recall(target) if self._may_recall() else None
+        if kept is None:
+            return None
+        now_ms = self._context.now_ms()
+        asked = _http.conditions(self._request.scope["headers"])
+        known = kept.prepared
+        if isinstance(known, Prepared) and known.answers(asked, now_ms):
+            return known.response()
+        freshness = self._assess(Hit(kept.entry, 0), now_ms)
+        if not isinstance(freshness, Fresh):
+            return None
+        self.use.hit(freshness.ttl, collapsed=False)
+        response = self._replay(kept.entry, now_ms)
+        kept.prepared = prepared(kept.entry, response, asked, now_ms)
+        return response
+
+    def _may_recall(self) -> bool:
+        # an early refresh is drawn for each hit anew
+        drawn = self._policy.staleness.beta > 0
+        return self._local and not drawn and RERUN not in self._request.scope
 
     async def before(self, values: Values, request: Request, injected: Response) -> Response | None:
         """Answer from the cache, or None where the endpoint has to run.
@@ -123,16 +149,16 @@ class Reading:
     async def _look_up(self, target: Target) -> Response | Lease | None:
         engine = self._context.engine
         refresh, wait = self._asked.no_cache, self._policy.single_flight
-        forward = Forward.REQUEST if refresh else self._policy.missing
+        forward = Forward.REQUEST if refresh else None
         tolerated_ms = (self._asked.max_stale or 0) * 1000
-        local = self._context.local(self._policy.local)
         outcome = await engine.look_up(
-            target, refresh=refresh, wait=wait, tolerated_ms=tolerated_ms, local=local
+            target, refresh=refresh, wait=wait, tolerated_ms=tolerated_ms, local=self._local
         )
         if isinstance(outcome, (Hit, Stale)):
-            freshness = self._assess(outcome)
+            now_ms = self._context.now_ms()
+            freshness = self._assess(outcome, now_ms)
             if isinstance(freshness, (Fresh, _http.Stale)):
-                return await self._from_cache(target, outcome, freshness)
+                return await self._from_cache(target, outcome, freshness, now_ms)
             forward, self._reserve = _why(freshness), outcome.entry
             outcome = await engine.look_up(target, refresh=True)
         if isinstance(outcome, (Miss, Bypass)) and outcome.stale is not None:
@@ -141,15 +167,19 @@ class Reading:
             self.use.bypass(outcome.reason)
         if not isinstance(outcome, Miss):
             return None
-        self.use.miss(forward)
+        self.use.miss(forward or self._policy.missing)
         return outcome.lease
 
-    def _assess(self, found: Hit | Stale) -> Freshness:
+    @property
+    def _local(self) -> bool:
+        return self._context.local(self._policy.local)
+
+    def _assess(self, found: Hit | Stale, now_ms: int) -> Freshness:
         """Whether an entry is as fresh as the client asks, and in an encoding that it takes."""
         entry = found.entry
         if not _http.encoding_acceptable(self._request.scope["headers"], entry.headers):
             return MustRevalidate(Forward.VARY_MISS)
-        age_ms = self._context.now_ms() - entry.created_ms
+        age_ms = now_ms - entry.created_ms
         if isinstance(found, Hit):
             lifetime_ms = entry.fresh_ms or None
             return _http.assess_freshness(self._asked, age_ms=age_ms, lifetime_ms=lifetime_ms)
@@ -167,7 +197,7 @@ class Reading:
         return _http.stale_forbidden(said, shared=not self._policy.per_user)
 
     async def _from_cache(
-        self, target: Target, found: Hit | Stale, freshness: Fresh | _http.Stale
+        self, target: Target, found: Hit | Stale, freshness: Fresh | _http.Stale, now_ms: int
     ) -> Response:
         if isinstance(freshness, _http.Stale):
             due = freshness.refresh
@@ -178,7 +208,7 @@ class Reading:
             self.use.hit(freshness.ttl, collapsed=collapsed)
         if due:
             await self._refresh(target, found.entry)
-        return self._replay(found.entry)
+        return self._replay(found.entry, now_ms)
 
     def _ends_soon(self, entry: Entry) -> bool:
         beta = self._policy.staleness.beta
@@ -199,19 +229,19 @@ class Reading:
         if run is not None and context.eager:
             await asyncio.wait((run,))
 
-    def _replay(self, entry: Entry) -> Response:
+    def _replay(self, entry: Entry, now_ms: int) -> Response:
         told = self.use.fields(debug=self._context.settings.debug)
-        return replayed(self._request, entry, self._injected, self._context.now_ms(), told)
+        return replayed(self._request, entry, self._injected, now_ms, told)
 
     async def _stored_or_timeout(self, target: Target | None) -> Response:
         """What is stored, or 504 (RFC 9111 section 5.2.1.7)."""
-        local = self._context.local(self._policy.local)
         engine = self._context.engine
-        found = None if target is None else await engine.find(target, local=local)
+        found = None if target is None else await engine.find(target, local=self._local)
         if target is not None and found is not None:
-            freshness = self._assess(found)
+            now_ms = self._context.now_ms()
+            freshness = self._assess(found, now_ms)
             if isinstance(freshness, (Fresh, _http.Stale)):
-                return await self._from_cache(target, found, freshness)
+                return await self._from_cache(target, found, freshness, now_ms)
         self.use.bypass(Reason.ONLY_IF_CACHED)
         self.use.forward = None
         response = Response(status_code=504)
@@ -284,7 +314,7 @@ class Reading:
             return None
         await self._filling.abandon(None)
         self.use.stand_in(-(staleness_ms // 1000), status)
-        return self._replay(entry)
+        return self._replay(entry, now_ms)
 
 
 def _status_of(error: BaseException, request: Request) -> int | None:

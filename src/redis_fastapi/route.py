@@ -98,6 +98,7 @@ class CacheRoute(APIRoute):
             self._declaration = self._declaration.invalidating()
         self._compiled: list[_Compiled] = []
         self._reads: list[ReadPolicy] = []
+        self._records = False
         self.author_endpoint = self._declaration.endpoint
         label = label_of(methods, path, self._declaration.name)
         _refuse(self._declaration, methods, label)
@@ -133,6 +134,7 @@ class CacheRoute(APIRoute):
         self._compiled = [*(one for one in self._compiled if one is not known), compiled]
         policies = (one.policy for one in self._compiled if one.policy is not None)
         self._reads = [one.read for one in policies if one.read is not None]
+        self._records = any(read.statuses for read in self._reads)
         return compiled
 
     def _facts(self, dependant: Dependant) -> RouteFacts:
@@ -156,8 +158,12 @@ class CacheRoute(APIRoute):
         # reading the policy may have put the wrapper into an inclusion's dependencies
         handler = super().get_route_handler()
 
+        compiled = self._compiled_for(dependant)
+
         async def handle_with_cache(request: Request) -> Response:
-            compiled = self._compiled_for(dependant)
+            nonlocal compiled
+            if compiled.width != len(dependant.dependencies):
+                compiled = self._compiled_for(dependant)
             policy = compiled.policy
             if policy is None:
                 return await handler(request)
@@ -174,7 +180,7 @@ class CacheRoute(APIRoute):
         """Answer HEAD as the cached GET without its body, and let raised errors be recorded."""
         if scope["method"] == "HEAD" and self._reads and "HEAD" not in (self.methods or ()):
             scope, send = as_get(scope, send)
-        if not any(read.statuses for read in self._reads):
+        if not self._records:
             await super().handle(scope, receive, send)
             return
         async with with_outlet(scope, send) as outgoing:
@@ -424,13 +430,6 @@ class _Call:
         self.reading = _reading(policy.read, context, request)
         self.writing = _writing(policy.write, context, request)
 
-    async def early(self, request: Request) -> Response | None:
-        """Answer from the cache before dependencies are resolved, or None where they have to be."""
-        if self._shortcut is None or self.reading is None:
-            return None
-        target = self._shortcut.target(request.scope)
-        return None if target is None else await self.reading.early(target)
-
     async def run(
         self,
         endpoint: Callable[[dict[str, Any]], Awaitable[Any]],
@@ -532,8 +531,10 @@ async def _pass_cache(
         ):
             if (cleanup := request.scope.get(name)) is not None:
                 cleanup.push_async_exit(evict_again)
+    target = None if shortcut is None else shortcut.target(request.scope)
     try:
-        return await call.finish(await call.early(request) or await handler(request))
+        answer = await call.reading.early(target) if target and call.reading else None
+        return await call.finish(answer or await handler(request))
     except BaseException as error:
         stand_in = await call.abandon(error)
         if stand_in is None:

@@ -5,7 +5,7 @@ and ages in header fields whole seconds. Malformed input never raises; it is ign
 harmless and read strictly where it is not.
 """
 
-from .answers import answer, unconditional
+from .answers import answer, conditions, unconditional
 from .cache_control import (
     cache_control_to_send,
     cache_control_value,
@@ -120,6 +120,7 @@ __all__ = [
     "cache_control_value",
     "cache_status",
     "cdn_cache_control_value",
+    "conditions",
     "encoding_acceptable",
     "etag_for",
     "evaluate_preconditions",

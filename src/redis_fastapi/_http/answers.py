@@ -19,6 +19,11 @@ def unconditional(request_headers: Headers) -> bool:
     return _CONDITIONS.isdisjoint([name for name, _ in request_headers])
 
 
+def conditions(request_headers: Headers) -> list[tuple[bytes, bytes]]:
+    """The fields of a request that ask for a condition or a range."""
+    return [pair for pair in request_headers if pair[0] in _CONDITIONS]
+
+
 def answer(
     method: str,
     request_headers: Headers,

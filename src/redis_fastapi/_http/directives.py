@@ -42,6 +42,8 @@ class RequestDirectives:
     only_if_cached: bool = False
 
 
+_ASKING: Final = frozenset({b"cache-control", b"pragma"})
+
 IGNORED: Final = RequestDirectives()
 """The directives of a client that asked for nothing, or that is not obeyed."""
 
@@ -75,6 +77,8 @@ _UNSTATED: Final = ResponseDirectives()
 
 def request_directives(headers: Headers) -> RequestDirectives:
     """Read the request's Cache-Control, or Pragma where there is none (RFC 9111 section 5.4)."""
+    if _ASKING.isdisjoint([name for name, _ in headers]):
+        return IGNORED
     arguments = _arguments_by_name(headers)
     if arguments is None:
         return RequestDirectives(no_cache=True) if _pragma_no_cache(headers) else IGNORED

@@ -17,9 +17,9 @@ def encoding_acceptable(request_headers: Headers, headers: Headers) -> bool:
     An uncoded response always may be sent: there is nothing better for a client that refuses it.
     A coded one never goes to a client without Accept-Encoding, although the RFC would allow it.
     """
-    codings = _content_codings(headers)
-    if not codings:
+    if b"content-encoding" not in [name for name, _ in headers]:
         return True
+    codings = _content_codings(headers)
     accepted = _accepted_codings(request_headers)
     fallback = accepted.get(b"*", False)
     return all(accepted.get(coding, fallback) for coding in codings)

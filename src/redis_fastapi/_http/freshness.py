@@ -9,6 +9,7 @@ from typing import Final, TypeAlias
 from .dates import http_date_ms
 from .directives import (
     DELTA_SECONDS_MAX,
+    IGNORED,
     RequestDirectives,
     ResponseDirectives,
     response_directives,
@@ -178,7 +179,8 @@ def _expires_lifetime_ms(headers: Headers, now_ms: int) -> int | None:
 
 
 def _fresh(directives: RequestDirectives, age_ms: int, remaining_ms: int | None) -> Freshness:
-    if _too_old(directives, age_ms) or _expires_too_soon(directives, remaining_ms):
+    asks = directives is not IGNORED
+    if asks and (_too_old(directives, age_ms) or _expires_too_soon(directives, remaining_ms)):
         return _forwarded(directives, Forward.REQUEST)
     return Fresh(ttl=None if remaining_ms is None else remaining_ms // _MS)
 
