@@ -1,0 +1,1 @@
+"""Metrics of the cache for Prometheus, through OpenTelemetry's exporter."""
