@@ -481,8 +481,11 @@ TARGET = Target("0" * 32, ("g:",), b"shape-01")
 TOKENS = (b"token-01soft--01",)
 
 
-def judged(created_ms: int, fresh_ms: int, *, shape: bytes = TARGET.shape) -> EntryReport:
-    raw = encode(Entry(200, (), b"x", created_ms, fresh_ms), shape + TOKENS[0])
+def judged(
+    created_ms: int, fresh_ms: int, *, shape: bytes = TARGET.shape, revalidate_ms: int = 0
+) -> EntryReport:
+    entry = Entry(200, (), b"x", created_ms, fresh_ms, revalidate_ms=revalidate_ms)
+    raw = encode(entry, shape + TOKENS[0])
     return entry_report(TARGET, Snapshot(raw, TOKENS), (), now_ms=10_000)
 
 
@@ -490,6 +493,8 @@ def test_an_entry_is_judged_by_age_shape_and_wholeness() -> None:
     assert judged(9_000, 2_000).standing is Standing.VALID
     assert judged(9_000, 0).ttl_seconds is None
     assert judged(8_000, 2_000).standing is Standing.EXPIRED
+    assert judged(7_000, 2_000, revalidate_ms=2_000).standing is Standing.STALE
+    assert judged(7_000, 2_000).ttl_seconds == -1
     assert judged(9_000, 2_000, shape=b"shape-02").standing is Standing.OTHER_VERSION
     damaged = entry_report(TARGET, Snapshot(b"\x01garbage", TOKENS), (), now_ms=0)
     assert damaged.standing is Standing.DAMAGED

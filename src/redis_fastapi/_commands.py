@@ -240,9 +240,15 @@ def _entry_text(entry: EntryReport) -> str:
     if entry.age_seconds is None:
         return str(entry.standing.value)
     by = f" by {', '.join(entry.evicted_by)}" if entry.evicted_by else ""
-    left = "no expiry" if entry.ttl_seconds is None else f"{entry.ttl_seconds:.0f} s left"
+    left = _left(entry.ttl_seconds)
     size = f"status {entry.status}, {entry.size_bytes} bytes"
     return f"{entry.standing.value}{by}: {entry.age_seconds:.0f} s old, {left}, {size}"
+
+
+def _left(seconds: float | None) -> str:
+    if seconds is None:
+        return "no expiry"
+    return f"{seconds:.0f} s left" if seconds >= 0 else f"ended {-seconds:.0f} s ago"
 
 
 # -- evict

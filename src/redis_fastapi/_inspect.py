@@ -305,6 +305,8 @@ class Standing(str, Enum):
 
     MISSING = "missing"
     VALID = "valid"
+    STALE = "stale"
+    """Past its lifetime, and served while it is computed anew."""
     OUTDATED = "outdated"
     """Softly evicted."""
     EVICTED = "evicted"
@@ -324,7 +326,7 @@ class EntryReport:
         evicted_by: The generations whose eviction ended it, in words.
         status: Status code.
         age_seconds: Since it was made.
-        ttl_seconds: Until it expires; None is no expiry.
+        ttl_seconds: Until its lifetime ends, negative after that; None is no end.
         size_bytes: Of the body.
     """
 
@@ -363,8 +365,10 @@ def _validity_size(target: Target) -> int:
 
 
 def _life(entry: Entry, now_ms: int) -> Standing:
-    gone = entry.fresh_ms and entry.created_ms + entry.fresh_ms <= now_ms
-    return Standing.EXPIRED if gone else Standing.VALID
+    staleness_ms = now_ms - entry.created_ms - entry.fresh_ms
+    if not entry.fresh_ms or staleness_ms < 0:
+        return Standing.VALID
+    return Standing.STALE if staleness_ms < entry.revalidate_ms else Standing.EXPIRED
 
 
 def _changed(
