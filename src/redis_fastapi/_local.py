@@ -83,7 +83,7 @@ class LocalTier:
     def get(self, target: Target) -> Kept | None:
         """The entry of a target while it counts; never waits."""
         kept = self._kept.get(target.entry)
-        if kept is None or kept.target != target:
+        if kept is None or (kept.target is not target and kept.target != target):
             return None
         if self._clock() >= kept.until or not intact(kept.marks):
             self._drop(target.entry)

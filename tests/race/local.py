@@ -15,7 +15,7 @@ import random
 import resource
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
@@ -23,7 +23,7 @@ from typing import Any
 import redis
 from redis.asyncio import Redis, RedisCluster
 
-from race.harness import Context, entry_of, target
+from race.harness import PREFIX, Context, entry_of, migrate, target
 from redis_fastapi._changes import Changes, Marks
 from redis_fastapi._engine import Engine, Hit, Miss
 from redis_fastapi._entry import Entry
@@ -44,7 +44,6 @@ TURNS = 4
 DEADLINE = 2.0
 TTL_MS = 60_000
 JOIN_SECONDS = 10.0
-PREFIX = "local"
 
 
 class LateReplies(Store):
@@ -221,13 +220,16 @@ async def _evict(engine: Engine, key: int) -> bool:
     return await engine.evict((), wanted.generations[1:] if choice < 0.85 else (EPOCH,))
 
 
-def run(setup: Setup, seconds: float, *, kill_every: float = 3.0) -> Result:
+def run(
+    setup: Setup, seconds: float, *, kill_every: float = 3.0, moves: Iterable[None] = ()
+) -> Result:
     """Readers and a writer, once all of them have begun.
 
     Args:
         setup: Where, and with which tier.
         seconds: How long at most.
         kill_every: Seconds between two kills of all connections that are told of changes.
+        moves: Steps that are taken meanwhile, one after the other.
     """
     board = Board.new()
     bodies: list[tuple[Any, tuple[Any, ...]]] = [(write_until_stopped, (setup, board))]
@@ -237,7 +239,7 @@ def run(setup: Setup, seconds: float, *, kill_every: float = 3.0) -> Result:
         process.start()
     try:
         _await_begin(board)
-        kills = _kill_trackers(setup, board, seconds, kill_every)
+        kills = _kill_trackers(setup, board, seconds, kill_every, iter(moves))
     finally:
         board.stop.value = 1
         for process in processes:
@@ -249,7 +251,9 @@ def run(setup: Setup, seconds: float, *, kill_every: float = 3.0) -> Result:
     )
 
 
-def _kill_trackers(setup: Setup, board: Board, seconds: float, kill_every: float) -> int:
+def _kill_trackers(
+    setup: Setup, board: Board, seconds: float, kill_every: float, moves: Iterator[None]
+) -> int:
     """How many connections were killed in that time."""
     with ExitStack() as stack:
         servers = [stack.enter_context(redis.Redis.from_url(url)) for url in setup.urls]
@@ -261,6 +265,7 @@ def _kill_trackers(setup: Setup, board: Board, seconds: float, kill_every: float
             if now >= kill:
                 kills += sum(int(s.execute_command("CLIENT KILL TYPE pubsub")) for s in servers)
                 kill = now + kill_every
+            next(moves, None)
             time.sleep(0.02)
     return kills
 
@@ -326,7 +331,7 @@ def _peak_bytes() -> int:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seconds", type=float, default=30.0, help="of each of the two races")
+    parser.add_argument("--seconds", type=float, default=30.0, help="of each of the three races")
     parser.add_argument("--keys", type=int, default=1_000_000)
     parser.add_argument("--megabytes", type=int, default=64)
     options = parser.parse_args()
@@ -352,8 +357,10 @@ def _show_races(seconds: float) -> bool:
     failed = False
     with RedisServer() as server, RedisCluster3() as cluster:
         alone, spread = (server.url,), tuple(node.url for node in cluster.nodes)
-        for place, urls in (("standalone", alone), ("3 primaries", spread)):
-            failed |= _show(place, run(Setup(urls), seconds), violated=False)
+        failed |= _show("standalone", run(Setup(alone), seconds), violated=False)
+        failed |= _show("3 primaries", run(Setup(spread), seconds), violated=False)
+        moving = run(Setup(spread), seconds, moves=migrate(cluster))
+        failed |= _show("3 primaries, slots moving", moving, violated=False)
         for place, urls in (("standalone", alone), ("3 primaries", spread)):
             setup = Setup(urls, MarksOfTheReply, until_violated=True)
             name = f"control: marks of the reply, {place}"

@@ -80,6 +80,11 @@ async def right_stale() -> Annotated[
     return Product(id=1)
 
 
+@router.get("/right-local")
+async def right_local() -> Annotated[Product, Cached(60, local=True)]:
+    return Product(id=1)
+
+
 @router.delete("/right-soft")
 async def right_soft() -> Annotated[None, CacheEvict(group="products", soft=True)]:
     return None
