@@ -327,7 +327,7 @@ async def test_runs_are_bounded() -> None:
 async def test_closed_refreshes_begin_nothing() -> None:
     refreshes = Refreshes()
     await refreshes.close()
-    begun = refreshes.begin(None, None, None, {}, b"")  # type: ignore[arg-type] # none is looked at
+    begun = refreshes.begin(None, None, {}, b"")  # type: ignore[arg-type] # none is looked at
     assert begun is None
 
 

@@ -13,6 +13,7 @@ from . import _http
 from ._entry import Entry
 from ._http import Headers
 from ._policy import ReadPolicy
+from ._variants import without_selection
 
 OWN_RESPONSE = (b"x-redis-fastapi-own-response", b"1")
 """First stored field of a response that the endpoint built itself: FastAPI adds nothing to it."""
@@ -121,7 +122,7 @@ def replayed(
     request: Request, entry: Entry, fresh: Headers, now_ms: int, told: Headers
 ) -> Response:
     """The stored response, with its age, what dependencies said this time and what is told."""
-    stored: Headers = entry.headers
+    stored = without_selection(entry.headers)
     if stored and stored[0] == OWN_RESPONSE:
         stored, fresh = stored[1:], ()
     age = _http.age_seconds(created_ms=entry.created_ms, now_ms=now_ms)
@@ -132,7 +133,7 @@ def replayed(
 
 def announced(response: Response, entry: Entry, fresh: Headers) -> None:
     """Give the endpoint's response the fields that its stored form has."""
-    stored = [pair for pair in entry.headers if pair != OWN_RESPONSE]
+    stored = [pair for pair in without_selection(entry.headers) if pair != OWN_RESPONSE]
     names = {name for name, _ in stored}
     unstored = [pair for pair in without(response.raw_headers, fresh) if pair[0] not in names]
     response.raw_headers = with_fresh(stored, [*unstored, *fresh])

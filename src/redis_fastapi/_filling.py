@@ -24,6 +24,7 @@ from ._policy import ReadPolicy
 from ._recording import Opening, Recorder, outlet_of, recorded
 from ._storing import Storing, whole_body
 from ._use import Use
+from ._variants import selection
 
 
 class Filling:
@@ -57,7 +58,7 @@ class Filling:
         self._injected = injected
         self._lease = lease
         ttl_ms = context.ttl_ms(policy.ttl, jitter=policy.staleness.jitter)
-        self._storing = Storing(policy, context.settings, ttl_ms, groups)
+        self._storing = Storing(policy, context.settings, ttl_ms, groups, varies=True)
         self._own_response = False
         self._refusal: Reason | None = None
         self._raised: BaseException | None = None
@@ -125,7 +126,9 @@ class Filling:
         if not isinstance(entry, Entry):
             return entry
         built = (OWN_RESPONSE,) if self._own_response else ()
-        return replace(entry, headers=(*built, *entry.headers), cost_ms=self._cost_ms)
+        selected = selection(headers, self._policy.vary, self._request.scope["headers"])
+        fields = (*built, *entry.headers, *selected)
+        return replace(entry, headers=fields, cost_ms=self._cost_ms)
 
     def _tell(self, headers: list[tuple[bytes, bytes]], found: Entry | Reason) -> None:
         """Add what is told of the cache's part."""

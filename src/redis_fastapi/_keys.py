@@ -35,6 +35,13 @@ class Target:
     generations: tuple[str, ...]
     shape: bytes
 
+    def variant(self, selected: Iterable[str]) -> Target:
+        """The place of a variant, which an eviction of the path reaches by its generation."""
+        # an entry that is the only one of its path bears the path's own digest
+        path = () if any(map(is_path_name, self.generations)) else (_PATH + self.entry,)
+        entry = digest([self.entry, *selected])
+        return Target(entry, (*self.generations, *path), self.shape)
+
     @property
     def names(self) -> tuple[str, ...]:
         """All names whose change makes a difference to what the look-up finds."""

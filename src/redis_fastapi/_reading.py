@@ -10,6 +10,7 @@ route's handler calls ``finish`` with the serialized response, or ``failed`` whe
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from starlette.exceptions import HTTPException
@@ -19,7 +20,7 @@ from starlette.responses import Response
 from . import _http
 from ._answers import replayed
 from ._context import Context
-from ._engine import Bypass, Hit, Miss, Stale
+from ._engine import Bypass, Hit, Miss, Outcome, Stale
 from ._entry import Entry
 from ._filling import Filling
 from ._http import Forward, Fresh, Freshness, Headers, MustRevalidate, Reason
@@ -27,9 +28,10 @@ from ._keys import Target
 from ._leases import Lease
 from ._policy import ReadPolicy, Values
 from ._prepared import Prepared, prepared
-from ._refresh import RERUN, Rerun
+from ._refresh import RERUN, Known, Rerun
 from ._targets import read_target
 from ._use import Use
+from ._variants import MOST_STEPS, matches, variant_of
 
 
 class Reading:
@@ -64,7 +66,7 @@ class Reading:
     def _recalled(self, target: Target) -> Response | None:
         """The answer that was prepared of what this process keeps, or a new one."""
         kept = self._context.engine.recall(target) if self._may_recall() else None
-        if kept is None:
+        if kept is None or not self._takes(kept.entry):
             return None
         now_ms = self._context.now_ms()
         asked = _http.conditions(self._request.scope["headers"])
@@ -147,22 +149,21 @@ class Reading:
         return lease
 
     async def _look_up(self, target: Target) -> Response | Lease | None:
-        engine = self._context.engine
-        refresh, wait = self._asked.no_cache, self._policy.single_flight
-        forward = Forward.REQUEST if refresh else None
-        tolerated_ms = (self._asked.max_stale or 0) * 1000
-        outcome = await engine.look_up(
-            target, refresh=refresh, wait=wait, tolerated_ms=tolerated_ms, local=self._local
-        )
-        if isinstance(outcome, (Hit, Stale)):
+        target, found = await self._walk(target, self._find if self._asked.no_cache else self._ask)
+        forward = None if target is self.target else Forward.VARY_MISS
+        if isinstance(found, (Hit, Stale)):
             now_ms = self._context.now_ms()
-            freshness = self._assess(outcome, now_ms)
+            freshness = self._assess(found, now_ms)
             if isinstance(freshness, (Fresh, _http.Stale)):
-                return await self._from_cache(target, outcome, freshness, now_ms)
-            forward, self._reserve = _why(freshness), outcome.entry
-            outcome = await engine.look_up(target, refresh=True)
-        if isinstance(outcome, (Miss, Bypass)) and outcome.stale is not None:
-            forward, self._reserve = Forward.STALE, outcome.stale.entry
+                return await self._from_cache(target, found, freshness, now_ms)
+            forward, self._reserve = _why(freshness), found.entry
+        elif found is not None and found.stale is not None:
+            forward, self._reserve = Forward.STALE, found.stale.entry
+        if not isinstance(found, (Miss, Bypass)):
+            found = await self._context.engine.look_up(target, refresh=True)
+        return self._lease_of(found, Forward.REQUEST if self._asked.no_cache else forward)
+
+    def _lease_of(self, outcome: Outcome, forward: Forward | None) -> Lease | None:
         if isinstance(outcome, Bypass):
             self.use.bypass(outcome.reason)
         if not isinstance(outcome, Miss):
@@ -174,10 +175,35 @@ class Reading:
     def _local(self) -> bool:
         return self._context.local(self._policy.local)
 
+    async def _walk(
+        self, target: Target, look: Callable[[Target], Awaitable[Outcome | None]]
+    ) -> tuple[Target, Outcome | None]:
+        """Where this request's entry is, or may be stored, and what was found there."""
+        headers = self._request.scope["headers"]
+        found = await look(target)
+        for _ in range(MOST_STEPS):
+            if not isinstance(found, (Hit, Stale)) or matches(found.entry, headers):
+                break
+            target = variant_of(target, found.entry, headers)
+            found = await look(target)
+        self.use.key = target.entry
+        return target, found
+
+    async def _ask(self, target: Target) -> Outcome:
+        return await self._context.engine.look_up(
+            target,
+            wait=self._policy.single_flight,
+            tolerated_ms=(self._asked.max_stale or 0) * 1000,
+            local=self._local,
+        )
+
+    async def _find(self, target: Target) -> Outcome | None:
+        return await self._context.engine.find(target, local=self._local)
+
     def _assess(self, found: Hit | Stale, now_ms: int) -> Freshness:
         """Whether an entry is as fresh as the client asks, and in an encoding that it takes."""
         entry = found.entry
-        if not _http.encoding_acceptable(self._request.scope["headers"], entry.headers):
+        if not self._takes(entry):
             return MustRevalidate(Forward.VARY_MISS)
         age_ms = now_ms - entry.created_ms
         if isinstance(found, Hit):
@@ -191,6 +217,11 @@ class Reading:
             stale_while_revalidate_ms=entry.revalidate_ms,
             never_stale=self._never_stale(entry),
         )
+
+    def _takes(self, entry: Entry) -> bool:
+        """Whether an entry is the variant for this request, in an encoding that it takes."""
+        headers = self._request.scope["headers"]
+        return matches(entry, headers) and _http.encoding_acceptable(headers, entry.headers)
 
     def _never_stale(self, entry: Entry) -> bool:
         said = _http.response_directives(entry.headers)
@@ -225,7 +256,9 @@ class Reading:
         """Begin to compute an entry anew."""
         body = await self._request.body() if self._policy.selectors.body else b""
         context, scope = self._context, self._request.scope
-        run = context.refreshes.begin(context.engine, target, entry, scope, body)
+        assert self.target is not None
+        known = Known(self.target, target, entry)
+        run = context.refreshes.begin(context.engine, known, scope, body)
         if run is not None and context.eager:
             await asyncio.wait((run,))
 
@@ -235,13 +268,14 @@ class Reading:
 
     async def _stored_or_timeout(self, target: Target | None) -> Response:
         """What is stored, or 504 (RFC 9111 section 5.2.1.7)."""
-        engine = self._context.engine
-        found = None if target is None else await engine.find(target, local=self._local)
-        if target is not None and found is not None:
-            now_ms = self._context.now_ms()
-            freshness = self._assess(found, now_ms)
-            if isinstance(freshness, (Fresh, _http.Stale)):
-                return await self._from_cache(target, found, freshness, now_ms)
+        if target is not None:
+            self.target = target
+            target, found = await self._walk(target, self._find)
+            if isinstance(found, (Hit, Stale)):
+                now_ms = self._context.now_ms()
+                freshness = self._assess(found, now_ms)
+                if isinstance(freshness, (Fresh, _http.Stale)):
+                    return await self._from_cache(target, found, freshness, now_ms)
         self.use.bypass(Reason.ONLY_IF_CACHED)
         self.use.forward = None
         response = Response(status_code=504)
@@ -309,8 +343,7 @@ class Reading:
             stale_if_error_ms=entry.error_ms,
             never_stale=self._never_stale(entry),
         )
-        acceptable = _http.encoding_acceptable(self._request.scope["headers"], entry.headers)
-        if not (usable and acceptable):
+        if self._asked.no_cache or not (usable and self._takes(entry)):
             return None
         await self._filling.abandon(None)
         self.use.stand_in(-(staleness_ms // 1000), status)

@@ -14,7 +14,7 @@ import asyncio
 import logging
 from collections.abc import Iterator, Mapping
 from contextvars import Context
-from typing import Any
+from typing import Any, NamedTuple
 
 from starlette.routing import BaseRoute, Match
 from starlette.types import Message, Scope
@@ -47,15 +47,30 @@ _CONDITIONS = frozenset(
 _FRAMING = frozenset({b"content-length", b"transfer-encoding"})
 
 
+class Known(NamedTuple):
+    """An entry that is to be computed anew.
+
+    Attributes:
+        resource: Where a request for it begins to look.
+        target: Where it is.
+        entry: The entry.
+    """
+
+    resource: Target
+    target: Target
+    entry: Entry
+
+
 class Rerun:
     """What a run is for."""
 
-    def __init__(self, lease: Lease) -> None:
+    def __init__(self, resource: Target, lease: Lease) -> None:
+        self._resource = resource
         self._lease = lease
 
-    def lease_of(self, target: Target) -> Lease | None:
-        """The lease of a target; None where the run has come to another one."""
-        return self._lease if target == self._lease.target else None
+    def lease_of(self, resource: Target) -> Lease | None:
+        """The lease for a resource; None where the run has come to another one."""
+        return self._lease if resource == self._resource else None
 
 
 class Refreshes:
@@ -74,21 +89,20 @@ class Refreshes:
         self._closed = False
 
     def begin(
-        self, engine: Engine, target: Target, known: Entry, scope: Scope, body: bytes
+        self, engine: Engine, known: Known, scope: Scope, body: bytes
     ) -> asyncio.Task[None] | None:
         """Compute an entry anew, unless that is under way or there are too many runs.
 
         Args:
             engine: Of the cache.
-            target: Where the entry is.
             known: The entry.
             scope: Of the request that it answers.
             body: Of that request.
         """
-        if self._closed or target.entry in self._busy or len(self._tasks) >= self._most:
+        if self._closed or len(self._tasks) >= self._most or known.target.entry in self._busy:
             return None
-        self._busy.add(target.entry)
-        work = self._compute(engine, target, known, rerun_scope(scope, body), body)
+        self._busy.add(known.target.entry)
+        work = self._compute(engine, known, rerun_scope(scope, body), body)
         # nothing that the answered request has in its context variables is the run's
         task = Context().run(asyncio.get_running_loop().create_task, work)
         self._tasks.add(task)
@@ -103,21 +117,20 @@ class Refreshes:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _compute(
-        self, engine: Engine, target: Target, known: Entry, scope: Scope, body: bytes
-    ) -> None:
-        lease = await engine.lead(target, known)
+    async def _compute(self, engine: Engine, known: Known, scope: Scope, body: bytes) -> None:
+        place = known.target.entry
+        lease = await engine.lead(known.target, known.entry)
         if lease is None:
-            self._busy.discard(target.entry)
+            self._busy.discard(place)
             return
         try:
-            await _run({**scope, RERUN: Rerun(lease)}, body)
+            await _run({**scope, RERUN: Rerun(known.resource, lease)}, body)
         except Exception as error:  # the application may raise anything
             logger.warning("a refresh of %s failed: %r", scope["path"], error)
         finally:
             await lease.release()
             pause = 0 if lease.filled else self._pause_seconds
-            asyncio.get_running_loop().call_later(pause, self._busy.discard, target.entry)
+            asyncio.get_running_loop().call_later(pause, self._busy.discard, place)
 
 
 def rerun_scope(scope: Scope, body: bytes) -> Scope:

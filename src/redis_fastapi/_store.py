@@ -164,6 +164,11 @@ _RELEASE = _Script("release")
 _OUTDATE = _Script("outdate")
 
 
+def _transaction(key: bytes) -> tuple[Command, Command, Command]:
+    unwatch, multi, run = (Command((name,), key) for name in ("UNWATCH", "MULTI", "EXEC"))
+    return unwatch, multi, run
+
+
 def _refuses_scripts(reply: Any) -> bool:
     if isinstance(reply, NoPermissionError):
         return True
@@ -297,11 +302,25 @@ class Store:
             deadline: Seconds that it may take altogether.
 
         Returns:
-            False where the server has no scripting for us: evict instead.
+            False where that cannot be done in one step: evict instead.
         """
-        if not self._scripting:
-            return False
         until = self._until(self._deadline if deadline is None else deadline)
+        if self._scripting and await self._outdated_by_script(
+            tuple(entries), tuple(generations), renewal, until
+        ):
+            return True
+        if self._wait_replicas:
+            return False
+        await _guarded(self._outdate_without_script(entries, generations, renewal, until))
+        return True
+
+    async def _outdated_by_script(
+        self,
+        entries: Sequence[str],
+        generations: Sequence[str],
+        renewal: bytes,
+        until: float | None,
+    ) -> bool:
         slots = [[keyed("DEL", self._lease_key(entry)), self._marking(entry)] for entry in entries]
         slots += [[self._renewing(name, renewal)] for name in generations]
         return await _guarded(self._outdate(slots, until))
@@ -324,6 +343,31 @@ class Store:
             self._go_without_scripts(refusal)
             return False
         return True
+
+    async def _outdate_without_script(
+        self,
+        entries: Iterable[str],
+        generations: Iterable[str],
+        renewal: bytes,
+        until: float | None,
+    ) -> None:
+        for entry in entries:
+            await self._send_or_raise((keyed("DEL", self._lease_key(entry)),), until)
+            await self._overwrite(self._entry_key(entry), MARK_AT, MARKED, until)
+        for name in generations:
+            await self._overwrite(self._generation_key(name), HARD_SIZE, renewal, until)
+
+    async def _overwrite(self, key: bytes, offset: int, part: bytes, until: float | None) -> None:
+        """Write over a part of a value that is there; one that changes meanwhile is removed."""
+        unwatch, multi, run = _transaction(key)
+        async with timeout_at(until), self._transport.exclusive(key) as exchange:
+            watched = await exchange((keyed("WATCH", key), keyed("EXISTS", key)))
+            if not [answer(reply) for reply in watched][1]:
+                await exchange((unwatch,))
+                return
+            replies = await exchange((multi, keyed("SETRANGE", key, offset, part), run))
+            if answer(replies[-1]) is None:
+                answer((await exchange((keyed("DEL", key),)))[0])
 
     async def _evict(self, slots: Sequence[Sequence[Command]], until: float | None) -> None:
         if self._wait_replicas:
@@ -460,8 +504,7 @@ class Store:
         self, lease_key: bytes, lease: bytes, commands: Sequence[Command], until: float | None
     ) -> bool:
         """Whether the lease held `lease` when the commands ran; otherwise they did not."""
-        bare = (Command((name,), lease_key) for name in ("UNWATCH", "MULTI", "EXEC"))
-        unwatch, multi, run = bare
+        unwatch, multi, run = _transaction(lease_key)
         async with timeout_at(until), self._transport.exclusive(lease_key) as exchange:
             watched = await exchange((keyed("WATCH", lease_key), keyed("GET", lease_key)))
             if [answer(reply) for reply in watched][1] != lease:

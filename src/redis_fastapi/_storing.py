@@ -23,12 +23,14 @@ class Storing:
         settings: The limits of size.
         ttl_ms: Lifetime where the answer itself states no shorter one; None is no expiry.
         groups: Names of the entry's groups, for the field that tells them to a CDN.
+        varies: Whether the answer's own Vary may select, as it may where the request is a GET.
     """
 
     policy: ReadPolicy
     settings: RedisSettings
     ttl_ms: int | None
     groups: tuple[str, ...] = ()
+    varies: bool = False
 
     def entry(
         self, status: int, headers: Headers, body: bytes, *, own: Headers, now_ms: int
@@ -75,7 +77,7 @@ class Storing:
             allowed_statuses=_http.DEFAULT_STATUSES.union(self.policy.statuses),
             shared=not self.policy.per_user,
         )
-        if refusal is None and not self._selects_by_all_of(headers):
+        if refusal is None and not self._selects(headers):
             return Reason.VARY
         return refusal
 
@@ -112,11 +114,11 @@ class Storing:
             _or_seconds(said.stale_if_error, staleness.error_ms),
         )
 
-    def _selects_by_all_of(self, headers: Headers) -> bool:
-        """Whether the key holds every header that the answer says it varies by."""
+    def _selects(self, headers: Headers) -> bool:
+        """Whether what the answer says it varies by can select it."""
         names = _http.vary_names(headers)
         keyed = {name.encode() for name in self.policy.vary}
-        return names is not _http.STAR and keyed.issuperset(names)
+        return names is not _http.STAR and (self.varies or keyed.issuperset(names))
 
 
 def _or_seconds(stated: int | None, otherwise_ms: int) -> int:

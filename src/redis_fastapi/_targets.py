@@ -154,7 +154,8 @@ class PutTarget(NamedTuple):
         reader: The policy of the GET whose entry is written; None where the put only evicts.
         target: Its entry.
         evicted: What goes when the value cannot be written.
-        beside: What goes in any case: the other paths of an endpoint that is served at several.
+        beside: What goes in any case: variants by the answer's own Vary, and the other paths of an
+            endpoint that is served at several.
     """
 
     reader: ReadPolicy | None
@@ -172,7 +173,8 @@ async def put_target(
         return named
     others = site.registry.spell(put.key, values)[1:]
     beside = evicted_resources(one for path in others for one in _at(path, put.prefix, site))
-    return named._replace(evicted=named.evicted.plus(beside), beside=beside)
+    evicted = named.evicted.plus(beside)
+    return named._replace(evicted=evicted, beside=named.beside.plus(beside))
 
 
 async def _put_target(
@@ -190,7 +192,9 @@ async def _put_target(
         groups = tuple(group.render(values) for group in reader.groups)
     except (KeyError, AttributeError):
         return PutTarget(None, None, evicted)
-    return PutTarget(reader, reader.target(resource, (), groups), evicted)
+    # variants by the answer's own Vary are older than what is put
+    variants = Evicted(generations=evicted.generations)
+    return PutTarget(reader, reader.target(resource, (), groups), evicted, variants)
 
 
 async def _reading(
