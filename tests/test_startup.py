@@ -25,7 +25,7 @@ def own_server() -> Iterator[RedisServer]:
         yield server
 
 
-def app_on(url: str, *, ttl: int | None = None, **settings: Any) -> FastAPI:
+def app_on(url: str | None, *, ttl: int | None = None, **settings: Any) -> FastAPI:
     app = FastAPI()
     FastAPIRedis(app, RedisSettings(url=url, **{"deadline": 5.0, **settings})).lifespan().caching()
 
@@ -117,14 +117,26 @@ def test_a_user_with_all_rights_hears_nothing() -> None:
 # A server that is away
 
 
+@pytest.mark.parametrize(
+    ("where", "place"),
+    [
+        ({"url": "redis://127.0.0.1:1"}, "Redis at redis://127.0.0.1:1"),
+        ({"url": "redis://127.0.0.1:1", "cluster": True}, "Redis Cluster at redis://127.0.0.1:1"),
+        (
+            {"url": None, "sentinel": True, "sentinel_nodes": "127.0.0.1:1"},
+            "Redis at sentinel://127.0.0.1:1/mymaster",
+        ),
+    ],
+    ids=["server", "cluster", "sentinel"],
+)
 async def test_an_unreachable_server_is_one_line_and_the_start_succeeds(
-    caplog: pytest.LogCaptureFixture,
+    where: dict[str, Any], place: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    app = app_on("redis://127.0.0.1:1")
+    app = app_on(**where, stats_interval=60)
 
     (line,) = await said_at_start(app, caplog)
 
-    assert line.startswith("Redis at redis://127.0.0.1:1 is away, endpoints run without it")
+    assert line.startswith(f"{place} is away, endpoints run without it")
 
 
 async def test_no_start_waits_for_a_server_that_hangs(own_server: RedisServer) -> None:

@@ -13,11 +13,11 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final
 
-from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import ResponseError
 
 from ._counters import RouteCounts, summed
 from ._published import published
-from ._server import Memory, memory_of
+from ._server import TROUBLE, Memory, memory_of
 from .exceptions import CacheUnavailableError
 
 _SCAN_SECONDS: Final = 3.0
@@ -66,7 +66,7 @@ async def stats_of(client: Any, prefix: str, *, most: int) -> Stats:
     """
     try:
         return await asyncio.wait_for(_stats(client, prefix, most), _PATIENCE_SECONDS)
-    except (RedisError, OSError, asyncio.TimeoutError) as error:
+    except TROUBLE as error:
         raise CacheUnavailableError(f"Redis does not answer: {error}") from error
 
 

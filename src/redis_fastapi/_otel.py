@@ -8,10 +8,12 @@ then: the server's span of the request.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-from opentelemetry.metrics import MeterProvider, get_meter
+from opentelemetry.metrics import Histogram, Meter, MeterProvider, get_meter
 from opentelemetry.trace import SpanKind, Status, StatusCode, TracerProvider, get_tracer
 
 from .settings import RedisSettings
@@ -48,42 +50,16 @@ class OpenTelemetry:
         self._server = _server_attributes(settings)
         self._tracer = get_tracer(_NAME, _version(), tracer_provider)
         meter = get_meter(_NAME, _version(), meter_provider)
-        self._requests = meter.create_counter(
-            "redis_fastapi.requests", "{request}", "Answered GETs that declare caching"
-        )
-        self._lookups = meter.create_histogram(
-            "redis_fastapi.lookup.duration",
-            "s",
-            "Time until the cache had an answer, or had none",
-            explicit_bucket_boundaries_advisory=_SECONDS,
-        )
-        self._waits = meter.create_histogram(
-            "redis_fastapi.wait.duration",
-            "s",
-            "Look-ups that waited for the computation of another request",
-            explicit_bucket_boundaries_advisory=_SECONDS,
-        )
-        self._bodies = meter.create_histogram(
-            "redis_fastapi.response.body.size",
-            "By",
-            "Bodies of answered GETs that declare caching",
-            explicit_bucket_boundaries_advisory=_BYTES,
-        )
-        self._evictions = meter.create_counter(
-            "redis_fastapi.evictions", "{eviction}", "Evictions by writes"
-        )
-        self._operations = meter.create_histogram(
-            "db.client.operation.duration",
-            "s",
-            "Duration of operations on Redis",
-            explicit_bucket_boundaries_advisory=_SECONDS,
-        )
-        self._entries = meter.create_histogram(
-            "redis_fastapi.entry.size",
-            "By",
-            "Entries read from and stored in Redis",
-            explicit_bucket_boundaries_advisory=_BYTES,
-        )
+        count = meter.create_counter
+        seconds = partial(_histogram, meter, "s", _SECONDS)
+        size = partial(_histogram, meter, "By", _BYTES)
+        self._requests = count("redis_fastapi.requests", "{request}", "Answered GETs")
+        self._lookups = seconds("redis_fastapi.lookup.duration", "Time until the cache had spoken")
+        self._waits = seconds("redis_fastapi.wait.duration", "Look-ups that waited for another run")
+        self._bodies = size("redis_fastapi.response.body.size", "Bodies of answered GETs")
+        self._evictions = count("redis_fastapi.evictions", "{eviction}", "Evictions by writes")
+        self._operations = seconds("db.client.operation.duration", "Operations on Redis")
+        self._entries = size("redis_fastapi.entry.size", "Entries read and stored")
 
     def __call__(self, event: Event, /) -> None:
         if isinstance(event, Answered):
@@ -145,6 +121,14 @@ class OpenTelemetry:
         if error is not None:
             span.set_status(Status(StatusCode.ERROR, error))
         span.end(started_ns + round(seconds * _NS))
+
+
+def _histogram(
+    meter: Meter, unit: str, bounds: Sequence[float], name: str, description: str
+) -> Histogram:
+    return meter.create_histogram(
+        name, unit, description, explicit_bucket_boundaries_advisory=bounds
+    )
 
 
 def _route_attributes(route: str) -> _Attributes:

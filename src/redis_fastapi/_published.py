@@ -16,9 +16,9 @@ from contextlib import suppress
 from typing import Any, Final
 
 import orjson
-from redis.exceptions import RedisError
 
 from ._counters import Counters
+from ._server import TROUBLE
 
 _BELIEVED_INTERVALS: Final = 3
 _LEAST_BELIEVED_SECONDS: Final = 5.0
@@ -60,10 +60,10 @@ class Publisher:
 
     async def run(self) -> None:
         """Publish now and after every interval; what cannot be sent is sent the next time."""
-        with suppress(RedisError, OSError):
+        with suppress(*TROUBLE):
             await self._forget_the_dead()
         while True:
-            with suppress(RedisError, OSError):
+            with suppress(*TROUBLE):
                 await self.publish()
             await asyncio.sleep(self._interval)
 

@@ -5,11 +5,20 @@ Asked over the client's own connections, beside the requests.
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 from typing import Any, Final
 
 from redis.asyncio import Redis, RedisCluster
-from redis.exceptions import NoPermissionError, ResponseError
+from redis.exceptions import (
+    NoPermissionError,
+    RedisClusterException,
+    RedisError,
+    ResponseError,
+)
+
+TROUBLE: Final = (RedisError, RedisClusterException, OSError, asyncio.TimeoutError)
+"""What a client raises where there is no answer; a cluster's exception is no RedisError."""
 
 _TRIAL_MS: Final = 1_000
 

@@ -16,11 +16,9 @@ from contextlib import suppress
 from itertools import chain
 from typing import Any, Final
 
-from redis.exceptions import RedisError
-
 from ._engine import Engine
 from ._registry import Registry
-from ._server import Memory, memory_of, refusals_of
+from ._server import TROUBLE, Memory, memory_of, refusals_of
 from .settings import RedisSettings
 
 logger = logging.getLogger("redis_fastapi")
@@ -56,7 +54,7 @@ async def check_server(
 ) -> None:
     """Say what is amiss with the server; what it does not answer in time is not said."""
     await engine.reach()
-    with suppress(RedisError, OSError, asyncio.TimeoutError):
+    with suppress(*TROUBLE):
         warnings = _server_warnings(client, settings, registry)
         for warning in await asyncio.wait_for(warnings, _PATIENCE_SECONDS):
             logger.warning("Redis at %s %s", settings.location, warning)
