@@ -15,7 +15,7 @@ import pytest
 from redis.asyncio import Redis
 from redis.exceptions import AuthenticationError, ReadOnlyError, ResponseError
 
-from redis_fastapi import _lane
+from redis_fastapi import _batching, _lane
 from redis_fastapi._held import hold
 from redis_fastapi._lane import Lane
 from redis_fastapi._store import Store
@@ -131,7 +131,7 @@ async def test_on_a_cluster_they_are_single_commands_in_one_write(wire: Wire) ->
 async def test_a_merged_command_is_of_bounded_size(
     wire: Wire, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_lane, "_MERGED_KEYS", 3)
+    monkeypatch.setattr(_batching, "_MERGED_KEYS", 3)
     async with laid(wire) as lane:
         looks = [lane.look([b"%d" % number], None) for number in range(7)]
         assert await asyncio.gather(*looks) == [[b"%d" % number] for number in range(7)]
@@ -212,7 +212,7 @@ async def test_an_answer_in_between_keeps_it_closed(wire: Wire) -> None:
         assert not lane.is_open
 
 
-async def test_while_it_is_open_calls_fail_at_once_and_nothing_is_written(wire: Wire) -> None:
+async def test_while_it_is_open_batching_fail_at_once_and_nothing_is_written(wire: Wire) -> None:
     wire.refuses = ConnectionRefusedError()
     async with laid(wire) as lane:
         with pytest.raises(CacheUnavailableError):

@@ -25,6 +25,7 @@ from typing import Any
 
 from redis.exceptions import ConnectionError, ReadOnlyError
 
+from redis_fastapi._batching import Call, Look, Merged, batched
 from redis_fastapi._transport import (
     AwayError,
     Command,
@@ -56,115 +57,6 @@ _PROOF_SECONDS = 1.0
 
 _MOST_WAITING = 10_000
 """Calls not written yet, beyond which a lane takes no more."""
-
-_MERGED_KEYS = 256
-"""Keys of one MGET, so that no other client of the server waits for long."""
-
-Packed = tuple[str | bytes | int, ...]
-
-
-class _Call:
-    """Commands of one caller and the future of their replies."""
-
-    __slots__ = ("commands", "future", "graces", "replies", "until")
-
-    def __init__(
-        self, commands: Sequence[Packed], future: asyncio.Future[list[Any]], until: float
-    ) -> None:
-        self.commands = commands
-        self.future = future
-        self.until = until
-        self.graces = 0
-        self.replies: list[Any] = []
-
-    @property
-    def waited_for(self) -> bool:
-        return not self.future.done()
-
-    def land(self) -> None:
-        if not self.future.done():
-            self.future.set_result(self.replies)
-
-    def fail(self, error: Exception) -> None:
-        if not self.future.done():
-            self.future.set_exception(_unavailable(error))
-
-
-class _Look:
-    """Keys that one caller reads."""
-
-    __slots__ = ("future", "keys", "until")
-
-    def __init__(
-        self, keys: Sequence[bytes], future: asyncio.Future[list[Any]], until: float
-    ) -> None:
-        self.keys = keys
-        self.future = future
-        self.until = until
-
-    @property
-    def waited_for(self) -> bool:
-        return not self.future.done()
-
-    def fail(self, error: Exception) -> None:
-        if not self.future.done():
-            self.future.set_exception(_unavailable(error))
-
-
-class _Merged:
-    """Look-ups that travel together; each key is asked for once."""
-
-    __slots__ = ("_at", "_looks", "_spread", "commands", "graces", "replies")
-
-    def __init__(self, *, spread: bool) -> None:
-        self._looks: list[_Look] = []
-        self._at: dict[bytes, int] = {}
-        self._spread = spread
-        self.commands: Sequence[Packed] = ()
-        self.graces = 0
-        self.replies: list[Any] = []
-
-    @property
-    def full(self) -> bool:
-        return len(self._at) >= _MERGED_KEYS
-
-    @property
-    def until(self) -> float:
-        return min((look.until for look in self._looks if look.waited_for), default=inf)
-
-    @property
-    def waited_for(self) -> bool:
-        return any(look.waited_for for look in self._looks)
-
-    def add(self, look: _Look) -> None:
-        self._looks.append(look)
-        for key in look.keys:
-            self._at.setdefault(key, len(self._at))
-
-    def close(self) -> None:
-        """Nothing is added any more."""
-        self.commands = (
-            [("GET", key) for key in self._at] if self._spread else [("MGET", *self._at)]
-        )
-
-    def land(self) -> None:
-        values = self.replies
-        if not self._spread:
-            (reply,) = values
-            values = [reply] * len(self._at) if isinstance(reply, Exception) else reply
-        for look in self._looks:
-            if not look.future.done():
-                look.future.set_result([values[self._at[key]] for key in look.keys])
-
-    def fail(self, error: Exception) -> None:
-        for look in self._looks:
-            look.fail(error)
-
-
-def _unavailable(error: Exception) -> CacheUnavailableError:
-    unavailable = CacheUnavailableError(f"Redis: {error!r}")
-    unavailable.__cause__ = error
-    return unavailable
 
 
 class Lane:
@@ -202,8 +94,8 @@ class Lane:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._keeper: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
-        self._queue: list[_Call | _Look] = []
-        self._sent: deque[_Call | _Merged] = deque()
+        self._queue: list[Call | Look] = []
+        self._sent: deque[Call | Merged] = deque()
         self._demand = asyncio.Event()
         self._work: list[asyncio.Task[None]] = []
         self._failures = 0
@@ -220,7 +112,7 @@ class Lane:
         """Values of keys, None for missing ones, error replies as exceptions."""
         future = self._begin()
         self._looked = True
-        self._enqueue(_Look(keys, future, inf if until is None else until))
+        self._enqueue(Look(keys, future, inf if until is None else until))
         return future
 
     def send(self, commands: Sequence[Command], until: float | None) -> asyncio.Future[list[Any]]:
@@ -230,7 +122,7 @@ class Lane:
         if not packed:  # no reply would ever end it, and it would keep those of others
             future.set_result([])
             return future
-        self._enqueue(_Call(packed, future, inf if until is None else until))
+        self._enqueue(Call(packed, future, inf if until is None else until))
         return future
 
     def require_closed(self) -> None:
@@ -266,14 +158,12 @@ class Lane:
         # In no request's context: the task outlives the one that starts it.
         self._keeper = Context().run(loop.create_task, self._keep())
 
-    def _enqueue(self, call: _Call | _Look) -> None:
+    def _enqueue(self, call: Call | Look) -> None:
         if not self._queue:  # otherwise somebody has asked for the writer already
             self._demand.set()
         self._queue.append(call)
         if call.until < inf and (self._timer is None or call.until < self._timer.when()):
             self._check_at(call.until)
-
-    # -- deadlines
 
     def _check_at(self, when: float) -> None:
         assert self._loop is not None
@@ -295,17 +185,15 @@ class Lane:
         else:
             self._break(TimeoutError("no answer in time"))
 
-    def _under_way(self) -> Iterator[_Call | _Look | _Merged]:
+    def _under_way(self) -> Iterator[Call | Look | Merged]:
         return (call for call in chain(self._sent, self._queue) if call.waited_for)
 
-    def _deserves_grace(self, call: _Call | _Look | _Merged, *, late: float) -> bool:
+    def _deserves_grace(self, call: Call | Look | Merged, *, late: float) -> bool:
         """Whether the reply may be here already, and the event loop has not come to it."""
-        if isinstance(call, _Look):  # not even written
+        if isinstance(call, Look):  # not even written
             return late > _GRACE_SECONDS
         call.graces += 1
         return call.graces == 1 or (late > _GRACE_SECONDS and call.graces <= _MOST_GRACES)
-
-    # -- breaker
 
     def _break(self, error: Exception, *, opens: bool = False) -> None:
         """Fail all calls, and end the connection that there may be."""
@@ -338,8 +226,6 @@ class Lane:
         _log.warning(
             "Redis at %s is back after %.1f s", self._name, seconds, extra={"redis": self._name}
         )
-
-    # -- connection
 
     async def _keep(self) -> None:
         """Keeps a connection until the lane is closed."""
@@ -424,33 +310,13 @@ class Lane:
         while True:
             await self._demand.wait()
             self._demand.clear()
-            calls = list(self._batch())
+            queue, self._queue = self._queue, []
+            calls = list(batched(queue, spread=self._spread))
             if not calls:
                 continue
             self._sent.extend(calls)
             packed = connection.pack_commands(one for call in calls for one in call.commands)
             await connection.send_packed_command(packed, check_health=False)
-
-    def _batch(self) -> Iterator[_Call | _Merged]:
-        """What waits to be written, look-ups merged; those who gave up are left out."""
-        queue, self._queue = self._queue, []
-        merged: _Merged | None = None
-        for call in queue:
-            if not call.waited_for:
-                continue
-            if isinstance(call, _Call):
-                yield call
-                continue
-            if merged is None:
-                merged = _Merged(spread=self._spread)
-            merged.add(call)
-            if merged.full:
-                merged.close()
-                yield merged
-                merged = None
-        if merged is not None:
-            merged.close()
-            yield merged
 
     async def _read(self, connection: Connection) -> None:
         while True:

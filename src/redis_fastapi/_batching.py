@@ -1,0 +1,149 @@
+"""What waits to be written to a connection and to be answered over it.
+
+Look-ups that wait for the same write are merged, each key asked for once. Nobody's place is taken:
+what a caller sent keeps its order, and a caller that gave up is left out or its reply dropped.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Iterator, Sequence
+from math import inf
+from typing import Any
+
+from redis_fastapi.exceptions import CacheUnavailableError
+
+_MERGED_KEYS = 256
+"""Keys of one MGET, so that no other client of the server waits for long."""
+
+Packed = tuple[str | bytes | int, ...]
+
+
+class _Asked:
+    """What one caller waits for, until the event loop's time says that it is late."""
+
+    __slots__ = ("future", "until")
+
+    def __init__(self, future: asyncio.Future[list[Any]], until: float) -> None:
+        self.future = future
+        self.until = until
+
+    @property
+    def waited_for(self) -> bool:
+        return not self.future.done()
+
+    def fail(self, error: Exception) -> None:
+        if not self.future.done():
+            self.future.set_exception(_unavailable(error))
+
+
+class Call(_Asked):
+    """Commands of one caller and their replies."""
+
+    __slots__ = ("commands", "graces", "replies")
+
+    def __init__(
+        self, commands: Sequence[Packed], future: asyncio.Future[list[Any]], until: float
+    ) -> None:
+        super().__init__(future, until)
+        self.commands = commands
+        self.graces = 0
+        self.replies: list[Any] = []
+
+    def land(self) -> None:
+        if not self.future.done():
+            self.future.set_result(self.replies)
+
+
+class Look(_Asked):
+    """Keys that one caller reads."""
+
+    __slots__ = ("keys",)
+
+    def __init__(
+        self, keys: Sequence[bytes], future: asyncio.Future[list[Any]], until: float
+    ) -> None:
+        super().__init__(future, until)
+        self.keys = keys
+
+
+class Merged:
+    """Look-ups that travel together; each key is asked for once."""
+
+    __slots__ = ("_at", "_looks", "_spread", "commands", "graces", "replies")
+
+    def __init__(self, *, spread: bool) -> None:
+        self._looks: list[Look] = []
+        self._at: dict[bytes, int] = {}
+        self._spread = spread
+        self.commands: Sequence[Packed] = ()
+        self.graces = 0
+        self.replies: list[Any] = []
+
+    @property
+    def full(self) -> bool:
+        return len(self._at) >= _MERGED_KEYS
+
+    @property
+    def until(self) -> float:
+        return min((look.until for look in self._looks if look.waited_for), default=inf)
+
+    @property
+    def waited_for(self) -> bool:
+        return any(look.waited_for for look in self._looks)
+
+    def add(self, look: Look) -> None:
+        self._looks.append(look)
+        for key in look.keys:
+            self._at.setdefault(key, len(self._at))
+
+    def close(self) -> None:
+        """Nothing is added any more."""
+        self.commands = (
+            [("GET", key) for key in self._at] if self._spread else [("MGET", *self._at)]
+        )
+
+    def land(self) -> None:
+        values = self.replies
+        if not self._spread:
+            (reply,) = values
+            values = [reply] * len(self._at) if isinstance(reply, Exception) else reply
+        for look in self._looks:
+            if not look.future.done():
+                look.future.set_result([values[self._at[key]] for key in look.keys])
+
+    def fail(self, error: Exception) -> None:
+        for look in self._looks:
+            look.fail(error)
+
+
+def _unavailable(error: Exception) -> CacheUnavailableError:
+    unavailable = CacheUnavailableError(f"Redis: {error!r}")
+    unavailable.__cause__ = error
+    return unavailable
+
+
+def batched(queue: Iterable[Call | Look], *, spread: bool) -> Iterator[Call | Merged]:
+    """What is written in one go, look-ups merged; those who gave up are left out.
+
+    Args:
+        queue: In the order in which the callers came.
+        spread: Whether keys lie in many slots of a cluster, so that MGET cannot read them.
+    """
+    merged: Merged | None = None
+    for call in queue:
+        if not call.waited_for:
+            continue
+        if isinstance(call, Call):
+            yield call
+            continue
+        if merged is None:
+            merged = Merged(spread=spread)
+        merged.add(call)
+        if merged.full:
+            merged.close()
+            yield merged
+            merged = None
+    if merged is not None:
+        merged.close()
+        yield merged
