@@ -525,3 +525,13 @@ def test_a_prepared_answer_ends_when_one_made_anew_would_differ(
     assert again is not None
     same = then is not None and then.raw_headers == again.response().raw_headers
     assert again.answers([], made_ms + later_ms) == same
+
+
+@pytest.mark.parametrize(("bytes_asked", "is_kept"), [(200, True), (300, False)])
+def test_an_answer_is_kept_with_what_was_asked_only_while_that_is_short(
+    bytes_asked: int, is_kept: bool
+) -> None:
+    asked = [(b"if-none-match", b'"%s"' % (b"x" * bytes_asked))]
+    request = Request({"type": "http", "method": "GET", "headers": asked})
+    response = replayed(request, ENTRY, (), ENTRY.created_ms, [])
+    assert (prepared(ENTRY, response, asked, ENTRY.created_ms) is not None) == is_kept

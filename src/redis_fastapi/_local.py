@@ -17,7 +17,7 @@ from redis_fastapi._changes import Changes, Marks, intact
 from redis_fastapi._entry import Entry
 from redis_fastapi._keys import Target
 
-_ENTRY_BYTES = 1_100
+_ENTRY_BYTES = 1_600
 _HEADER_BYTES = 160
 _GENERATION_BYTES = 320
 """What CPython takes for the objects around the bytes; `python -m race.local` shows the sum."""

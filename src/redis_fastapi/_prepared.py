@@ -17,6 +17,9 @@ from ._http import Headers
 
 _SECOND_MS = 1_000
 
+_LONGEST_ASKED = 256
+"""Bytes of the question; clients choose them, and the answer is kept with it."""
+
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
@@ -51,8 +54,9 @@ def prepared(entry: Entry, response: Response, asked: Headers, now_ms: int) -> P
     """The answer that an entry gave, to be sent again; None where more than its seconds decide."""
     status = response.status_code
     simple = all(name == b"if-none-match" for name, _ in asked)
+    long = sum(len(value) for _, value in asked) > _LONGEST_ASKED
     coded = any(name == b"content-encoding" for name, _ in entry.headers)
-    if not simple or coded or status not in (entry.status, 304):
+    if not simple or long or coded or status not in (entry.status, 304):
         return None
     body = entry.body if status == entry.status else b""
     ends_ms = _next_second_ms(entry, now_ms)
