@@ -23,7 +23,8 @@ from redis_fastapi import (
     cache,
     cache_evict,
 )
-from redis_fastapi._refresh import Refreshes, rerun_scope
+from redis_fastapi._inner import inner_scope
+from redis_fastapi._refresh import Refreshes
 from redis_fastapi.testing import MemoryCache
 
 TTL = 60
@@ -344,7 +345,7 @@ def test_a_run_has_the_head_of_its_request_and_nothing_else_of_it() -> None:
             *[(b"if-match", b"*"), (b"if-unmodified-since", b"x"), (b"content-length", b"0")],
         ],
     }
-    made = rerun_scope(scope, b"")
+    made = inner_scope(scope, b"")
     assert made == {
         **{"type": "http", "method": "GET", "path": "/x", "query_string": b"a=1"},
         **{"app": app, "root_path": "", "state": {"pool": 1}, "session": {}},

@@ -7,16 +7,14 @@ whether or not anything is cached and Redis answers. What cannot be learnt fails
 
 from __future__ import annotations
 
-import asyncio
 from typing import Final
 
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.types import Message, Scope
 
 from . import _http
-from ._http import Headers, Outcome, Validators
-from ._refresh import rerun_scope
+from ._http import Outcome, Validators
+from ._inner import inner_scope, sent
 
 _MISSING: Final = frozenset({404, 410})
 
@@ -26,7 +24,7 @@ async def refused_by_preconditions(request: Request, *, now_ms: int) -> Response
     asked = request.scope["headers"]
     if not _http.has_preconditions(asked):
         return None
-    status, headers = await _read(rerun_scope(request.scope, b""))
+    status, headers = await sent(inner_scope(request.scope, b""), b"")
     if status in _MISSING:
         current = None
     elif 200 <= status < 300:
@@ -40,25 +38,3 @@ def _fails(request: Request, current: Validators | None, now_ms: int) -> bool:
     asked = request.scope["headers"]
     outcome = _http.evaluate_preconditions(request.method, asked, current, now_ms=now_ms)
     return outcome is Outcome.PRECONDITION_FAILED
-
-
-async def _read(scope: Scope) -> tuple[int, Headers]:
-    """Status and headers of one request through its application."""
-    answer: Message = {"status": 0, "headers": []}
-    requests = iter([{"type": "http.request", "body": b"", "more_body": False}])
-    ended = asyncio.Event()
-
-    async def receive() -> Message:
-        if (request := next(requests, None)) is not None:
-            return request
-        await ended.wait()
-        return {"type": "http.disconnect"}
-
-    async def send(message: Message) -> None:
-        if message["type"] == "http.response.start":
-            answer.update(message)
-        elif not message.get("more_body", False):
-            ended.set()
-
-    await scope["app"](scope, receive, send)
-    return answer["status"], [(name.lower(), value) for name, value in answer["headers"]]

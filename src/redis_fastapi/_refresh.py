@@ -12,15 +12,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterator, Mapping
 from contextvars import Context
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from starlette.routing import BaseRoute, Match
-from starlette.types import Message, Scope
+from starlette.types import Scope
 
 from ._engine import Engine
 from ._entry import Entry
+from ._inner import inner_scope, sent
 from ._keys import Target
 from ._leases import Lease
 
@@ -33,18 +32,6 @@ _MOST = 16
 """Runs of one application at a time; beyond that the entry stays as stale as it is."""
 
 _PAUSE_SECONDS = 1.0
-
-_ROUTED = ("app", "endpoint", "extensions", "route", "router")
-_ROUTED_PREFIXES = ("fastapi", "redis_fastapi", "starlette.")
-"""What earlier routing, and servers, put into a scope for one request."""
-
-_CONDITIONS = frozenset(
-    {
-        *(b"cache-control", b"pragma", b"range", b"if-range", b"if-match", b"if-none-match"),
-        *(b"if-modified-since", b"if-unmodified-since"),
-    }
-)
-_FRAMING = frozenset({b"content-length", b"transfer-encoding"})
 
 
 class Known(NamedTuple):
@@ -102,7 +89,7 @@ class Refreshes:
         if self._closed or len(self._tasks) >= self._most or known.target.entry in self._busy:
             return None
         self._busy.add(known.target.entry)
-        work = self._compute(engine, known, rerun_scope(scope, body), body)
+        work = self._compute(engine, known, inner_scope(scope, body), body)
         # nothing that the answered request has in its context variables is the run's
         task = Context().run(asyncio.get_running_loop().create_task, work)
         self._tasks.add(task)
@@ -124,68 +111,10 @@ class Refreshes:
             self._busy.discard(place)
             return
         try:
-            await _run({**scope, RERUN: Rerun(known.resource, lease)}, body)
+            await sent({**scope, RERUN: Rerun(known.resource, lease)}, body)
         except Exception as error:  # the application may raise anything
             logger.warning("a refresh of %s failed: %r", scope["path"], error)
         finally:
             await lease.release()
             pause = 0 if lease.filled else self._pause_seconds
             asyncio.get_running_loop().call_later(pause, self._busy.discard, place)
-
-
-def rerun_scope(scope: Scope, body: bytes) -> Scope:
-    """The scope of a GET like the one that an application was given."""
-    copied = {name: value for name, value in scope.items() if not _is_routed(name)}
-    dropped = _CONDITIONS if body else _CONDITIONS | _FRAMING
-    headers = [pair for pair in scope["headers"] if pair[0] not in dropped]
-    copied |= {"app": scope["app"], "method": "GET", "headers": headers}
-    copied["root_path"] = _root_path(scope)
-    for name in ("path_params", "state"):
-        if name in copied:
-            copied[name] = dict(copied[name])
-    return copied
-
-
-def _is_routed(name: str) -> bool:
-    return name in _ROUTED or name.startswith(_ROUTED_PREFIXES)
-
-
-def _root_path(scope: Scope) -> str:
-    """The ``root_path`` under which the application itself was called.
-
-    Below it a router may be mounted that is no application, and has changed it.
-    """
-    routes: list[BaseRoute] = scope["app"].router.routes
-    for root in _roots(scope):
-        called: dict[str, Any] = {**scope, "root_path": root}
-        if any(route.matches(called)[0] is Match.FULL for route in routes):
-            return root
-    return str(scope.get("root_path", ""))
-
-
-def _roots(scope: Mapping[str, Any]) -> Iterator[str]:
-    """The ``root_path`` of now, and what it may have been, down to that of the server."""
-    root = str(scope.get("root_path", ""))
-    outermost = str(scope.get("app_root_path", root))
-    yield root
-    while len(root) > len(outermost):
-        root = root.rpartition("/")[0]
-        yield root
-
-
-async def _run(scope: Scope, body: bytes) -> None:
-    """One request through its application; what it answers is dropped."""
-    ended = asyncio.Event()
-    requests = iter([{"type": "http.request", "body": body, "more_body": False}])
-
-    async def receive() -> Message:
-        if (request := next(requests, None)) is not None:
-            return request
-        await ended.wait()
-        return {"type": "http.disconnect"}
-
-    async def send(message: Message) -> None:
-        if message["type"] == "http.response.body" and not message.get("more_body", False):
-            ended.set()
-
-    await scope["app"](scope, receive, send)

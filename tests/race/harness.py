@@ -174,9 +174,11 @@ async def _write_key(engine: Engine, board: Board, key: int) -> None:
 
 async def _evict(engine: Engine, key: int, choice: float) -> bool:
     wanted = target(key)
+    soft = random.random() < 0.3
     if choice < 0.6:
-        return await engine.evict((wanted.entry,), ())
-    return await engine.evict((), wanted.generations[1:] if choice < 0.9 else (EPOCH,))
+        return await engine.evict((wanted.entry,), (), soft=soft)
+    generations = wanted.generations[1:] if choice < 0.9 else (EPOCH,)
+    return await engine.evict((), generations, soft=soft)
 
 
 class _Crew:

@@ -1,0 +1,93 @@
+"""Requests of the cache's own through an application, like one that it was sent.
+
+Of that request they have the path, the headers and the body, less what makes its answer depend on
+what the client has; of its scope nothing that routing, dependencies or the server put there for it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from starlette.routing import BaseRoute, Match
+from starlette.types import Message, Scope
+
+from ._http import Headers
+
+_ROUTED = ("app", "endpoint", "extensions", "route", "router")
+_ROUTED_PREFIXES = ("fastapi", "redis_fastapi", "starlette.")
+"""What earlier routing, and servers, put into a scope for one request."""
+
+_CONDITIONS = frozenset(
+    {
+        *(b"cache-control", b"pragma", b"range", b"if-range", b"if-match", b"if-none-match"),
+        *(b"if-modified-since", b"if-unmodified-since"),
+    }
+)
+_FRAMING = frozenset({b"content-length", b"transfer-encoding"})
+
+
+def inner_scope(scope: Scope, body: bytes) -> Scope:
+    """The scope of a GET like the one that an application was given."""
+    copied = {name: value for name, value in scope.items() if not _is_routed(name)}
+    dropped = _CONDITIONS if body else _CONDITIONS | _FRAMING
+    headers = [pair for pair in scope["headers"] if pair[0] not in dropped]
+    copied |= {"app": scope["app"], "method": "GET", "headers": headers}
+    copied["root_path"] = _root_path(scope)
+    for name in ("path_params", "state"):
+        if name in copied:
+            copied[name] = dict(copied[name])
+    return copied
+
+
+def _is_routed(name: str) -> bool:
+    return name in _ROUTED or name.startswith(_ROUTED_PREFIXES)
+
+
+def _root_path(scope: Scope) -> str:
+    """The ``root_path`` under which the application itself was called.
+
+    Below it a router may be mounted that is no application, and has changed it.
+    """
+    routes: list[BaseRoute] = scope["app"].router.routes
+    for root in _roots(scope):
+        called: dict[str, Any] = {**scope, "root_path": root}
+        if any(route.matches(called)[0] is Match.FULL for route in routes):
+            return root
+    return str(scope.get("root_path", ""))
+
+
+def _roots(scope: Mapping[str, Any]) -> Iterator[str]:
+    """The ``root_path`` of now, and what it may have been, down to that of the server."""
+    root = str(scope.get("root_path", ""))
+    outermost = str(scope.get("app_root_path", root))
+    yield root
+    while len(root) > len(outermost):
+        root = root.rpartition("/")[0]
+        yield root
+
+
+async def sent(scope: Scope, body: bytes) -> tuple[int, Headers]:
+    """Send a request through the application of its scope: status and headers of the answer.
+
+    The body of the answer is dropped. Raises what the application raises.
+    """
+    answer: Message = {"status": 0, "headers": []}
+    requests = iter([{"type": "http.request", "body": body, "more_body": False}])
+    ended = asyncio.Event()
+
+    async def receive() -> Message:
+        if (request := next(requests, None)) is not None:
+            return request
+        await ended.wait()
+        return {"type": "http.disconnect"}
+
+    async def send(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            answer.update(message)
+        elif not message.get("more_body", False):
+            ended.set()
+
+    await scope["app"](scope, receive, send)
+    return answer["status"], [(name.lower(), value) for name, value in answer["headers"]]
