@@ -146,6 +146,8 @@ def answered(
     asked = request.scope["headers"]
     if _http.unconditional(asked):
         return response
+    if _may_be_compressed(request):
+        asked = [pair for pair in asked if pair[0] != b"range"]
     body = bytes(response.body)
     status, headers, content = _http.answer(
         request.method,
@@ -162,6 +164,16 @@ def answered(
     answer = raw_response(status, headers, content)
     answer.background = response.background
     return answer
+
+
+_COMPRESSORS = ("brotli", "compress", "gzip", "zstd")
+
+
+def _may_be_compressed(request: Request) -> bool:
+    """Whether a middleware may compress what is sent, which a part of it would not survive."""
+    classes = (str(one.cls.__name__).lower() for one in request.app.user_middleware)
+    installed = any(word in name for name in classes for word in _COMPRESSORS)
+    return installed and "accept-encoding" in request.headers
 
 
 def raw_response(status: int, headers: Headers, body: bytes) -> Response:

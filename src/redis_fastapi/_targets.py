@@ -156,12 +156,14 @@ class PutTarget(NamedTuple):
         evicted: What goes when the value cannot be written.
         beside: What goes in any case: variants by the answer's own Vary, and the other paths of an
             endpoint that is served at several.
+        groups: Names of the entry's groups.
     """
 
     reader: ReadPolicy | None
     target: Target | None
     evicted: Evicted
     beside: Evicted = Evicted()
+    groups: tuple[str, ...] = ()
 
 
 async def put_target(
@@ -194,7 +196,8 @@ async def _put_target(
         return PutTarget(None, None, evicted)
     # variants by the answer's own Vary are older than what is put
     variants = Evicted(generations=evicted.generations)
-    return PutTarget(reader, reader.target(resource, (), groups), evicted, variants)
+    target = reader.target(resource, (), groups)
+    return PutTarget(reader, target, evicted, variants, groups)
 
 
 async def _reading(

@@ -155,14 +155,15 @@ class Writing:
         """The GET's entry with this body, or None where a GET's answer like it would not be
         stored.
         """
-        body, put = whole_body(response), self._policy.put
+        body, put, named = whole_body(response), self._policy.put, self._put
         assert put is not None
+        assert named is not None
         if body is None or response.status_code not in (200, 201):
             return None
         headers = response.raw_headers
         ttl = reader.ttl if put.ttl is None else put.ttl
         ttl_ms = self._context.ttl_ms(ttl, jitter=reader.staleness.jitter)
-        entry = Storing(reader, self._context.settings, ttl_ms).entry(
+        entry = Storing(reader, self._context.settings, ttl_ms, named.groups).entry(
             reader.status,
             headers,
             body,
