@@ -154,3 +154,11 @@ async def keys_of(client: Redis, kind: str = "") -> list[bytes]:
     """Keys in Redis, of one kind (``e:`` entries) or of all."""
     found = await client.keys(f"*:{kind}*" if kind else "*")
     return sorted(key for key in found if isinstance(key, bytes))
+
+
+def header_fields(*lines: str) -> list[tuple[bytes, bytes]]:
+    """Header lines written as `name: value`."""
+    return [
+        (name.encode("latin-1"), value.encode("latin-1"))
+        for name, _, value in (line.partition(": ") for line in lines)
+    ]
