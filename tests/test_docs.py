@@ -186,6 +186,21 @@ def test_every_link_leads_to_a_file_and_every_named_test_is_there(page: Path) ->
             assert f"def {name}(" in file.read_text(), f"{target} has no {name}"
 
 
+def test_every_row_of_the_page_on_http_is_a_test() -> None:
+    lines = (ROOT / "docs/http.md").read_text().splitlines()
+    rows = [line for line in lines if line.startswith("|") and not line.endswith(" Shown by |")]
+
+    assert [row for row in rows if "---" not in row and not TEST_NAME.search(row)] == []
+
+
+def test_every_test_of_what_clients_get_is_a_row_of_the_page_on_http() -> None:
+    named = set(TEST_NAME.findall((ROOT / "docs/http.md").read_text()))
+    for part in ("answers", "downstream", "writes"):
+        module = (ROOT / f"tests/test_http_{part}.py").read_text()
+        written = re.findall(r"^(?:async )?def (test_\w+)", module, re.MULTILINE)
+        assert {name for name in written if "_control_" not in name} <= named
+
+
 LAYER_ROW = re.compile(r"^\| \d+ \| `(\w+)(?:\.py|/)` \|", re.MULTILINE)
 
 

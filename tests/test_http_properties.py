@@ -13,7 +13,7 @@ import pytest
 from fastapi import FastAPI
 from hypothesis import Phase, find, given, settings
 from hypothesis import strategies as st
-from starlette.types import Message
+from starlette.types import Message, Scope
 
 from apps import caching_app
 from redis_fastapi import Cached, _http
@@ -492,7 +492,7 @@ async def status_of(app: FastAPI, headers: Headers, state: dict[str, Any]) -> in
     async def send(message: Message) -> None:
         sent.append(message.get("status", 0))
 
-    scope = {"type": "http", "method": "GET", "path": "/read", "raw_path": b"/read"}
+    scope: Scope = {"type": "http", "method": "GET", "path": "/read", "raw_path": b"/read"}
     scope |= {"query_string": b"", "root_path": "", "state": state, "headers": list(headers)}
     await app(scope, receive, send)
     return sent[0]
