@@ -492,7 +492,7 @@ async def status_of(app: FastAPI, headers: Headers, state: dict[str, Any]) -> in
     async def send(message: Message) -> None:
         sent.append(message.get("status", 0))
 
-    scope: Scope = {"type": "http", "method": "GET", "path": "/read", "raw_path": b"/read"}
-    scope |= {"query_string": b"", "root_path": "", "state": state, "headers": list(headers)}
-    await app(scope, receive, send)
+    place: Scope = {"type": "http", "method": "GET", "path": "/read", "raw_path": b"/read"}
+    rest: Scope = {"query_string": b"", "root_path": "", "state": state, "headers": list(headers)}
+    await app({**place, **rest}, receive, send)
     return sent[0]
