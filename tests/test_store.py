@@ -16,6 +16,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.cluster import LoadBalancingStrategy
 
+from redis_fastapi._held import hold
 from redis_fastapi._keys import EPOCH, Target
 from redis_fastapi._store import (
     PASS,
@@ -361,14 +362,16 @@ class DropsAfterSending(Connection):
         return await super().read_response(*args, **options)
 
 
+@pytest.mark.parametrize("held", [False, True])
 async def test_a_lost_reply_is_an_error_and_the_token_is_not_sent_again(
-    redis_url: str, redis_client: Redis
+    redis_url: str, redis_client: Redis, held: bool
 ) -> None:
     pool = ConnectionPool.from_url(
         redis_url, connection_class=DropsAfterSending, retry=Retry(NoBackoff(), 5)
     )
     async with Redis(connection_pool=pool) as client:
-        store = Store(client, prefix="t")
+        held_transport = hold(client, prefix="t", name="here", deadline=5.0)
+        store = Store(client, prefix="t", transport=held_transport if held else None)
         await store.tokens(TARGET)
         await redis_client.config_resetstat()
         DropsAfterSending.dropping = True
@@ -376,6 +379,7 @@ async def test_a_lost_reply_is_an_error_and_the_token_is_not_sent_again(
             await store.acquire(claim(TARGET, NOTHING, force=True))
         await store.tokens(TARGET)
         assert (await redis_client.info("commandstats"))["cmdstat_set"]["calls"] <= 4
+        await held_transport.aclose()
         await client.aclose()
     await pool.disconnect()
 
