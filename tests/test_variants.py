@@ -29,7 +29,7 @@ class Greeter:
         self.names = names
         self.word = "hello"
         self.runs = 0
-        self.fails = False
+        self.fails = self.put_varies = False
         marker = Cached(TTL, group="words", shared=True, **options)
 
         @self.app.get("/word")
@@ -43,7 +43,7 @@ class Greeter:
 
         @self.app.put("/word")
         async def put_word() -> Annotated[Response, CachePut(group="words")]:
-            return Response(self.word)
+            return Response(self.word, headers={"vary": self.names} if self.put_varies else None)
 
         @self.app.delete("/word")
         async def evict_path() -> Annotated[None, CacheEvict(key="/word")]: ...
@@ -242,3 +242,12 @@ async def test_what_a_process_keeps_is_sent_to_its_own_variant_only(redis_url: s
             for one in ("de", "fr", "de", "fr")
         ]
     assert texts == ["de", "fr", "de", "fr"]
+
+
+def test_a_put_that_varies_evicts_instead(greeter: Greeter, client: TestClient) -> None:
+    greeter.put_varies = True
+    for one in ("de", "fr"):
+        said(client, one)
+    greeter.word = "bye"
+    client.put("/word")
+    assert [said(client, one) for one in ("de", "fr")] == [("MISS", "bye:de"), ("MISS", "bye:fr")]
