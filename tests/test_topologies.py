@@ -10,13 +10,20 @@ from typing import Any
 import pytest
 import redis
 from httpx import AsyncClient
+from redis.asyncio import RedisCluster
 
 from certificates import client_files, make_certificates, server_with_tls
 from outages.topologies import FailingOver
 from redis_fastapi import RedisSettings
+from redis_fastapi._engine import Engine
+from redis_fastapi._held import hold
+from redis_fastapi._keys import Target
+from redis_fastapi._store import Store
+from redis_fastapi._transport import AwayError
+from redis_fastapi.exceptions import CacheUnavailableError
 from servers import LOOPBACK, RedisCluster3, RedisServer, redis_server_available, wait_until
 from support import Runs, calling, state_of
-from test_outages import lines, shop, until_cached
+from test_outages import DEADLINE, lines, shop, until_cached
 
 pytestmark = pytest.mark.skipif(bool(redis_server_available()), reason="needs a redis-server")
 
@@ -243,6 +250,36 @@ async def test_a_cluster_node_that_hangs_holds_back_only_what_it_has() -> None:
             hung.resume()
             for path in ITEMS:
                 await until_cached(client, path)
+
+
+async def test_an_eviction_reaches_the_nodes_that_are_there() -> None:
+    with RedisCluster3("--cluster-node-timeout", "60000") as nodes:
+        groups = {nodes.node_of(f"t:g:n:{name}"): f"g:n:{name}" for name in range(20)}
+        async with RedisCluster.from_url(nodes.url) as client:
+            for name in groups.values():
+                await client.set(f"t:{name}", b"token")
+            held = hold(client, prefix="t", name="here", deadline=DEADLINE)
+            engine = Engine(Store(client, prefix="t", deadline=DEADLINE, transport=held))
+            await engine.evict((), ("g:n:none",))
+            hung, *others = groups
+            hung.pause()
+            while not await is_away(engine, groups[hung]):
+                continue
+            assert not await engine.evict((), groups.values())
+            assert [node.command("DBSIZE") for node in others] == [0, 0]
+            hung.resume()
+            await engine.aclose()
+
+
+async def is_away(engine: Engine, generation: str) -> bool:
+    """Whether the node of a generation is known to be away."""
+    try:
+        await engine._store.tokens(Target("", (generation,), b""))
+    except AwayError:
+        return True
+    except CacheUnavailableError:
+        return False
+    return False
 
 
 async def until_some(client: AsyncClient, state: str) -> None:

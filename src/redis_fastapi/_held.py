@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager
 from functools import partial
 from typing import Any, cast
@@ -180,6 +180,7 @@ class HeldClusterTransport:
         replies: list[Any] = [None] * len(keys)
         parts = self._by_node(keys)
         lanes = self._lanes_to(parts, keys)
+        _require_closed(lanes)
         looks = [
             lane.look([keys[p] for p in at], until)
             for lane, (_, at) in zip(lanes, parts, strict=True)
@@ -198,15 +199,19 @@ class HeldClusterTransport:
     async def send(
         self, commands: Sequence[Command], *, until: float | None, heavy: bool = False
     ) -> list[Any]:
-        """Replies in order, error replies as ResponseError instances."""
+        """Replies in order, error replies as ResponseError instances.
+
+        Where a node is away, the others have done what is theirs when this fails.
+        """
         await self._map.known(until)
         keys = [command.key for command in commands]
         parts = self._by_node(keys)
         lanes = self._lanes_to(parts, keys)
         if heavy:
+            _require_closed(lanes)
             return await self._followed.send(commands, until=until)
         sent = [
-            lane.send([commands[p] for p in at], until)
+            _sent(lane, [commands[p] for p in at], until)
             for lane, (_, at) in zip(lanes, parts, strict=True)
         ]
         replies: list[Any] = [None] * len(commands)
@@ -218,8 +223,7 @@ class HeldClusterTransport:
 
     def exclusive(self, key: bytes) -> AbstractAsyncContextManager[Exchange]:
         """A connection of its own to the primary of `key`."""
-        for lane in self._lanes.values():
-            lane.require_closed()
+        _require_closed(self._lanes.values())
         return self._followed.exclusive(key)
 
     async def aclose(self) -> None:
@@ -260,11 +264,8 @@ class HeldClusterTransport:
     def _lanes_to(
         self, parts: Sequence[tuple[Any, list[int]]], keys: Sequence[bytes]
     ) -> list[Lane]:
-        """The connections to some nodes, none of which is known to be away."""
-        lanes = [self._lane_to(node, keys[at[0]]) for node, at in parts]
-        for lane in lanes:
-            lane.require_closed()
-        return lanes
+        """The connections to some nodes."""
+        return [self._lane_to(node, keys[at[0]]) for node, at in parts]
 
     def _lane_to(self, node: Any, key: bytes) -> Lane:
         self._examples[node.name] = key
@@ -299,6 +300,23 @@ class HeldClusterTransport:
             await self._client.initialize()
         else:
             await self._client.execute_command("GET", key, target_nodes=random.choice(others))
+
+
+def _require_closed(lanes: Iterable[Lane]) -> None:
+    for lane in lanes:
+        lane.require_closed()
+
+
+def _sent(
+    lane: Lane, commands: Sequence[Command], until: float | None
+) -> asyncio.Future[list[Any]]:
+    """The replies to come; also what the lane refuses to send fails only there."""
+    try:
+        return lane.send(commands, until)
+    except CacheUnavailableError as error:
+        refused = asyncio.get_running_loop().create_future()
+        refused.set_exception(error)
+        return refused
 
 
 async def _all(futures: Sequence[asyncio.Future[list[Any]]]) -> list[list[Any]]:
