@@ -401,17 +401,19 @@ def test_a_client_cannot_make_it_grow() -> None:
     shortcut = Shortcut(most=3)
     for number in range(9):
         shortcut.learn(scope_of(f"/{number}"), TARGET)
-        shortcut.target(scope_of("/0"))
+        shortcut.find(scope_of("/0"))
     assert len(shortcut) == 3
-    assert shortcut.target(scope_of("/0")) is TARGET
+    known = shortcut.find(scope_of("/0"))
+    assert known is not None
+    assert known.target is TARGET
     shortcut.learn(scope_of("/" + "x" * 2_000), TARGET)
-    assert shortcut.target(scope_of("/" + "x" * 2_000)) is None
+    assert shortcut.find(scope_of("/" + "x" * 2_000)) is None
 
 
 def test_an_alias_of_one_mount_says_nothing_of_another() -> None:
     shortcut = Shortcut()
     shortcut.learn({**scope_of("/a/x"), "root_path": "/a"}, TARGET)
-    assert shortcut.target({**scope_of("/a/x"), "root_path": ""}) is None
+    assert shortcut.find({**scope_of("/a/x"), "root_path": ""}) is None
 
 
 # -- with and without it
@@ -483,9 +485,9 @@ def test_what_the_process_keeps_is_answered_like_that_too(
     sent_again = []
     respond = Prepared.response
 
-    def respond_and_note(one: Prepared) -> Response:
+    def respond_and_note(one: Prepared, entry: Entry) -> Response:
         sent_again.append(one.status)
-        return respond(one)
+        return respond(one, entry)
 
     monkeypatch.setattr(Prepared, "response", respond_and_note)
     with both(monkeypatch, url=redis_url, local_cache=True) as clients:
@@ -521,10 +523,10 @@ def test_a_prepared_answer_ends_when_one_made_anew_would_differ(
     first, then = made_at(made_ms), made_at(made_ms + later_ms)
     assume(first is not None)
     assert first is not None
-    again = prepared(entry, first, [], made_ms)
+    again = prepared(entry, first, [], now_ms=made_ms, ttl=None)
     assert again is not None
-    same = then is not None and then.raw_headers == again.response().raw_headers
-    assert again.answers([], made_ms + later_ms) == same
+    same = then is not None and then.raw_headers == again.response(entry).raw_headers
+    assert again.answers(entry, [], made_ms + later_ms) == same
 
 
 @pytest.mark.parametrize(("bytes_asked", "is_kept"), [(200, True), (300, False)])
@@ -534,4 +536,5 @@ def test_an_answer_is_kept_with_what_was_asked_only_while_that_is_short(
     asked = [(b"if-none-match", b'"%s"' % (b"x" * bytes_asked))]
     request = Request({"type": "http", "method": "GET", "headers": asked})
     response = replayed(request, ENTRY, (), ENTRY.created_ms, [])
-    assert (prepared(ENTRY, response, asked, ENTRY.created_ms) is not None) == is_kept
+    ready = prepared(ENTRY, response, asked, now_ms=ENTRY.created_ms, ttl=None)
+    assert (ready is not None) == is_kept

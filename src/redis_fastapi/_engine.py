@@ -194,17 +194,18 @@ class Engine:
             local: Whether this process may keep the entry, and answer from what it keeps.
         """
         if local and not refresh and (kept := self.recall(target)) is not None:
-            return self._hit(kept.entry)
+            return self._hit(kept.entry, self.now_ms())
         patience = self._wait_max if wait and not refresh else 0.0
         until = asyncio.get_running_loop().time() + patience
         request = _Request(target, refresh, until, tolerated_ms)
         try:
             budget = self._store.until()
-            await self._evictions.settle(target, budget)
+            if self._evictions.owe(target):
+                await self._evictions.settle(target, budget)
             marks = self._local.begin(target) if local else None
             snapshot = await self._store.read(target, until=budget)
             found = self._found(request, snapshot)
-            if isinstance(found, Hit):
+            if marks is not None and isinstance(found, Hit):
                 self._local.keep(target, found.entry, marks, now_ms=self.now_ms())
             answer = request.answer(found)
             return answer or await self._lead_or_follow(request, snapshot, budget)
@@ -223,7 +224,7 @@ class Engine:
     async def find(self, target: Target, *, local: bool = False) -> Hit | Stale | None:
         """What is there, without any wish to fill it; None also when Redis does not answer."""
         if local and (kept := self.recall(target)) is not None:
-            return self._hit(kept.entry)
+            return self._hit(kept.entry, self.now_ms())
         try:
             await self._evictions.settle(target, self._store.until())
             marks = self._local.begin(target) if local else None
@@ -339,17 +340,14 @@ class Engine:
         validity = validity_of(target, snapshot.tokens)
         if snapshot.raw is None or validity is None:
             return None
-        entry = decode(snapshot.raw, validity)
-        if entry is not None and entry.is_fresh(self.now_ms()):
-            return self._hit(entry, collapsed=collapsed)
+        entry, now_ms = decode(snapshot.raw, validity), self.now_ms()
+        if entry is not None and entry.is_fresh(now_ms):
+            return self._hit(entry, now_ms, collapsed=collapsed)
         stale = entry or decode_outdated(snapshot.raw, validity)
-        return None if stale is None else Stale(stale, self._age_ms(stale))
+        return None if stale is None else Stale(stale, max(0, now_ms - stale.created_ms))
 
-    def _hit(self, entry: Entry, *, collapsed: bool = False) -> Hit:
-        return Hit(entry, self._age_ms(entry), collapsed)
-
-    def _age_ms(self, entry: Entry) -> int:
-        return max(0, self.now_ms() - entry.created_ms)
+    def _hit(self, entry: Entry, now_ms: int, *, collapsed: bool = False) -> Hit:
+        return Hit(entry, max(0, now_ms - entry.created_ms), collapsed)
 
     async def _lead_or_follow(
         self, request: _Request, snapshot: Snapshot, budget: float | None
@@ -383,7 +381,7 @@ class Engine:
         if end is None:
             return self._join(request.target, holder)
         if isinstance(end, Entry):
-            return self._hit(end, collapsed=True)
+            return self._hit(end, self.now_ms(), collapsed=True)
         return Bypass(Reason.UNSTORABLE) if isinstance(end, Ending) else end
 
     def _join(self, target: Target, holder: bytes) -> Miss | Bypass:

@@ -96,6 +96,10 @@ class Evictions:
         if not await self._store.outdate(entries, generations, renewal, deadline=deadline):
             await self._store.evict(entries, generations, deadline=deadline)
 
+    def owe(self, target: Target) -> bool:
+        """Whether an eviction is owed that concerns the target."""
+        return self._backlog.concerns(target)
+
     async def settle(self, target: Target, until: float | None) -> None:
         """Return once nothing is owed that concerns the target.
 

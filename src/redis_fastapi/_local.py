@@ -17,7 +17,7 @@ from redis_fastapi._changes import Changes, Marks, intact
 from redis_fastapi._entry import Entry
 from redis_fastapi._keys import Target
 
-_ENTRY_BYTES = 1_600
+_ENTRY_BYTES = 1_100
 _HEADER_BYTES = 160
 _GENERATION_BYTES = 320
 """What CPython takes for the objects around the bytes; `python -m race.local` shows the sum."""
@@ -29,11 +29,9 @@ class Kept:
     Attributes:
         entry: The entry.
         target: What it answers.
-        prepared: Whatever a reader has made of the entry, no larger than its headers; it goes when
-            the entry goes.
     """
 
-    __slots__ = ("cost", "entry", "marks", "prepared", "target", "until")
+    __slots__ = ("cost", "entry", "marks", "target", "until")
 
     def __init__(
         self, target: Target, entry: Entry, marks: Marks, *, until: float, cost: int
@@ -43,7 +41,6 @@ class Kept:
         self.marks = marks
         self.until = until
         self.cost = cost
-        self.prepared: object = None
 
 
 class LocalTier:
@@ -138,7 +135,7 @@ class LocalTier:
 
 
 def _cost(target: Target, entry: Entry) -> int:
-    """Bytes of an entry with its prepared form, whose headers are counted twice therefore."""
+    """Bytes of an entry and of the objects round it, rather too many than too few."""
     headers = sum(len(name) + len(value) for name, value in entry.headers)
     return (
         _ENTRY_BYTES

@@ -16,6 +16,7 @@ from ._http import Reason
 from ._keys import Target
 from ._policy import ReadPolicy, Values, WritePolicy
 from ._reading import Reading
+from ._shortcut import Destination
 from ._store import Acquired, Claim, Snapshot, Store
 from ._targets import Evicted as Names
 from ._writing import Writing
@@ -34,8 +35,8 @@ class ToldReading(Reading):
         self._started_ns = 0
         self._seconds = 0.0
 
-    async def early(self, target: Target) -> Response | None:
-        return await self._timed(super().early(target))
+    async def early(self, destination: Destination) -> Response | None:
+        return await self._timed(super().early(destination))
 
     async def before(self, values: Values, request: Request, injected: Response) -> Response | None:
         return await self._timed(super().before(values, request, injected))

@@ -47,7 +47,7 @@ class Selectors:
     body: bool = False
 
     def __bool__(self) -> bool:
-        return self != Selectors()
+        return self != _NOTHING_SELECTS
 
     def parts(self, values: Values, request: Request, body: bytes = b"") -> tuple[str, ...]:
         """The variant as texts, each part led by name and count; raises UnkeyableValueError."""
@@ -79,6 +79,9 @@ class Selectors:
             if text is None:
                 raise UnkeyableValueError(str(chosen))
             yield from ("vary", str(chosen), text)
+
+
+_NOTHING_SELECTS = Selectors()
 
 
 class UnkeyableValueError(Exception):

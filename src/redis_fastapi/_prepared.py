@@ -7,7 +7,7 @@ lifetime. So an answer holds until the next of these seconds begins.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from starlette.responses import Response
 
@@ -20,47 +20,62 @@ _SECOND_MS = 1_000
 _LONGEST_ASKED = 256
 """Bytes of the question; clients choose them, and the answer is kept with it."""
 
+_CHOSEN_BY = (b"content-encoding", b"vary")
+"""Fields of answers that other headers of a request may refuse."""
+
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """An answer made of an entry.
+    """An answer made of an entry, without its body.
 
     Attributes:
+        entry: What it was made of; the body is left out.
         asked: The fields of the request that it depends on.
         begins_ms: When it was made, in milliseconds since 1970.
         ends_ms: When one of its seconds is over.
+        ttl: Seconds of its lifetime that are left; None is no expiry.
         status: Its status code.
         headers: Its fields.
-        body: The entry's, or nothing.
     """
 
+    entry: Entry
     asked: Headers
     begins_ms: int
     ends_ms: int
+    ttl: int | None
     status: int
     headers: Headers
-    body: bytes
 
-    def answers(self, asked: Headers, now_ms: int) -> bool:
-        """Whether it is the answer to these fields now."""
-        return self.begins_ms <= now_ms < self.ends_ms and self.asked == asked
+    def answers(self, entry: Entry, asked: Headers, now_ms: int) -> bool:
+        """Whether it is what an entry gives to these fields now."""
+        source = self.entry
+        return (
+            self.begins_ms <= now_ms < self.ends_ms
+            and source.created_ms == entry.created_ms
+            and source.fresh_ms == entry.fresh_ms
+            and source.status == entry.status
+            and source.headers == entry.headers
+            and self.asked == asked
+        )
 
-    def response(self) -> Response:
+    def response(self, entry: Entry) -> Response:
         """The answer; its list of fields is nobody else's."""
-        return raw_response(self.status, self.headers, self.body)
+        body = entry.body if self.status == entry.status else b""
+        return raw_response(self.status, self.headers, body)
 
 
-def prepared(entry: Entry, response: Response, asked: Headers, now_ms: int) -> Prepared | None:
+def prepared(
+    entry: Entry, response: Response, asked: Headers, *, now_ms: int, ttl: int | None
+) -> Prepared | None:
     """The answer that an entry gave, to be sent again; None where more than its seconds decide."""
-    status = response.status_code
+    status, headers = response.status_code, tuple(response.raw_headers)
     simple = all(name == b"if-none-match" for name, _ in asked)
     long = sum(len(value) for _, value in asked) > _LONGEST_ASKED
-    coded = any(name == b"content-encoding" for name, _ in entry.headers)
-    if not simple or long or coded or status not in (entry.status, 304):
+    varies = any(name in _CHOSEN_BY for name, _ in entry.headers)
+    if not simple or long or varies or status not in (entry.status, 304):
         return None
-    body = entry.body if status == entry.status else b""
     ends_ms = _next_second_ms(entry, now_ms)
-    return Prepared(asked, now_ms, ends_ms, status, tuple(response.raw_headers), body)
+    return Prepared(replace(entry, body=b""), asked, now_ms, ends_ms, ttl, status, headers)
 
 
 def _next_second_ms(entry: Entry, now_ms: int) -> int:

@@ -27,8 +27,9 @@ from ._http import Forward, Fresh, Freshness, Headers, MustRevalidate, Reason
 from ._keys import Target
 from ._leases import Lease
 from ._policy import ReadPolicy, Values
-from ._prepared import Prepared, prepared
+from ._prepared import prepared
 from ._refresh import RERUN, Known, Rerun
+from ._shortcut import Destination
 from ._targets import read_target
 from ._use import Use
 from ._variants import MOST_STEPS, matches, variant_of
@@ -48,43 +49,24 @@ class Reading:
         self._filling: Filling | None = None
         self._reserve: Entry | None = None
         self._error: Exception | None = None
+        self._destination: Destination | None = None
+        self._conditions: Headers = ()
+        self._local = context.local(policy.local)
         self.target: Target | None = None
 
-    async def early(self, target: Target) -> Response | None:
+    async def early(self, destination: Destination) -> Response | None:
         """Answer from the cache before dependencies are resolved, or None where they have to be.
 
         Where there is no answer, ``before`` goes on with what was found.
-
-        Args:
-            target: What ``before`` would find.
         """
+        headers = self._request.scope["headers"]
         self._hear()
-        if self._asked is not _http.IGNORED:
+        if self._asked is not _http.IGNORED or RERUN in self._request.scope:
             return None
-        return self._recalled(target) or await self._answer(target)
-
-    def _recalled(self, target: Target) -> Response | None:
-        """The answer that was prepared of what this process keeps, or a new one."""
-        kept = self._context.engine.recall(target) if self._may_recall() else None
-        if kept is None or not self._takes(kept.entry):
-            return None
-        now_ms = self._context.now_ms()
-        asked = _http.conditions(self._request.scope["headers"])
-        known = kept.prepared
-        if isinstance(known, Prepared) and known.answers(asked, now_ms):
-            return known.response()
-        freshness = self._assess(Hit(kept.entry, 0), now_ms)
-        if not isinstance(freshness, Fresh):
-            return None
-        self.use.hit(freshness.ttl, collapsed=False)
-        response = self._replay(kept.entry, now_ms)
-        kept.prepared = prepared(kept.entry, response, asked, now_ms)
-        return response
-
-    def _may_recall(self) -> bool:
         # an early refresh is drawn for each hit anew
-        drawn = self._policy.staleness.beta > 0
-        return self._local and not drawn and RERUN not in self._request.scope
+        if not self._policy.staleness.beta:
+            self._destination, self._conditions = destination, _http.conditions(headers)
+        return await self._answer(destination.target)
 
     async def before(self, values: Values, request: Request, injected: Response) -> Response | None:
         """Answer from the cache, or None where the endpoint has to run.
@@ -153,6 +135,8 @@ class Reading:
         forward = None if target is self.target else Forward.VARY_MISS
         if isinstance(found, (Hit, Stale)):
             now_ms = self._context.now_ms()
+            if (answer := self._sent_again(found, now_ms)) is not None:
+                return answer
             freshness = self._assess(found, now_ms)
             if isinstance(freshness, (Fresh, _http.Stale)):
                 return await self._from_cache(target, found, freshness, now_ms)
@@ -170,10 +154,6 @@ class Reading:
             return None
         self.use.miss(forward or self._policy.missing)
         return outcome.lease
-
-    @property
-    def _local(self) -> bool:
-        return self._context.local(self._policy.local)
 
     async def _walk(
         self, target: Target, look: Callable[[Target], Awaitable[Outcome | None]]
@@ -239,7 +219,22 @@ class Reading:
             self.use.hit(freshness.ttl, collapsed=collapsed)
         if due:
             await self._refresh(target, found.entry)
-        return self._replay(found.entry, now_ms)
+        response = self._replay(found.entry, now_ms)
+        if self._destination is not None and _is_simple(found):
+            self._destination.prepared = prepared(
+                found.entry, response, self._conditions, now_ms=now_ms, ttl=freshness.ttl
+            )
+        return response
+
+    def _sent_again(self, found: Hit | Stale, now_ms: int) -> Response | None:
+        """The answer that was prepared of the same entry, while it holds."""
+        ready = self._destination.prepared if self._destination is not None else None
+        if ready is None or not _is_simple(found):
+            return None
+        if not ready.answers(found.entry, self._conditions, now_ms):
+            return None
+        self.use.hit(ready.ttl, collapsed=False)
+        return ready.response(found.entry)
 
     def _ends_soon(self, entry: Entry) -> bool:
         beta = self._policy.staleness.beta
@@ -361,3 +356,7 @@ def _status_of(error: BaseException, request: Request) -> int | None:
 
 def _why(freshness: Freshness) -> Forward:
     return freshness.reason if isinstance(freshness, MustRevalidate) else Forward.STALE
+
+
+def _is_simple(found: Hit | Stale) -> bool:
+    return isinstance(found, Hit) and not found.collapsed

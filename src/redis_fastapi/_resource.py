@@ -59,6 +59,8 @@ class ResourceTemplate:
         return unquote(self.template.render(values, lambda _, text: quote(text)))
 
     def _quoted(self, field: Field, text: str) -> str:
+        if text.isascii() and text.isalnum():  # most are, and quoting costs as much as a digest
+            return text
         return _quote_path(text) if field.name in self.slashes else quote(text, safe="~")
 
 
@@ -72,6 +74,8 @@ def _quote_path(text: str) -> str:
 def mount_of(scope: Mapping[str, Any]) -> str:
     """The path at which the serving application is mounted; a proxy's ``root_path`` is left out."""
     root = str(scope.get("root_path", ""))
+    if not root:
+        return ""
     outer = str(scope.get("app_root_path", root))
     return _quote_path(root[len(outer) :] if root.startswith(outer) else root)
 

@@ -26,9 +26,10 @@ from fastapi.routing import APIRoute
 
 from ._keys import Target
 from ._policy import Policy, ReadPolicy
+from ._prepared import Prepared
 from ._resource import ResourceTemplate
 
-_MOST_KNOWN = 4_096
+_MOST_KNOWN = 1_024
 _LONGEST = 1_024
 """Characters of path and query together."""
 
@@ -49,6 +50,16 @@ def alias_of(scope: Mapping[str, Any]) -> Alias:
     )
 
 
+class Destination:
+    """Where an alias leads, and the answer that was sent there last."""
+
+    __slots__ = ("prepared", "target")
+
+    def __init__(self, target: Target) -> None:
+        self.target = target
+        self.prepared: Prepared | None = None
+
+
 class Shortcut:
     """The targets of one endpoint at one place, by the aliases that passed validation.
 
@@ -58,27 +69,27 @@ class Shortcut:
 
     def __init__(self, most: int = _MOST_KNOWN) -> None:
         self._most = most
-        self._known: OrderedDict[Alias, Target] = OrderedDict()
+        self._known: OrderedDict[Alias, Destination] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._known)
 
-    def target(self, scope: Mapping[str, Any]) -> Target | None:
+    def find(self, scope: Mapping[str, Any]) -> Destination | None:
         """Where a request goes, if that is known."""
         if scope["method"] != "GET":
             return None
         alias = alias_of(scope)
-        target = self._known.get(alias)
-        if target is not None:
+        known = self._known.get(alias)
+        if known is not None:
             self._known.move_to_end(alias)
-        return target
+        return known
 
     def learn(self, scope: Mapping[str, Any], target: Target) -> None:
         """Remember where a request went whose parameters were valid."""
         alias = alias_of(scope)
         if len(alias.path) + len(alias.query) > _LONGEST:
             return
-        self._known[alias] = target
+        self._known[alias] = Destination(target)
         if len(self._known) > self._most:
             self._known.popitem(last=False)
 

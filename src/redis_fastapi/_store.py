@@ -18,6 +18,7 @@ import logging
 from collections.abc import Coroutine, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import lru_cache
 from hashlib import sha1
 from importlib.resources import files
 from typing import Any, NamedTuple, TypeVar, cast
@@ -57,6 +58,9 @@ _REPLICATION_MS = 100
 
 _HEAVY_BYTES = 64 * 1024
 """Size from which a fill goes its own way, so that no look-up waits behind it."""
+
+_KEYS_KNOWN = 1_024
+"""Targets of which the keys are not written anew."""
 
 _HEAVY_SECONDS = 1.0
 """Deadline of such a fill."""
@@ -217,6 +221,8 @@ class Store:
         self._deadline = deadline
         self._generation_ms = generation_ms
         self._wait_replicas = wait_replicas
+        # Shortcuts ask for the same targets again and again.
+        self._read_keys = lru_cache(_KEYS_KNOWN)(self._new_read_keys)
 
     def until(self) -> float | None:
         """The event loop's time at which an operation that begins now fails."""
@@ -230,9 +236,9 @@ class Store:
         self, target: Target, *, lease: bool = False, until: float | None = None
     ) -> Snapshot:
         """The entry and its generations, with `lease` also the lease; one round trip."""
-        keys = [self._entry_key(target.entry), *self._generation_keys(target)]
+        keys: Sequence[bytes] = self._read_keys(target)
         if lease:
-            keys.append(self._lease_key(target.entry))
+            keys = (*keys, self._lease_key(target.entry))
         try:
             values = await self._transport.get_many(keys, until=until or self.until())
         except Exception as error:
@@ -405,6 +411,9 @@ class Store:
     def _generation_key(self, name: str) -> bytes:
         return f"{self._prefix}:{name}".encode()
 
+    def _new_read_keys(self, target: Target) -> tuple[bytes, ...]:
+        return (self._entry_key(target.entry), *self._generation_keys(target))
+
     def _generation_keys(self, target: Target) -> list[bytes]:
         return [self._generation_key(name) for name in target.generations]
 
@@ -442,8 +451,7 @@ class Store:
         ]
 
     def _reads(self, target: Target) -> list[Command]:
-        keys = (self._entry_key(target.entry), *self._generation_keys(target))
-        return [keyed("GET", key) for key in keys]
+        return [keyed("GET", key) for key in self._read_keys(target)]
 
     async def _acquire_by_force(
         self, claim: Claim, creations: list[Command], until: float | None

@@ -531,9 +531,9 @@ async def _pass_cache(
         ):
             if (cleanup := request.scope.get(name)) is not None:
                 cleanup.push_async_exit(evict_again)
-    target = None if shortcut is None else shortcut.target(request.scope)
+    known = None if shortcut is None else shortcut.find(request.scope)
     try:
-        answer = await call.reading.early(target) if target and call.reading else None
+        answer = await call.reading.early(known) if known and call.reading else None
         return await call.finish(answer or await handler(request))
     except BaseException as error:
         stand_in = await call.abandon(error)
