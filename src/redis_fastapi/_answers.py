@@ -146,7 +146,8 @@ def answered(
     asked = request.scope["headers"]
     if _http.unconditional(asked):
         return response
-    if _may_be_compressed(request):
+    in_parts = any(name == b"range" for name, _ in asked)
+    if in_parts and _may_be_compressed(request):
         asked = [pair for pair in asked if pair[0] != b"range"]
     body = bytes(response.body)
     status, headers, content = _http.answer(
@@ -157,7 +158,7 @@ def answered(
         body=body,
         received_ms=received_ms,
         now_ms=now_ms,
-        boundary=secrets.token_hex(16).encode(),
+        boundary=secrets.token_hex(16).encode() if in_parts else b"",
     )
     if status == response.status_code and content == body:
         return response
