@@ -17,6 +17,7 @@ from redis_fastapi._held import hold
 from redis_fastapi._keys import EPOCH, Target, digest, group_name, path_name
 from redis_fastapi._leases import Lease
 from redis_fastapi._store import Claim, Store, _guarded, lease_value, validity_of
+from redis_fastapi._tokens import SOFT_SIZE
 from redis_fastapi._transport import keyed
 from servers import RedisCluster3, RedisServer
 
@@ -181,6 +182,15 @@ class EvictionOfTheEntryAlone(Store):
         deletions = [keyed("DEL", key) for key in keys]
         await _guarded(self._send_or_raise(deletions, self.until()))
         await super().evict((), generations, deadline=deadline)
+
+
+class SoftEvictionsAlike(Store):
+    """Breaks the rule that each soft eviction writes bytes of its own."""
+
+    async def outdate(
+        self, entries: Iterable[str], generations: Iterable[str], renewal: bytes, **options: Any
+    ) -> bool:
+        return await super().outdate(entries, generations, b"x" * SOFT_SIZE, **options)
 
 
 class FollowsAnyFlight(Engine):

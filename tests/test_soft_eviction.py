@@ -14,7 +14,7 @@ from redis_fastapi._engine import Engine, Hit, Miss, Outcome, Stale
 from redis_fastapi._entry import Entry
 from redis_fastapi._keys import EPOCH
 from redis_fastapi._store import Store
-from redis_fastapi._tokens import HARD_SIZE, SOFT_SIZE
+from redis_fastapi._tokens import HARD_SIZE
 from redis_fastapi._transport import AwayError, Command, keyed
 from servers import RedisCluster3, redis_server_available
 from store_contract import (
@@ -25,6 +25,7 @@ from store_contract import (
     TARGET,
     TTL_MS,
     VARIANTS,
+    SoftEvictionsAlike,
     Variant,
     miss_of,
     opened,
@@ -190,11 +191,7 @@ async def test_each_soft_eviction_outdates_what_was_computed_before_it(
 async def test_control_with_the_same_bytes_twice_a_soft_eviction_does_nothing(
     scripted: Variant,
 ) -> None:
-    class SameBytes(Store):
-        async def outdate(self, entries: Any, generations: Any, *_: Any, **options: Any) -> bool:
-            return await super().outdate(entries, generations, b"x" * SOFT_SIZE, **options)
-
-    outcome = await computed_between_two(engine_at(scripted, SOON, SameBytes))
+    outcome = await computed_between_two(engine_at(scripted, SOON, SoftEvictionsAlike))
     assert isinstance(outcome, Hit)
 
 

@@ -189,12 +189,18 @@ def test_the_answers_own_window_stands_for_that_of_the_marker(shop: Shop, redis:
     assert state_of(client.get("/number")) == "STALE"
 
 
-def test_a_refresh_that_fails_leaves_what_is_there(shop: Shop, redis: Running) -> None:
+def test_a_refresh_that_fails_leaves_what_is_there(
+    shop: Shop, redis: Running, caplog: pytest.LogCaptureFixture
+) -> None:
     memory, client = redis
     client.get("/number")
     memory.advance(TTL + 5)
     shop.fails = away
     assert [told(client.get("/number")) for _ in range(2)] == [("STALE", 1)] * 2
+    # the second one leaves the entry alone for a while
+    failed = [one.getMessage() for one in caplog.records if "refreshed" in one.getMessage()]
+    assert len(failed) == 1
+    assert failed[0].startswith("GET /number (get_number): what is stale could not be refreshed")
 
 
 def test_the_dependency_form_says_the_same() -> None:

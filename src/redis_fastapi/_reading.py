@@ -252,7 +252,7 @@ class Reading:
         body = await self._request.body() if self._policy.selectors.body else b""
         context, scope = self._context, self._request.scope
         assert self.target is not None
-        known = Known(self.target, target, entry)
+        known = Known(self._policy.label, self.target, target, entry)
         run = context.refreshes.begin(context.engine, known, scope, body)
         if run is not None and context.eager:
             await asyncio.wait((run,))

@@ -38,11 +38,13 @@ class Known(NamedTuple):
     """An entry that is to be computed anew.
 
     Attributes:
+        route: The route in messages and logs.
         resource: Where a request for it begins to look.
         target: Where it is.
         entry: The entry.
     """
 
+    route: str
     resource: Target
     target: Target
     entry: Entry
@@ -113,7 +115,8 @@ class Refreshes:
         try:
             await sent({**scope, RERUN: Rerun(known.resource, lease)}, body)
         except Exception as error:  # the application may raise anything
-            logger.warning("a refresh of %s failed: %r", scope["path"], error)
+            message = "%s: what is stale could not be refreshed: %r"
+            logger.warning(message, known.route, error, extra={"route": known.route})
         finally:
             await lease.release()
             pause = 0 if lease.filled else self._pause_seconds

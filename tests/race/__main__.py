@@ -18,6 +18,7 @@ from servers import RedisCluster3, RedisServer
 from store_contract import (
     EvictionOfTheEntryAlone,
     GenerationsReadAtFill,
+    SoftEvictionsAlike,
     UnconditionalFill,
 )
 
@@ -25,6 +26,7 @@ CONTROLS = {
     "unconditional fill": UnconditionalFill,
     "generations read at fill time": GenerationsReadAtFill,
     "evict deletes only the entry": EvictionOfTheEntryAlone,
+    "soft evictions write the same bytes": SoftEvictionsAlike,
 }
 CONTROL_SECONDS = 60.0
 
