@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import pytest
-from fastapi import Depends, HTTPException, Request, Response
+from fastapi import Depends, Header, HTTPException, Request, Response
 from fastapi.responses import (
     FileResponse,
     PlainTextResponse,
@@ -14,8 +14,8 @@ from fastapi.responses import (
     StreamingResponse,
 )
 
-from apps import cache_router, caching_app, memory_settings, serving, state_of
-from redis_fastapi import Cached
+from apps import Gate, cache_router, caching_app, memory_settings, serving, state_of
+from redis_fastapi import Cached, cache
 from support import Runs, directives_of
 
 BODY = b"0123456789"
@@ -488,6 +488,50 @@ async def test_cache_status_tells_how_the_cache_was_used(shop: Shop) -> None:
     assert told[0] == "fwd=uri-miss; stored; ttl=60"
     assert told[1] in ("hit; ttl=59", "hit; ttl=60")
     assert told[2:] == ["fwd=request; stored; ttl=60", "fwd=request", "fwd=uri-miss", ""]
+
+
+async def test_cache_status_tells_who_waited_for_the_run_of_another(shop: Shop) -> None:
+    gate = Gate()
+
+    @shop.app.get("/slow")
+    async def slow() -> Annotated[str, Cached(60)]:
+        await gate.pass_through()
+        return "tea"
+
+    async with serving(shop.app) as http:
+        leader = asyncio.create_task(http.get("/slow"))
+        await gate.reached()
+        follower = asyncio.create_task(http.get("/slow"))
+        runtime = shop.app.state.redis_fastapi
+        for _ in range(5_000):
+            if runtime.engine_on(runtime.client)._waiters:
+                break
+            await asyncio.sleep(0.001)
+        gate.open()
+        told = [status_of(one) for one in await asyncio.gather(leader, follower)]
+
+    assert told[0] == "fwd=uri-miss; stored; ttl=60"
+    assert told[1] in ("fwd=miss; collapsed; ttl=59", "fwd=miss; collapsed; ttl=60")
+
+
+async def test_cache_status_tells_variants_other_methods_and_an_outage() -> None:
+    app = caching_app(memory_settings())
+
+    async def either(language: Annotated[str, Header()] = "") -> str:
+        return language
+
+    caching = [Depends(cache(60))]
+    app.add_api_route("/either", either, methods=["GET", "POST"], dependencies=caching)
+    away = caching_app(memory_settings(url="redis://localhost:1", deadline=0.05))
+    away.add_api_route("/either", either, dependencies=caching)
+    async with serving(app) as http, serving(away) as without:
+        told = [
+            status_of(await http.get("/either")),
+            status_of(await http.post("/either")),
+            status_of(await without.get("/either")),
+        ]
+
+    assert told == ["fwd=miss; stored; ttl=60", "fwd=method", "fwd=bypass"]
 
 
 async def test_cache_status_tells_key_and_reason_in_debug_only(tmp_path: Path) -> None:

@@ -44,6 +44,7 @@ from ._declare import (
     label_of,
     take_dependencies,
 )
+from ._http import Forward
 from ._observed import ToldReading, ToldWriting
 from ._policy import Policy, ReadPolicy, Values, WritePolicy
 from ._reading import Reading
@@ -54,6 +55,7 @@ from ._rules import check
 from ._runtime import context_of, overridden_context
 from ._shortcut import Shortcut, shortcut_for
 from ._signature import is_coroutine_endpoint, parameter_of_type
+from ._use import Use
 from ._writing import Writing
 
 logger = logging.getLogger("redis_fastapi")
@@ -429,6 +431,7 @@ class _Call:
         self._shortcut = shortcut
         self.reading = _reading(policy.read, context, request)
         self.writing = _writing(policy.write, context, request)
+        self._of_other_method = policy.read is not None and self.reading is None
 
     async def run(
         self,
@@ -466,6 +469,8 @@ class _Call:
             response = await self.writing.finish(response)
         if self.reading is not None:
             response = await self.reading.finish(response)
+        elif self._of_other_method:
+            response.raw_headers += Use(None, Forward.METHOD).fields(debug=False)
         return response
 
     async def abandon(self, error: BaseException) -> Response | None:
