@@ -25,7 +25,7 @@ from redis_fastapi._load import registry_of
 from redis_fastapi._operate import warm
 from redis_fastapi._published import Publisher
 from redis_fastapi._runtime import settings_of
-from redis_fastapi._store import Snapshot
+from redis_fastapi._store import Snapshot, Store
 from redis_fastapi.telemetry import Answered, Event, Evicted
 
 ROOT = Path(__file__).parent.parent
@@ -374,7 +374,8 @@ def counts(server: str) -> None:
     async def publish_twice() -> None:
         async with redis.asyncio.Redis.from_url(server) as client:
             for _ in range(2):
-                await Publisher(client, "fastapi", counters, 10.0).publish()
+                store = Store(client, prefix="fastapi")
+                await Publisher(store.ask, "fastapi", counters, 10.0).publish()
 
     asyncio.run(publish_twice())
 

@@ -15,9 +15,9 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import Awaitable, Callable, Iterable
-from contextlib import suppress
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from redis_fastapi._background import Background
 from redis_fastapi._changes import Changes
@@ -25,7 +25,7 @@ from redis_fastapi._compression import Compress
 from redis_fastapi._entry import Entry, decode, decode_outdated, head_size, is_current
 from redis_fastapi._evictions import Evictions
 from redis_fastapi._http import Reason
-from redis_fastapi._keys import EPOCH, Target, is_path_name
+from redis_fastapi._keys import Target, is_path_name
 from redis_fastapi._leases import Ending, Lease, Leases
 from redis_fastapi._local import Kept, LocalTier
 from redis_fastapi._refusals import Refusals, Wish
@@ -39,10 +39,9 @@ from redis_fastapi._store import (
     validity_of,
 )
 from redis_fastapi._tokens import TOKEN_SIZE
+from redis_fastapi._transport import Command
 from redis_fastapi._waiting import Waiters
 from redis_fastapi.exceptions import CacheUnavailableError
-
-_EVERYTHING = Target("", (EPOCH,), b"")
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,10 +251,9 @@ class Engine:
         validity = validity_of(target, snapshot.tokens)
         return bool(snapshot.raw and validity and is_current(snapshot.raw, validity))
 
-    async def reach(self) -> None:
-        """Connect, so that an outage is known before the first request."""
-        with suppress(CacheUnavailableError):
-            await self._store.tokens(_EVERYTHING)
+    async def ask(self, commands: Sequence[Command]) -> list[Any]:
+        """Replies to commands that are no operation of the cache, see `Store.ask`."""
+        return await self._store.ask(commands)
 
     async def lead(self, target: Target, known: Entry) -> Lease | None:
         """The lease to compute anew what is known already; one caller gets it, of all processes.

@@ -13,6 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final
 
+from redis.asyncio import RedisCluster
 from redis.exceptions import ResponseError
 
 from ._counters import RouteCounts, summed
@@ -82,7 +83,15 @@ async def _inventory(client: Any, prefix: str, most: int) -> Inventory:
         scan = _scan(client, f"{prefix}:e:*", most, found)
         complete = await asyncio.wait_for(scan, _SCAN_SECONDS)
     mean_bytes = await _mean_bytes(client, found[:_SAMPLES])
-    return Inventory(len(found), complete, mean_bytes, await memory_of(client))
+    return Inventory(len(found), complete, mean_bytes, await _memory(client))
+
+
+async def _memory(client: Any) -> Memory | None:
+    node = {"target_nodes": "random"} if isinstance(client, RedisCluster) else {}
+    try:
+        return memory_of(await client.execute_command("INFO", "memory", **node))
+    except ResponseError:
+        return None
 
 
 async def _scan(client: Any, pattern: str, most: int, found: list[Any]) -> bool:

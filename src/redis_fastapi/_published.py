@@ -1,8 +1,7 @@
 """Counts by route that every process publishes in Redis, for ``redis-fastapi stats``.
 
 All are fields of one hash, each written by its process and believed for three intervals; the hash
-goes when nobody writes to it any more. The client's own connections carry them, beside the
-requests.
+goes when nobody writes to it any more.
 """
 
 from __future__ import annotations
@@ -11,14 +10,15 @@ import asyncio
 import os
 import socket
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Final
 
 import orjson
 
 from ._counters import Counters
-from ._server import TROUBLE
+from ._transport import Command, keyed
+from .exceptions import CacheUnavailableError
 
 _BELIEVED_INTERVALS: Final = 3
 _LEAST_BELIEVED_SECONDS: Final = 5.0
@@ -35,7 +35,7 @@ class Publisher:
     """Publishes the counts of this process until it is cancelled.
 
     Args:
-        client: A redis-py client.
+        ask: Sends commands; raises CacheUnavailableError where there is no answer.
         prefix: First part of every key.
         counters: What to publish.
         interval: Seconds between two publications.
@@ -44,15 +44,15 @@ class Publisher:
 
     def __init__(
         self,
-        client: Any,
+        ask: Callable[[Sequence[Command]], Awaitable[list[Any]]],
         prefix: str,
         counters: Counters,
         interval: float,
         *,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self._client = client
-        self._key = _key(prefix)
+        self._ask = ask
+        self._key = _key(prefix).encode()
         self._counters = counters
         self._interval = interval
         self._clock = clock
@@ -60,10 +60,10 @@ class Publisher:
 
     async def run(self) -> None:
         """Publish now and after every interval; what cannot be sent is sent the next time."""
-        with suppress(*TROUBLE):
+        with suppress(CacheUnavailableError):
             await self._forget_the_dead()
         while True:
-            with suppress(*TROUBLE):
+            with suppress(CacheUnavailableError):
                 await self.publish()
             await asyncio.sleep(self._interval)
 
@@ -74,14 +74,22 @@ class Publisher:
             "believed_seconds": max(_LEAST_BELIEVED_SECONDS, _BELIEVED_INTERVALS * self._interval),
             "routes": self._counters.as_json(),
         }
-        await self._client.hset(self._key, self._process, orjson.dumps(counts))
-        await self._client.pexpire(self._key, _KEPT_MS)
+        writing = keyed("HSET", self._key, self._process, orjson.dumps(counts))
+        await self._ask((writing, keyed("PEXPIRE", self._key, _KEPT_MS)))
 
     async def _forget_the_dead(self) -> None:
-        found = await self._client.hgetall(self._key)
-        dead = [name for name, raw in found.items() if _living(raw, self._clock()) is None]
+        (found,) = await self._ask((keyed("HGETALL", self._key),))
+        now = self._clock()
+        dead = [name for name, raw in _pairs(found) if _living(raw, now) is None]
         if dead:
-            await self._client.hdel(self._key, *dead)
+            await self._ask((keyed("HDEL", self._key, *dead),))
+
+
+def _pairs(reply: Any) -> Iterable[tuple[bytes, bytes]]:
+    """Fields and values of a hash, as either protocol of Redis has them."""
+    if isinstance(reply, dict):
+        return reply.items()
+    return zip(reply[::2], reply[1::2], strict=True) if isinstance(reply, list) else ()
 
 
 async def published(client: Any, prefix: str, *, now: float) -> list[Counts]:

@@ -166,7 +166,9 @@ class Runtime:
             return
         if self._counters is not None:
             interval = settings.stats_interval
-            publisher = Publisher(self.client, settings.prefix, self._counters, interval)
+            publisher = Publisher(
+                self.engine_on(self.client).ask, settings.prefix, self._counters, interval
+            )
             self._publishing = asyncio.ensure_future(publisher.run())
         if settings.startup_checks:
             self._look_around()
@@ -175,7 +177,7 @@ class Runtime:
         check_process(self.settings)
         if not self.settings.in_memory:
             engine = self.engine_on(self.client)
-            looking = check_server(self.client, engine, self.settings, self.site.registry)
+            looking = check_server(engine, self.settings, self.site.registry)
             self.looking = asyncio.ensure_future(looking)
 
     async def close(self) -> None:

@@ -1,21 +1,15 @@
-"""What a server says of itself: how it forgets, and what it refuses to this user.
-
-Asked over the client's own connections, beside the requests.
-"""
+"""What a server says of itself: how it forgets, and what it refuses to this user."""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from redis.asyncio import Redis, RedisCluster
-from redis.exceptions import (
-    NoPermissionError,
-    RedisClusterException,
-    RedisError,
-    ResponseError,
-)
+from redis.exceptions import NoPermissionError, RedisClusterException, RedisError
+
+from ._transport import Command, keyed
 
 TROUBLE: Final = (RedisError, RedisClusterException, OSError, asyncio.TimeoutError)
 """What a client raises where there is no answer; a cluster's exception is no RedisError."""
@@ -54,28 +48,38 @@ class Memory:
         return self.most_bytes > 0 and self.policy != "noeviction"
 
 
-async def memory_of(client: Redis | RedisCluster) -> Memory | None:
-    """How the server uses its memory; None where it does not say."""
-    node: dict[str, Any] = {"target_nodes": "random"} if isinstance(client, RedisCluster) else {}
-    try:
-        found = await client.execute_command("INFO", "memory", **node)
-        return Memory(
-            used_bytes=int(found["used_memory"]),
-            most_bytes=int(found["maxmemory"]),
-            policy=str(found["maxmemory_policy"]),
-        )
-    except (ResponseError, KeyError):
-        return None
+def questions(prefix: str) -> tuple[Command, ...]:
+    """Commands whose replies tell all that is asked of a server."""
+    key = f"{prefix}:trial".encode()
+    trials = (keyed(name, key, *arguments) for name, *arguments in _NEEDED)
+    return (*trials, Command(("INFO", "memory"), key))
 
 
-async def refusals_of(client: Redis | RedisCluster, prefix: str) -> dict[str, str]:
+def refusals_in(replies: Sequence[Any]) -> dict[str, str]:
     """The commands that the server does not permit on keys of the cache, and its words for it."""
-    refused = {}
-    for name, *arguments in _NEEDED:
-        try:
-            await client.execute_command(name, f"{prefix}:trial", *arguments)
-        except NoPermissionError as error:
-            refused[name] = str(error)
-        except ResponseError:  # a server that is out of memory, or read-only for now
-            continue
-    return refused
+    return {
+        str(command[0]): str(reply)
+        for command, reply in zip(_NEEDED, replies, strict=False)
+        if isinstance(reply, NoPermissionError)
+    }
+
+
+def memory_in(replies: Sequence[Any]) -> Memory | None:
+    """How the server uses its memory; None where it does not say."""
+    *_, info = replies
+    if not isinstance(info, bytes):
+        return None
+    lines = (line.partition(":") for line in info.decode(errors="replace").splitlines())
+    return memory_of({name: value for name, _, value in lines})
+
+
+def memory_of(info: Mapping[str, Any]) -> Memory | None:
+    """How the server uses its memory, from its INFO; None where that does not say."""
+    try:
+        return Memory(
+            used_bytes=int(info["used_memory"]),
+            most_bytes=int(info["maxmemory"]),
+            policy=str(info["maxmemory_policy"]),
+        )
+    except (KeyError, ValueError):
+        return None

@@ -18,7 +18,8 @@ from typing import Any, Final
 
 from ._engine import Engine
 from ._registry import Registry
-from ._server import TROUBLE, Memory, memory_of, refusals_of
+from ._server import Memory, memory_in, questions, refusals_in
+from .exceptions import CacheUnavailableError
 from .settings import RedisSettings
 
 logger = logging.getLogger("redis_fastapi")
@@ -49,25 +50,23 @@ def workers_of(argv: Sequence[str], environ: Mapping[str, str]) -> int:
     return int(text) if text.isdecimal() else 1
 
 
-async def check_server(
-    client: Any, engine: Engine, settings: RedisSettings, registry: Registry
-) -> None:
+async def check_server(engine: Engine, settings: RedisSettings, registry: Registry) -> None:
     """Say what is amiss with the server; what it does not answer in time is not said."""
-    await engine.reach()
-    with suppress(*TROUBLE):
-        warnings = _server_warnings(client, settings, registry)
-        for warning in await asyncio.wait_for(warnings, _PATIENCE_SECONDS):
+    asking = engine.ask(questions(settings.prefix))
+    with suppress(CacheUnavailableError, asyncio.TimeoutError):
+        replies = await asyncio.wait_for(asking, _PATIENCE_SECONDS)
+        for warning in _server_warnings(replies, settings, registry):
             logger.warning("Redis at %s %s", settings.location, warning)
 
 
-async def _server_warnings(client: Any, settings: RedisSettings, registry: Registry) -> list[str]:
-    refused = await refusals_of(client, settings.prefix)
-    memory = await memory_of(client)
-    endless = tuple(endless_reads(registry, default_ttl=settings.default_ttl))
-    return [
-        *rights_warning(refused, settings.prefix),
-        *(memory_warning(memory, endless) if memory else ()),
-    ]
+def _server_warnings(
+    replies: Sequence[Any], settings: RedisSettings, registry: Registry
+) -> Iterator[str]:
+    yield from rights_warning(refusals_in(replies), settings.prefix)
+    memory = memory_in(replies)
+    if memory is not None:
+        endless = tuple(endless_reads(registry, default_ttl=settings.default_ttl))
+        yield from memory_warning(memory, endless)
 
 
 def endless_reads(registry: Registry, *, default_ttl: int) -> Iterator[str]:

@@ -275,6 +275,14 @@ class Store:
         renewal = keyed("PEXPIRE", self._lease_key(target.entry), lease_ms)
         await _guarded(self._send_or_raise((renewal,), self.until()))
 
+    async def ask(self, commands: Sequence[Command]) -> list[Any]:
+        """Replies to commands that are no operation, error replies as exceptions; no deadline.
+
+        Raises:
+            CacheUnavailableError: There is no answer.
+        """
+        return await _guarded(self._transport.send(commands, until=None))
+
     async def evict(
         self,
         entries: Iterable[str],
