@@ -182,13 +182,15 @@ def _refuses_scripts(reply: Any) -> bool:
 async def _guarded(operation: Coroutine[Any, Any, _T]) -> _T:
     try:
         return await operation
+    except CacheError:  # its cause says whether Redis refused
+        raise
     except Exception as error:
         raise _unavailable(error) from error
 
 
-def _unavailable(error: Exception) -> CacheError:
+def _unavailable(error: Exception) -> CacheUnavailableError:
     """The one kind of error there is, also for what a client of a closed event loop raises."""
-    return error if isinstance(error, CacheError) else CacheUnavailableError(f"Redis: {error!r}")
+    return CacheUnavailableError(f"Redis: {error!r}")
 
 
 class Store:
@@ -241,6 +243,8 @@ class Store:
             keys = (*keys, self._lease_key(target.entry))
         try:
             values = await self._transport.get_many(keys, until=until or self.until())
+        except CacheError:
+            raise
         except Exception as error:
             raise _unavailable(error) from error
         held = values.pop() if lease else None
