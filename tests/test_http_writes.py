@@ -8,7 +8,7 @@ from fastapi import APIRouter, FastAPI, HTTPException, Response
 
 from apps import caching_app, memory_settings, serving, state_of
 from redis_fastapi import Cached, CacheEvict, CachePut, CacheRoute, InvalidatingRoute
-from support import Runs
+from support import Runs, start_up
 
 READ = {"/things/1", "/things/2", "/list"}
 
@@ -247,6 +247,26 @@ async def test_preconditions_hold_while_redis_is_away() -> None:
         done = await http.put("/things/1?value=x", headers={"if-match": etag})
 
         assert [refused.status_code, done.status_code] == [412, 200]
+
+
+def test_preconditions_without_a_cached_get_are_named_at_start_up(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    app = caching_app()
+
+    @app.put("/things/{thing}")
+    async def put(
+        thing: int,
+    ) -> Annotated[None, CacheEvict(group="things", preconditions=True)]: ...
+
+    start_up(app)
+    start_up(Guarded().app)
+
+    told = [one for one in caplog.messages if "preconditions=True" in one]
+    assert told == [
+        "PUT /things/{thing} (put): preconditions=True, and no cached GET serves its path, so "
+        "nothing tells clients an ETag to send. Cache that GET, or leave it out"
+    ]
 
 
 async def test_control_without_preconditions_a_write_is_done_whatever_they_say() -> None:

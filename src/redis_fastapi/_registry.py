@@ -221,8 +221,17 @@ def check_routes(registry: Registry, *, default_ttl: int = 0) -> Checked:
             if served.policy.write is not None:
                 errors += _eviction_errors(served, served.policy.write, registry)
                 _check_put(served, served.policy.write, registry, errors, findings, warnings)
+                warnings += _precondition_warnings(served, served.policy.write, registry)
     findings += _overview(registry, default_ttl).findings()
     return Checked(errors, findings, warnings)
+
+
+def _precondition_warnings(served: Served, write: WritePolicy, registry: Registry) -> Iterator[str]:
+    if write.preconditions and registry.reader_of(ResourceTemplate.parse(served.path), "") is None:
+        yield (
+            f"{write.label}: preconditions=True, and no cached GET serves its path, so nothing "
+            "tells clients an ETag to send. Cache that GET, or leave it out"
+        )
 
 
 def _overview(registry: Registry, default_ttl: int) -> Overview:
