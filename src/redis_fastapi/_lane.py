@@ -257,8 +257,13 @@ class Lane:
             if not connecting.done():
                 self._break(TimeoutError("no connection in time"), opens=True)
             return await connecting
-        finally:
+        except BaseException:
+            # also one that was made in the very moment in which nobody wanted it any more
             connecting.cancel()
+            (made,) = await asyncio.gather(connecting, return_exceptions=True)
+            if not isinstance(made, BaseException):
+                await _drop(made)
+            raise
 
     async def _connect(self) -> Connection:
         connection = self._make()
