@@ -107,6 +107,25 @@ def test_a_write_tells_what_it_writes_and_evicts() -> None:
     assert ADDED_STATUSES.isdisjoint(item["delete"]["responses"])
 
 
+def test_a_write_under_preconditions_tells_if_match_and_412() -> None:
+    app = caching_app()
+
+    @app.get("/p")
+    async def read() -> Annotated[int, Cached(60)]:
+        return 1
+
+    @app.put("/p")
+    async def write() -> Annotated[int, CachePut(preconditions=True)]:
+        return 1
+
+    operation = validated(app.openapi())["paths"]["/p"]["put"]
+
+    assert [one["$ref"] for one in operation["parameters"]] == [
+        "#/components/parameters/RedisCache.If-Match"
+    ]
+    assert "412" in operation["responses"]
+
+
 def test_a_document_with_every_marker_is_valid() -> None:
     validated(import_module("shop.main").app.openapi())
 

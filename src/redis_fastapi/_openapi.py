@@ -45,11 +45,12 @@ _HEADERS: Final = {
 
 _PARAMETERS: Final = {
     "If-None-Match": "ETags that the client has; where one is current the answer is 304.",
+    "If-Match": "ETags of what the client means to change; none of them current is a 412.",
     "Cache-Control": "What the client asks of the cache, such as no-cache or max-age=0.",
 }
 
 _NOT_MODIFIED: Final = "The client's copy is current"
-_FAILED: Final = "If-Match or If-Unmodified-Since does not hold"
+_FAILED: Final = "A precondition of the request does not hold"
 _NOT_CACHED: Final = "The request said only-if-cached, and nothing usable was cached"
 _UNCONFIRMED: Final = "Done, but Redis did not confirm that older answers are gone"
 
@@ -127,8 +128,7 @@ def _describe(
         _describe_read(operation, read, settings, components)
     if (write := served.policy.write) is not None:
         told |= _write_terms(write, served)
-        if write.strict:
-            _responses(operation).setdefault("503", {"description": _UNCONFIRMED})
+        _describe_write(operation, write, components)
     if told:
         operation.setdefault("x-cache", told)
 
@@ -171,6 +171,16 @@ def _describe_read(
     if settings.obey_client_directives:
         responses.setdefault("504", {"description": _NOT_CACHED})
         _add_parameter(operation, "Cache-Control", components)
+
+
+def _describe_write(
+    operation: Document, write: WritePolicy, components: dict[str, Document]
+) -> None:
+    if write.strict:
+        _responses(operation).setdefault("503", {"description": _UNCONFIRMED})
+    if write.preconditions:
+        _responses(operation).setdefault("412", {"description": _FAILED})
+        _add_parameter(operation, "If-Match", components)
 
 
 def _headers_of(read: ReadPolicy) -> Iterator[str]:
