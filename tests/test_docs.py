@@ -111,6 +111,7 @@ def test_every_block_for_another_library_is_a_program(block: Block) -> None:
 
 @pytest.mark.parametrize("block", of_language("text", ""), ids=str)
 def test_no_program_hides_in_a_block_that_is_not_run(block: Block) -> None:
+    assert not block.source.startswith("$ "), "a transcript is fenced as console"
     with pytest.raises(SyntaxError):
         ast.parse(block.source)
 
