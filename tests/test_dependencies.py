@@ -381,7 +381,7 @@ def test_the_schema_is_that_of_the_app_without_caching(options: dict[str, Any]) 
         async def post(item_id: int, body: Product) -> Product:
             return body
 
-        app = new_app()
+        app = new_app(using=settings(openapi=False))
         app.include_router(router)
         with serving(app) as client:
             return client.get("/openapi.json").json()
