@@ -245,7 +245,8 @@ class _Journal:
     def covers_resource(self, resource: str) -> bool:
         """Whether every entry of a resource that was looked up is among what was evicted."""
         named = evicted_resources([resource])
-        if self.covers(named.generations) or not self.entries.isdisjoint(named.entries):
+        # a put names the variants beside its own entry, and that entry stays
+        if self.covers(()) or not self.entries.isdisjoint(named.entries):
             return True
         there = [target for target in self.seen if _is_of(target, named)]
         return bool(there) and all(self.covers(target.generations) for target in there)
