@@ -133,7 +133,8 @@ class Evictions:
         """Sends what is owed as soon as Redis takes it, whether or not anybody looks up."""
         for pause in chain(_REPLAY_PAUSES_SECONDS, repeat(_REPLAY_PAUSES_SECONDS[-1])):
             await asyncio.sleep(pause)
-            await self._replay_once(None)
+            if self._backlog:  # no look-up was faster
+                await self._replay_once(None)
             if not self._backlog:
                 break
         self._replayer = None
