@@ -1,8 +1,11 @@
 """The page of rules is the table of rules."""
 
+from dataclasses import fields
+from itertools import product
 from pathlib import Path
 
-from redis_fastapi._rules import RULES, EndpointFacts, MarkerFacts, PutFacts, Unknown, check
+from redis_fastapi import Cached, CacheEvict, CachePut
+from redis_fastapi._rules import RULES, EndpointFacts, MarkerFacts, PutFacts, check
 from redis_fastapi._rules import UNKNOWN as UNKNOWN_VALUE
 from rules_page import page
 
@@ -42,10 +45,58 @@ def test_stale_on_purpose_needs_a_lifetime() -> None:
     assert codes(MarkerFacts("Cached", {"stale_if_error": 0})) == []
 
 
-def test_every_rule_is_silent_about_unknown_arguments() -> None:
-    names = ("ttl", "group", "key", "vary", "shared", "when", "stale_if_error", "beta", "jitter")
-    for kind in ("Cached", "CachePut", "CacheEvict"):
-        marker = MarkerFacts(kind, dict.fromkeys(names, UNKNOWN_VALUE))
+SAMPLES: dict[str, tuple[object, ...]] = {
+    "ttl": (None, 0, 60),
+    "group": ((), "", "a", "p:{nobody}"),
+    "key": (None, "relative", "/p/{id}"),
+    "vary": ((), "nobody.id", "id"),
+    "shared": (None, False, True),
+    "private": (False, True),
+    "stale_while_revalidate": (0, -1, 30),
+    "stale_if_error": (0, -1, 30),
+    "statuses": (None, {404: 10}, {206: 10}),
+    "cdn_ttl": (None, 0, 60),
+    "directives": ((), "max-age=3", "public"),
+    "beta": (0.0, -1.0, 1.0),
+    "jitter": (0.0, 0.5, 1.0),
+    "when": (None, 5, print),
+}
+"""Right and wrong values of the markers' arguments, the default first."""
 
-        assert isinstance(marker.arguments["ttl"], Unknown)
-        assert codes(marker, secured_by=("user",), put=PutFacts(groups=None)) == []
+FACTS: dict[str, tuple[object, ...]] = {
+    "methods": (frozenset({"GET"}), frozenset({"PUT"})),
+    "parameters": (frozenset(), frozenset({"id", "nobody"})),
+    "cache_route": (False, True),
+    "generator": (False, True),
+    "form": (False, True),
+    "secured_by": ((), ("user",)),
+    "put": (PutFacts(), PutFacts(reader=""), PutFacts(same_model=False)),
+}
+
+
+def test_what_is_said_of_an_unknown_argument_is_true_of_each_of_its_values() -> None:
+    for kind, (name, values), (other, others) in product(
+        ("Cached", "CachePut", "CacheEvict"), SAMPLES.items(), SAMPLES.items()
+    ):
+        for value in () if name == other else values:
+            said = codes(MarkerFacts(kind, {name: value, other: UNKNOWN_VALUE}))
+            for known in others:
+                assert set(said) <= set(codes(MarkerFacts(kind, {name: value, other: known})))
+
+
+def test_what_is_said_without_a_fact_is_true_of_each_of_its_values() -> None:
+    for kind, (name, values), (fact, facts) in product(
+        ("Cached", "CachePut", "CacheEvict"), SAMPLES.items(), FACTS.items()
+    ):
+        for value, known in product(values, facts):
+            marker = MarkerFacts(kind, {name: value})
+            assert set(codes(marker)) <= set(codes(marker, **{fact: known}))
+
+
+def test_every_argument_of_the_markers_has_samples() -> None:
+    """But those that are on or off, of which no rule says anything."""
+    markers = (Cached, CachePut, CacheEvict)
+    names = {one.name for marker in markers for one in fields(marker)}
+    switches = {one.name for marker in markers for one in fields(marker) if one.default is False}
+
+    assert names - switches - {"_", "single_flight", "local"} <= set(SAMPLES)
