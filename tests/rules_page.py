@@ -11,32 +11,7 @@ What a declaration may say is checked up to three times, by one table: by mypy w
 when the route is registered, and at start-up, where all routes are known. The same code names a
 rule everywhere. This page is made from that table by `tests/rules_page.py`.
 
-## In the type checker
-
-```toml
-[tool.mypy]
-plugins = ["redis_fastapi.mypy"]
-```
-
-mypy 1.18 or newer, with either parser, `-n`, an incremental cache or the daemon; beside
-`pydantic.mypy` too. mypy itself drops what stands in `Annotated`, so without the plugin
-`Cached(tll=300)` passes in silence. With it:
-
-- the call is checked like any call, with mypy's own messages and codes (`call-arg`, `arg-type`,
-  `name-defined`);
-- the rules below are checked as far as their facts can be proven; what cannot be proven is left
-  to registration and start-up;
-- aliases, imported aliases, string annotations, `type X = ...`, marker constants and factories
-  are followed, and `add_api_route`, class-based endpoints and `Depends(cache(...))` are read as
-  well.
-
-All codes are below `redis-cache`: `disable_error_code = ["redis-cache"]` turns all of them off,
-`# type: ignore[redis-cache-value]` one of them on one line. No type changes: other type checkers
-and `reveal_type` see the model.
-
-Not seen by the plugin: `router.get("/")(endpoint)`, a router whose type is `Any`, routes made by
-helper functions, an alias that nobody uses. The daemon sees a change of metadata in another file
-at the next edit of the file that uses it.
+How to switch mypy's part on, what it can prove and how to ignore a rule: [Types](types.md).
 
 ## The rules
 """

@@ -45,6 +45,8 @@ from transcripts import agree, environment, printed, served
 
 LINK = re.compile(r"(?<!!)\[([^\]]*)\]\(([^)#\s]*)(#[^)\s]*)?\)")
 TEST_NAME = re.compile(r"`(test_\w+)`")
+TOOLS = {"curl": "apt-get install curl", "mypy": "dependency group lint"}
+"""Commands of transcripts that an environment may lack, and where they come from."""
 ALL_BLOCKS = [block for page in PAGES for block in blocks(page)]
 
 
@@ -120,10 +122,11 @@ def test_no_program_hides_in_a_block_that_is_not_run(block: Block) -> None:
 def test_every_transcript_prints_what_the_page_shows(
     page: Path, directory: Path, redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if shutil.which("curl") is None:
-        pytest.skip("no curl on PATH (apt-get install curl)")
     for name, value in environment(directory, redis_server.url).items():
         monkeypatch.setenv(name, value)
+    for tool, source in TOOLS.items():
+        if uses(page, tool) and shutil.which(tool) is None:
+            pytest.skip(f"no {tool} on PATH ({source})")
     get_settings.cache_clear()
     save(page, directory)
     for program, group in groupby(transcripts(page), key=lambda one: one.program):
@@ -131,6 +134,12 @@ def test_every_transcript_prints_what_the_page_shows(
         with served(application(program, directory)) as address:
             for transcript in group:
                 follow(transcript, directory, address)
+
+
+def uses(page: Path, tool: str) -> bool:
+    """Whether a command of a page begins with this tool, or goes on with it."""
+    commands = (command for one in transcripts(page) for command, _ in one.steps())
+    return any(tool in command.split() for command in commands)
 
 
 def application(program: Program, directory: Path) -> FastAPI:

@@ -438,7 +438,7 @@ def _template_problems(
         yield Problem(
             "redis-cache-placeholder",
             f"{argument}={text!r} of {marker.kind} is malformed: {error}",
-            spell(facts, marker, **{argument: None}),
+            _spell_without(facts, marker, argument, text),
             index,
             argument,
         )
@@ -453,11 +453,20 @@ def _template_problems(
                 "redis-cache-placeholder",
                 f"{argument}={text!r} of {marker.kind} names {str(found)!r}, "
                 f"but {facts.lacking[str(found)]}",
-                spell(facts, marker, **{argument: None}),
+                _spell_without(facts, marker, argument, text),
                 index,
                 argument,
                 str(found),
             )
+
+
+def _spell_without(facts: EndpointFacts, marker: MarkerFacts, argument: str, text: str) -> str:
+    said = marker.arguments.get(argument)
+    others = tuple(one for one in said if one != text) if isinstance(said, tuple) else ()
+    changed: dict[str, object] = {argument: others}
+    if marker.kind == "CacheEvict" and not others and marker.arguments.get("key") is None:
+        changed["group"] = "products"
+    return spell(facts, marker, **changed)
 
 
 def _unknown_parameter(

@@ -3,7 +3,8 @@
 A line says what is expected of it. ``# E:41 redis-cache-value ttl=0`` is an error of mypy in that
 column (optional), of that code, whose message holds that text. The statement round it must raise
 the same code at registration or at start-up, unless ``# static: reason`` says that run time cannot
-see it. ``# R: code`` expects an error of run time alone, ``# needs: module`` an installed module.
+see it. ``# R: code`` expects an error of run time alone, ``# N: text`` a note with that text, and
+``# needs: module`` an installed module.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from support import start_up
 
 EXPECTED = re.compile(r"# E:(\d*) ([\w-]+) (.*?)(?=\s*# |$)")
 RAISED = re.compile(r"# R: ([\w-]+)")
+NOTED = re.compile(r"# N: (.*?)(?=\s*# |$)")
 NEEDED = re.compile(r"# needs: (\w+)")
 SHARED = "shop_types.py"
 NEWER = "py312_" if sys.version_info < (3, 12) else "never"
@@ -84,6 +86,20 @@ def test_mypy_reports_what_the_lines_say_and_nothing_else(name: str, checked: Ru
 
     assert (unmet, unexpected) == ([], [])
     assert len(said) == len(expected)
+
+
+def test_the_notes_say_what_the_lines_say(checked: Run) -> None:
+    expected = [
+        (name, number, text)
+        for name in FILES
+        for number, line in enumerate(text_of(name).splitlines(), 1)
+        for text in NOTED.findall(line)
+    ]
+    said = [(one.file, one.line, one.message) for one in checked.of("note")]
+
+    for name, number, text in expected:
+        assert any(one[:2] == (name, number) and text in one[2] for one in said), (name, text)
+    assert expected
 
 
 def test_every_error_of_ours_says_what_to_write_instead(checked: Run) -> None:

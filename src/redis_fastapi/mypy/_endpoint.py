@@ -13,7 +13,7 @@ from .._rules import EndpointFacts, MarkerFacts, check, fields_of
 from ._fields import why_lacking
 from ._functions import Endpoint, Functions, NewerSyntaxError, argument
 from ._marks import Mark, read_mark, site_of
-from ._metadata import Annotations, Position, returned_text
+from ._metadata import Annotations, Position
 from ._puts import Puts
 from ._received import Receptions
 from ._report import PARENT, place_of, report, without_effect
@@ -54,7 +54,7 @@ class Endpoints:
         self, verb: str, ctx: MethodContext, call: CallExpr, endpoint: Endpoint, api: TypeChecker
     ) -> None:
         marks = list(self._marks(endpoint, call, api))
-        returns = returned_text(endpoint.definition.returns, endpoint.scope)
+        returns = self._annotations.bare_text(endpoint.definition.returns, Position(endpoint.scope))
         for mark in marks:
             if mark.bare or not mark.effective:
                 _report_without_effect(mark, endpoint, returns, api)

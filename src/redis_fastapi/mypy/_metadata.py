@@ -83,16 +83,23 @@ class Annotations:
             yield from self.metadata(one, at.inside)
 
     def _alias(self, name: ast.expr, site: ast.expr, at: Position) -> Iterator[Metadata]:
+        value, below = self._definition(name, site, at)
+        yield from self.metadata(value, below)
+
+    def _definition(
+        self, name: ast.expr, site: ast.expr, at: Position
+    ) -> tuple[ast.expr | None, Position]:
+        """What a name is an alias of, and where that stands; None for any other name."""
         dotted = dotted_name(name)
         symbol = at.scope.find(dotted) if dotted else None
         alias = symbol.node if symbol else None
         if not isinstance(alias, TypeAlias) or alias.fullname in at.aliases:
-            return
+            return None, at
         module = module_of(alias.fullname, at.scope.modules)
         source = self._sources.get(module.path) if module and not module.is_stub else None
         # no look at the tree of a file in which no alias can have metadata
         if module is None or source is None or b"Annotated" not in source.data:
-            return
+            return None, at
         value = source.value_of(within_module(alias.fullname, module))
         below = Position(
             Scope(at.scope.modules, module),
@@ -100,7 +107,22 @@ class Annotations:
             at.site or site,
             (*at.aliases, alias.fullname),
         )
-        yield from self.metadata(_aliased(value), below)
+        return _aliased(value), below
+
+    def bare_text(self, node: ast.expr | None, at: Position) -> str:
+        """The type without its metadata, as its author wrote it, for the line to write instead."""
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            return self.bare_text(_parsed(node), at)
+        if isinstance(node, ast.Subscript) and is_annotated(node.value, at.scope):
+            inner = node.slice.elts[0] if isinstance(node.slice, ast.Tuple) else node.slice
+            return self.bare_text(inner, at)
+        name = node.value if isinstance(node, ast.Subscript) else node
+        if isinstance(name, (ast.Name, ast.Attribute)):
+            value, below = self._definition(name, name, at)
+            if isinstance(value, ast.Subscript) and is_annotated(value.value, below.scope):
+                # what stands for a type variable is not looked up
+                return self.bare_text(value, below) if name is node else "..."
+        return ast.unparse(node) if node is not None else "..."
 
 
 def is_annotated(node: ast.expr, scope: Scope) -> bool:
@@ -108,16 +130,6 @@ def is_annotated(node: ast.expr, scope: Scope) -> bool:
     dotted = dotted_name(node)
     symbol = scope.find(dotted) if dotted else None
     return symbol is not None and symbol.fullname in ANNOTATED
-
-
-def returned_text(node: ast.expr | None, scope: Scope) -> str:
-    """The bare return type as its author wrote it, for the line to write instead."""
-    if isinstance(node, ast.Constant) and isinstance(node.value, str):
-        return returned_text(_parsed(node), scope)
-    if isinstance(node, ast.Subscript) and is_annotated(node.value, scope):
-        inner = node.slice.elts[0] if isinstance(node.slice, ast.Tuple) else node.slice
-        return returned_text(inner, scope)
-    return ast.unparse(node) if node is not None else "..."
 
 
 def _aliased(value: ast.expr | None) -> ast.expr | None:

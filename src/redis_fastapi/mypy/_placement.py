@@ -13,10 +13,10 @@ from typing import Any
 from mypy.nodes import Decorator, FuncDef, TypeInfo
 from mypy.plugin import AnalyzeTypeContext
 
-from .._rules import check
+from .._rules import EndpointFacts, check
 from ._convert import anything, placed
 from ._functions import annotated_arguments
-from ._metadata import Annotations, Metadata, Position, returned_text
+from ._metadata import Annotations, Metadata, Position
 from ._names import AnalyzerScope, Scope
 from ._report import report, without_effect
 from ._sources import Source, Sources, dotted_name, is_project_file
@@ -35,9 +35,13 @@ def check_placement(sources: Sources, annotations: Annotations, ctx: AnalyzeType
         return
     scope = AnalyzerScope(analyzer, ctx.context)
     for name, annotation, position in _annotations_in(analyzer.statement, source, scope):
-        returns = returned_text(annotation, scope) if position.effective else "..."
         for item in annotations.metadata(annotation, position):
-            _check_item(item, name, returns, analyzer)
+            kind = _kind_without_effect(item)
+            if kind is not None:
+                returned = position.effective
+                returns = annotations.bare_text(annotation, position) if returned else "..."
+                facts = without_effect(name, returns, kind, bare=item.at.effective)
+                _report(facts, item, analyzer)
 
 
 def _annotations_in(
@@ -58,16 +62,21 @@ def _annotations_in(
     yield statement.name, definition.returns, Position(scope)
 
 
-def _check_item(item: Metadata, name: str, returns: str, analyzer: Any) -> None:
+def _kind_without_effect(item: Metadata) -> str | None:
+    """The marker that an expression is, where it takes no effect; what aliases bring in is seen
+    where a route uses it.
+    """
     if item.at.aliases:
-        return
+        return None
     called = isinstance(item.expr, ast.Call)
     dotted = dotted_name(item.expr.func if isinstance(item.expr, ast.Call) else item.expr)
-    symbol = item.at.scope.find(dotted) if dotted else None
-    kind = kind_of(symbol.node) if symbol and isinstance(symbol.node, TypeInfo) else None
-    if kind is None or (called and item.at.effective):
-        return
-    facts = without_effect(name, returns, kind, bare=item.at.effective)
+    if dotted is None or (called and item.at.effective):
+        return None
+    symbol = item.at.scope.find(dotted)
+    return kind_of(symbol.node) if symbol and isinstance(symbol.node, TypeInfo) else None
+
+
+def _report(facts: EndpointFacts, item: Metadata, analyzer: Any) -> None:
+    where = placed(anything(), item.expr)
     for problem in check(facts):
-        where = placed(anything(), item.expr)
         report(problem, where, where, analyzer.errors)

@@ -116,7 +116,7 @@ class Sources:
 
     def get(self, path: str) -> Source | None:
         """A file, or None where there is none: ``mypy -c``, a zipped package."""
-        path = self._shadows.get(os.path.abspath(path), path)
+        path = self._shadowed(path)
         try:
             stat = os.stat(path)
             known = self._kept.pop(path, None)
@@ -133,9 +133,12 @@ class Sources:
     def text(self, path: str) -> bytes | None:
         """The bytes of a file, not kept."""
         try:
-            return _read(self._shadows.get(os.path.abspath(path), path))
+            return _read(self._shadowed(path))
         except OSError:
             return None
+
+    def _shadowed(self, path: str) -> str:
+        return self._shadows.get(os.path.abspath(path), path) if self._shadows else path
 
 
 def is_project_file(path: str) -> bool:

@@ -36,6 +36,7 @@ MARKER_KINDS: Final[Mapping[str, str]] = {
 
 _ARGUMENTS: Final = "__redis_cache_arguments__"
 _ROUTE_CLASS: Final = "__redis_cache_route__"
+_CACHES: Final[Mapping[str | None, bool]] = {"True": True, "False": False}
 
 
 def kind_of(info: TypeInfo) -> str | None:
@@ -79,9 +80,10 @@ def with_arguments(marker: Instance, ctx: FunctionContext) -> Instance:
 def arguments_of(marker: Instance) -> dict[str, object]:
     """What a marker was given; ``UNKNOWN`` for what its type does not carry."""
     carried = _carried(marker, _ARGUMENTS)
-    if not isinstance(carried, dict):
+    if carried is None:
         return dict.fromkeys(_fields(marker), UNKNOWN)
-    return {name: UNKNOWN if value is ... else value for name, value in carried.items()}
+    values = ast.literal_eval(carried).items()
+    return {name: UNKNOWN if value is ... else value for name, value in values}
 
 
 def with_route_class(router: Instance, caches: bool, api: CheckerPluginInterface) -> Instance:
@@ -91,8 +93,7 @@ def with_route_class(router: Instance, caches: bool, api: CheckerPluginInterface
 
 def route_class_of(router: Type) -> bool | None:
     """Whether a router's routes are cache routes; None where its type does not carry it."""
-    carried = _carried(router, _ROUTE_CLASS)
-    return carried if isinstance(carried, bool) else None
+    return _CACHES.get(_carried(router, _ROUTE_CLASS))
 
 
 def is_starred(kind: ArgKind) -> bool:
@@ -117,12 +118,12 @@ def _text_of(values: Mapping[str, object]) -> str:
     return f"{{{', '.join(f'{name!r}: {text}' for name, text in texts.items())}}}"
 
 
-def _carried(given: Type, name: str) -> object:
-    """What a type carries under a name, or None."""
+def _carried(given: Type, name: str) -> str | None:
+    """The text that a type carries under a name, or None."""
     proper = get_proper_type(given)
     extra = proper.extra_attrs if isinstance(proper, Instance) else None
     text = get_proper_type(extra.attrs.get(name)) if extra else None
-    return ast.literal_eval(str(text.value)) if isinstance(text, LiteralType) else None
+    return str(text.value) if isinstance(text, LiteralType) else None
 
 
 def _value(expression: Expression, given: Type, module: str) -> object:

@@ -52,7 +52,7 @@ async def right_placeholder(product_id: int) -> ProductById:
 
 
 @router.get("/alias")
-async def alias() -> NeverProduct:  # E:22 redis-cache-value ttl=0 of Cached
+async def alias() -> NeverProduct:  # E:22 redis-cache-value ttl=0 of Cached # N: -> Annotated[Product, Cached(ttl=300)]
     return Product(id=1)
 
 
@@ -97,7 +97,7 @@ async def explicit() -> OwnExplicit:  # R: redis-cache-value
 
 
 @router.get("/generic")
-async def generic() -> Many[Product]:  # E: redis-cache-value ttl=0 of Cached
+async def generic() -> Many[Product]:  # E: redis-cache-value ttl=0 of Cached # N: -> Annotated[..., Cached(ttl=300)]
     return []
 
 

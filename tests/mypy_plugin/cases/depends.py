@@ -16,7 +16,7 @@ async def right_put() -> Product:
     return Product(id=1)
 
 
-@router.get("/negative", dependencies=[Depends(cache(ttl=-1))])  # E:58 redis-cache-value ttl=-1 of Cached is not a lifetime
+@router.get("/negative", dependencies=[Depends(cache(ttl=-1))])  # E:58 redis-cache-value ttl=-1 of Cached is not a lifetime # N: Depends(cache(ttl=300))
 async def negative() -> Product:
     return Product(id=1)
 
