@@ -28,6 +28,8 @@ VOLATILE = (
     (re.compile(r"; ttl=\d+$", re.M), "; ttl=some"),
     (re.compile(r"\d+ s (old|left)"), r"some s \1"),
     (re.compile(r"[\d.]+ (ms|bytes|MiB)\b"), r"some \1"),
+    # a page's file is saved with the line numbers of the page
+    (re.compile(r"^(\w+\.py):\d+: ", re.M), r"\1: "),
     (re.compile(r"passed(, \d+ warnings?)? in .*"), "passed"),
 )
 """What differs from run to run, and what stands for it when two outputs are compared."""
