@@ -23,6 +23,7 @@ from fastapi.testclient import TestClient
 from typer.core import TyperGroup
 from typer.main import get_command
 
+import redis_fastapi
 import shop.main
 from documentation import (
     PAGES,
@@ -250,6 +251,11 @@ def test_every_function_that_the_architecture_names_is_there() -> None:
             for part in name.split("."):
                 pattern = rf"\b(def|class) {part}\b|^{part}\b.*="
                 assert re.search(pattern, sources[module], re.MULTILINE), f"{module}: {name}"
+
+
+def test_every_public_name_is_in_the_reference() -> None:
+    page = (ROOT / "docs" / "api.md").read_text()
+    assert [name for name in redis_fastapi.__all__ if name not in page] == []
 
 
 def settings_table() -> str:
