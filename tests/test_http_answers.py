@@ -14,8 +14,10 @@ from fastapi.responses import (
     StreamingResponse,
 )
 
-from apps import Gate, cache_router, caching_app, memory_settings, serving, state_of
+from apps import Gate, cache_router, caching_app, memory_settings, serving, state_of, states
+from endpoint_forms import FASTAPI_VERSION
 from redis_fastapi import Cached, cache
+from redis_fastapi._transport import timeout_at
 from support import Runs, directives_of
 
 BODY = b"0123456789"
@@ -348,6 +350,26 @@ async def test_a_stream_that_fails_is_not_stored(shop: Shop) -> None:
             response = await http.get("/stream?fail=true")
             assert response.content == b"0,1,2,"
         assert len(shop.runs) == 2
+
+
+@pytest.mark.skipif(FASTAPI_VERSION < (0, 121), reason="dependency scopes are FastAPI 0.121's")
+async def test_nobody_waits_for_a_stream_that_a_dependency_kept_from_being_sent() -> None:
+    app, failing = caching_app(memory_settings(wait_max=60.0)), [True]
+
+    async def session() -> AsyncIterator[None]:
+        yield
+        if failing.pop():
+            raise RuntimeError("the commit failed")
+
+    @app.get("/stream", dependencies=[Depends(session, scope="function")])
+    async def stream() -> Annotated[Response, Cached(60)]:
+        return StreamingResponse(iter([b"0", b"1"]))
+
+    async with serving(app, raise_app_exceptions=False) as http:
+        assert (await http.get("/stream")).status_code == 500
+        failing[:] = [False, False]
+        async with timeout_at(asyncio.get_running_loop().time() + 15):
+            assert await states(http, "/stream", "/stream") == ["MISS", "HIT"]
 
 
 async def test_a_stream_passes_unbuffered(shop: Shop) -> None:

@@ -145,22 +145,25 @@ def test_openapi_of_an_invalidating_router_is_that_of_a_plain_one() -> None:
 # Preconditions (RFC 9110 section 13.1)
 
 
+FRESH = Cached(60)
+
+
 class Guarded:
     """A resource whose writes heed preconditions, and which counts what ran."""
 
-    def __init__(self, **settings: Any) -> None:
+    def __init__(self, marker: Cached = FRESH, **settings: Any) -> None:
         self.app = caching_app(memory_settings(**settings))
         self.reads, self.writes = Runs(), Runs()
         self.value = "first"
-        self.fails = False
-        self._add_routes()
+        self.error: Exception | None = None
+        self._add_routes(marker)
 
-    def _add_routes(self) -> None:
+    def _add_routes(self, marker: Cached) -> None:
         @self.app.get("/things/{thing}")
-        async def get_thing(thing: int) -> Annotated[str, Cached(60)]:
+        async def get_thing(thing: int) -> Annotated[str, marker]:
             self.reads.note()
-            if self.fails:
-                raise HTTPException(500)
+            if self.error is not None:
+                raise self.error
             if thing != 1:
                 raise HTTPException(404)
             return self.value
@@ -176,6 +179,12 @@ class Guarded:
             thing: int,
         ) -> Annotated[None, CacheEvict(key=get_thing, preconditions=True)]:
             self.writes.note()
+
+        @self.app.post("/things/{thing}")
+        async def soften_thing(
+            thing: int, value: str
+        ) -> Annotated[None, CacheEvict(key=get_thing, soft=True)]:
+            self.value = value
 
         @self.app.patch("/things/{thing}")
         async def patch_thing(thing: int) -> Annotated[None, CacheEvict(key=get_thing)]:
@@ -229,14 +238,28 @@ async def test_the_second_of_two_writers_with_one_validator_is_refused() -> None
         assert (await http.get("/things/1")).json() == "mine"
 
 
-async def test_what_cannot_be_learnt_fails_the_condition() -> None:
+@pytest.mark.parametrize("error", [HTTPException(500), RuntimeError("the database is away")])
+async def test_what_cannot_be_learnt_fails_the_condition(error: Exception) -> None:
     guarded = Guarded()
-    guarded.fails = True
+    guarded.error = error
     async with serving(guarded.app) as http:
         response = await http.put("/things/1?value=x", headers={"if-none-match": "*"})
 
         assert response.status_code == 412
         assert len(guarded.writes) == 0
+
+
+async def test_no_precondition_holds_by_what_is_stale() -> None:
+    guarded = Guarded(Cached(60, stale_while_revalidate=30, stale_if_error=30))
+    async with serving(guarded.app) as http:
+        etag = (await http.get("/things/1")).headers["etag"]
+        await http.post("/things/1?value=theirs")
+        guarded.error = HTTPException(500)
+        unknown = await http.put("/things/1?value=mine", headers={"if-match": etag})
+        guarded.error = None
+        changed = await http.put("/things/1?value=mine", headers={"if-match": etag})
+
+        assert [unknown.status_code, changed.status_code] == [412, 412]
 
 
 async def test_preconditions_hold_while_redis_is_away() -> None:

@@ -7,7 +7,7 @@ from contextvars import ContextVar
 from typing import Annotated, Any
 
 import pytest
-from fastapi import Request, Response
+from fastapi import Cookie, Request, Response
 from fastapi.testclient import TestClient
 
 from apps import caching_app, serving, state_of
@@ -212,6 +212,23 @@ def test_a_variant_belongs_to_the_generation_of_its_path() -> None:
 
 def test_headers_in_the_key_select_already() -> None:
     assert selection(VARIES, ("accept-language",), []) == ()
+
+
+async def test_a_cookie_in_the_key_does_not_stand_for_all_of_them() -> None:
+    app = caching_app()
+
+    @app.get("/basket")
+    async def basket(
+        request: Request, theme: Annotated[str, Cookie()]
+    ) -> Annotated[Response, Cached(TTL, shared=True)]:
+        return Response(request.cookies["session"], headers={"vary": "cookie"})
+
+    async with serving(app) as http:
+        texts = [
+            (await http.get("/basket", headers={"cookie": f"theme=dark; session={one}"})).text
+            for one in ("a", "b", "a")
+        ]
+    assert texts == ["a", "b", "a"]
 
 
 LANGUAGE: ContextVar[str] = ContextVar("language")

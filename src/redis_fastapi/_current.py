@@ -1,20 +1,24 @@
 """Preconditions of a write, held against what a GET of its path answers now (RFC 9110 section 13).
 
 The GET is a request of its own through the application, as the same client would send it: from the
-cache where it is there, else from the endpoint. So the validator is the one that clients were told,
-whether or not anything is cached and Redis answers. What cannot be learnt fails the condition.
+cache where it is there and fresh, else from the endpoint. So the validator is the one that clients
+were told, whether or not anything is cached and Redis answers. What cannot be learnt fails the
+condition.
 """
 
 from __future__ import annotations
 
+import logging
 from typing import Final
 
 from starlette.requests import Request
 from starlette.responses import Response
 
 from . import _http
-from ._http import Outcome, Validators
-from ._inner import inner_scope, sent
+from ._http import Headers, Outcome, Validators
+from ._inner import FRESH_ONLY, inner_scope, sent
+
+logger = logging.getLogger("redis_fastapi")
 
 _MISSING: Final = frozenset({404, 410})
 
@@ -24,7 +28,7 @@ async def refused_by_preconditions(request: Request, *, now_ms: int) -> Response
     asked = request.scope["headers"]
     if not _http.has_preconditions(asked):
         return None
-    status, headers = await sent(inner_scope(request.scope, b""), b"")
+    status, headers = await _answer_to_get(request)
     if status in _MISSING:
         current = None
     elif 200 <= status < 300:
@@ -32,6 +36,15 @@ async def refused_by_preconditions(request: Request, *, now_ms: int) -> Response
     else:
         return Response(status_code=412)
     return Response(status_code=412) if _fails(request, current, now_ms) else None
+
+
+async def _answer_to_get(request: Request) -> tuple[int, Headers]:
+    scope = {**inner_scope(request.scope, b""), FRESH_ONLY: True}
+    try:
+        return await sent(scope, b"")
+    except Exception as error:  # the application may raise anything
+        logger.warning("no validator of %s for a conditional write: %r", scope["path"], error)
+        return 500, ()
 
 
 def _fails(request: Request, current: Validators | None, now_ms: int) -> bool:

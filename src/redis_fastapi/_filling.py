@@ -104,7 +104,7 @@ class Filling:
         body = whole_body(response)
         if body is None:
             streams = hasattr(response, "body_iterator")
-            return recorded(response, Recorder(self, waits=not streams))
+            return self._recorded(response, Recorder(self, waits=not streams))
         entry = self._entry(response.status_code, response.raw_headers, body)
         if isinstance(entry, Entry):
             announced(response, entry, self._injected)
@@ -117,6 +117,13 @@ class Filling:
         await self._end(entry, response)
         return response
 
+    def _recorded(self, response: Response, recorder: Recorder) -> Response:
+        cleanup = self._request.scope.get("fastapi_inner_astack")
+        if cleanup is not None:
+            # a dependency that fails as it cleans up before the sending keeps it from being sent
+            cleanup.push_async_callback(recorder.close)
+        return recorded(response, recorder)
+
     def _entry(self, status: int, headers: Headers, body: bytes) -> Entry | Reason:
         """What to store, or why it may not be stored."""
         if self._refusal is not None:
@@ -126,7 +133,7 @@ class Filling:
         if not isinstance(entry, Entry):
             return entry
         built = (OWN_RESPONSE,) if self._own_response else ()
-        selected = selection(headers, self._policy.vary, self._request.scope["headers"])
+        selected = selection(headers, self._policy.keyed_headers, self._request.scope["headers"])
         fields = (*built, *entry.headers, *selected)
         return replace(entry, headers=fields, cost_ms=self._cost_ms)
 

@@ -15,6 +15,9 @@ from starlette.types import Message, Scope
 
 from ._http import Headers
 
+FRESH_ONLY = "redis_fastapi_fresh_only"
+"""What the scope of a request has that no stale answer will do for."""
+
 _ROUTED = ("app", "endpoint", "extensions", "route", "router")
 _ROUTED_PREFIXES = ("fastapi", "redis_fastapi", "starlette.")
 """What earlier routing, and servers, put into a scope for one request."""

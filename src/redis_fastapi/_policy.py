@@ -199,6 +199,11 @@ class ReadPolicy:
         """What a miss is: where headers select, another variant may be there (RFC 9211)."""
         return Forward.MISS if self.vary or self.selectors.vary else Forward.URI_MISS
 
+    @property
+    def keyed_headers(self) -> tuple[str, ...]:
+        """Fields that are in the key; of ``Cookie`` it may hold a single one instead."""
+        return self.selectors.names.headers
+
     @cached_property
     def shape(self) -> bytes:
         """8 bytes that change with the route, its endpoint, its selectors or its model."""

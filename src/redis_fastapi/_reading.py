@@ -24,6 +24,7 @@ from ._engine import Bypass, Hit, Miss, Outcome, Stale
 from ._entry import Entry
 from ._filling import Filling
 from ._http import Forward, Fresh, Freshness, Headers, MustRevalidate, Reason
+from ._inner import FRESH_ONLY
 from ._keys import Target
 from ._leases import Lease
 from ._policy import ReadPolicy, Values
@@ -204,6 +205,8 @@ class Reading:
         return matches(entry, headers) and _http.encoding_acceptable(headers, entry.headers)
 
     def _never_stale(self, entry: Entry) -> bool:
+        if FRESH_ONLY in self._request.scope:
+            return True
         said = _http.response_directives(entry.headers)
         return _http.stale_forbidden(said, shared=not self._policy.per_user)
 
