@@ -13,7 +13,7 @@ import json
 import logging
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, ClassVar, NamedTuple
 
@@ -157,11 +157,15 @@ class CacheRoute(APIRoute):
         dependant = self._effective_dependant(handler)
         if dependant is None or not self._caches(dependant):
             return handler
-        # reading the policy may have put the wrapper into an inclusion's dependencies
-        handler = super().get_route_handler()
-
         compiled = self._compiled_for(dependant)
+        # FastAPI 0.137 to 0.142 ask for it with every request
+        if compiled.handler is None:
+            # reading the policy may have put the wrapper into an inclusion's dependencies
+            handler = super().get_route_handler()
+            compiled.handler = self._with_cache(handler, dependant, compiled)
+        return compiled.handler
 
+    def _with_cache(self, handler: Handler, dependant: Dependant, compiled: _Compiled) -> Handler:
         async def handle_with_cache(request: Request) -> Response:
             nonlocal compiled
             if compiled.width != len(dependant.dependencies):
@@ -217,14 +221,16 @@ class InvalidatingRoute(CacheRoute):
     invalidates = True
 
 
-class _Compiled(NamedTuple):
-    """A policy, the dependencies for which it was compiled, and the way past them."""
+@dataclass(slots=True)
+class _Compiled:
+    """A policy, the dependencies for which it was compiled, the way past them, and the handler."""
 
     dependant: Dependant
     width: int
     declaration: Declaration
     policy: Policy | None
     shortcut: Shortcut | None
+    handler: Handler | None = None
 
 
 _INCLUDES_LAZILY = hasattr(fastapi.routing, "_EffectiveRouteContext")
