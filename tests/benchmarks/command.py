@@ -7,8 +7,11 @@ import os
 import platform
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+
+from redis.exceptions import RedisError
 
 from servers import RedisServer, redis_server_available
 
@@ -106,11 +109,25 @@ def _compare(contenders: Sequence[Contender], *, quick: bool, write: bool) -> in
 
 def _measure_the_rest(found: Found, contenders: Sequence[Contender], redis_url: str) -> None:
     served = [one for one in load.CONTENDERS if one in contenders]
-    found.rates = rates(served, redis_url, rounds=5, seconds=1.0)
     evicting = [one for one in groups.CONTENDERS if one in contenders]
-    found.evictions = evictions(evicting, rounds=5)
-    found.imports = imports(rounds=10)
-    found.grown = list(growths(contenders, rounds=5))
+    with _going_on("uvicorn"):
+        found.rates = rates(served, redis_url, rounds=5, seconds=1.0)
+    with _going_on("evictions"):
+        found.evictions = evictions(evicting, rounds=5)
+    with _going_on("imports"):
+        found.imports = imports(rounds=10)
+    with _going_on("growth"):
+        for grown in growths(contenders, rounds=5):
+            found.grown.append(grown)
+
+
+@contextmanager
+def _going_on(what: str) -> Iterator[None]:
+    """Say what could not be measured, and lose nothing of what was."""
+    try:
+        yield
+    except (OSError, RedisError, WorkerError, TimeoutError) as error:
+        print(f"{what} not measured to the end: {error!r}", file=sys.stderr)
 
 
 def _write(found: Found, parts: dict[str, str]) -> None:

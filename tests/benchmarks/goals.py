@@ -21,7 +21,7 @@ from .contenders import (
 )
 from .groups import Evictions
 from .growth import Grown
-from .imports import ALL, NEEDED, Imports
+from .imports import ALL, LAZY, NEEDED, Imports
 from .load import Rates
 from .measuring import Costs
 from .scenarios import HIT, LARGE_HIT, MISS, NOT_MODIFIED, Scenario
@@ -72,7 +72,7 @@ def verdicts(found: Found) -> Iterator[Verdict]:
     yield from _beside_hits(found.costs)
     yield from _served(found.rates)
     yield from _evicted(found.evictions)
-    yield _imported(found.imports)
+    yield from _imported(found.imports)
 
 
 def _hits(costs: Costs) -> Iterator[Verdict]:
@@ -168,13 +168,14 @@ def _evicted(found: dict[str, Evictions]) -> Iterator[Verdict]:
         yield Verdict(goal=what, bound=bound, at_least=False, unit=" ms", values=values)
 
 
-def _imported(found: Imports) -> Verdict:
-    return Verdict(
-        goal=f"importing {NEEDED} {ALL} / without",
-        bound=1.15,
-        at_least=False,
-        values=_ratios(found.get(ALL, ()), found.get(NEEDED, ())),
-    )
+def _imported(found: Imports) -> Iterator[Verdict]:
+    for more in (LAZY, ALL):
+        yield Verdict(
+            goal=f"importing {NEEDED} {more} / without",
+            bound=1.15,
+            at_least=False,
+            values=_ratios(found.get(more, ()), found.get(NEEDED, ())),
+        )
 
 
 def _faster(

@@ -104,11 +104,10 @@ class _Bench:
 
     def among(self, contender: Contender, keys: int) -> Order:
         """Make sure that there are so many other keys."""
-        present = self._server.command("DBSIZE")
-        if not keys <= present < keys + 1_000:
-            self._server.flush()
-            if keys:
-                with Redis.from_url(self._server.url, socket_timeout=PATIENCE_SECONDS) as client:
+        with Redis.from_url(self._server.url, socket_timeout=PATIENCE_SECONDS) as client:
+            if not keys <= client.execute_command("DBSIZE") < keys + 1_000:
+                client.execute_command("FLUSHALL")
+                if keys:
                     client.execute_command("DEBUG", "POPULATE", keys, "other", 64)
         return _order(contender, 32)
 

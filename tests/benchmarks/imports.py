@@ -9,8 +9,8 @@ import sys
 from collections import defaultdict
 
 NEEDED = "fastapi and redis.asyncio"
-LAZY = "and redis_fastapi"
-ALL = "and all its names"
+LAZY = "and redis_fastapi (names come at first use)"
+ALL = "and redis_fastapi with all its names"
 
 _STATEMENTS = {
     NEEDED: "import fastapi, redis.asyncio",
