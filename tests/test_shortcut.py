@@ -320,7 +320,7 @@ def test_a_default_that_changes_selects_another_entry() -> None:
         return {"number": number}
 
     with serving(app_with(draw, "/draw")) as client:
-        assert [client.get("/shop/draw").json()["number"] for _ in range(3)] == [0, 1, 2]
+        assert len({client.get("/shop/draw").json()["number"] for _ in range(3)}) == 3
 
 
 def test_what_was_refused_stays_refused() -> None:
