@@ -20,7 +20,7 @@ def sections(found: Found, conditions: str) -> dict[str, str]:
     """The generated parts of the page, by the names of their markers."""
     return {
         "conditions": conditions,
-        "goals": goals_table(verdicts(found)),
+        "goals": "\n\n".join([goals_table(verdicts(found)), *_pictures(found)]),
         "costs": "\n\n".join(_cost_tables(found.costs)),
         "beside": "\n\n".join(_beside(found)),
         "growth": "\n\n".join(map(_growth_table, found.grown)),
@@ -49,6 +49,11 @@ def charts(found: Found) -> dict[str, str]:
         title = f"{HIT.name}, 500 B, {lanes} at a time: microseconds a request"
         drawn[f"hit-{lanes}.svg"] = bar_chart(title, "µs", sorted(bars, key=lambda b: b.value))
     return drawn
+
+
+def _pictures(found: Found) -> Iterator[str]:
+    for name in charts(found):
+        yield f"![What a hit costs](performance/{name})"
 
 
 def goals_table(found: Iterator[Verdict]) -> str:
