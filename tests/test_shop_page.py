@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from redis_fastapi import get_settings
+from servers import LOOPBACK, free_port
 from shop.main import app
 from transcripts import served
 
@@ -84,6 +85,9 @@ class Page:
     def send_etags(self) -> None:
         self._browser.execute_script("document.getElementById('etag').checked = true")
 
+    def says_that_redis_is_away(self) -> bool:
+        return bool(self._browser.find_element(By.ID, "away").is_displayed())
+
     def becomes(self, name: str, state: str) -> None:
         self._wait(lambda: self.state(name) == state)
 
@@ -96,6 +100,7 @@ def test_the_second_request_is_a_hit_and_its_card_says_so(page: Page) -> None:
     assert first[:4] == ["GET /products/8", "anyone", "MISS", "200"]
     assert second[:5] == ["GET /products/8", "anyone", "HIT", "200", "0 s"]
     assert page.state("Yirgacheffe") == "empty"
+    assert not page.says_that_redis_is_away()
 
 
 def test_an_edit_keeps_its_own_page_and_evicts_every_list(page: Page) -> None:
@@ -129,3 +134,16 @@ def test_with_the_etag_along_the_answer_has_no_body(page: Page) -> None:
     page.send_etags()
 
     assert page.press("Ask", page.card("Tea"))[2:4] == ["HIT", "304"]
+
+
+def test_an_outage_is_said_while_it_lasts(
+    browser: webdriver.Chrome, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SHOP_DB", str(tmp_path / "shop.sqlite3"))
+    monkeypatch.setenv("REDIS_URL", f"redis://{LOOPBACK}:{free_port()}")
+    get_settings.cache_clear()
+    with served(app) as address:
+        page = Page(browser, address)
+        assert page.press("Ask", page.card("Tea"))[2] == "BYPASS"
+        assert page.says_that_redis_is_away()
+    get_settings.cache_clear()
