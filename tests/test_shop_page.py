@@ -27,7 +27,8 @@ ROWS = """return [...document.querySelectorAll("#rows tr")]
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[webdriver.Chrome]:
-    chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
+    chromium = shutil.which("chromium") or shutil.which("google-chrome")
+    driver = shutil.which("chromedriver")
     if chromium is None or driver is None:
         pytest.skip("no browser (apt-get install chromium chromium-driver)")
     options = webdriver.ChromeOptions()
