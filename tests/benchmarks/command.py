@@ -96,7 +96,8 @@ def _compare(contenders: Sequence[Contender], *, quick: bool, write: bool) -> in
             found = Found(costs=plan.measure(workers, lambda: server.command("FLUSHALL")))
         if not quick:
             _measure_the_rest(found, contenders, server.url)
-    conditions += f"\n- {time.monotonic() - started:.0f} seconds in all"
+    conditions += f"\n- {found.costs.rounds} rounds in process, "
+    conditions += f"{time.monotonic() - started:.0f} seconds in all"
     parts = sections(found, conditions)
     print(*parts.values(), sep="\n\n")
     if write and not quick:
@@ -147,6 +148,7 @@ def _conditions(server: RedisServer, workers: Workers) -> str:
     ]
     redis_version = server.command("INFO", "server")["redis_version"]
     lines.append(f"- redis-server {redis_version}, {platform.platform()}, {os.cpu_count()} CPUs")
+    lines.append(f"- load average before the run: {os.getloadavg()[0]:.1f}")
     lines.append("- each number is the median of the rounds, with the quartiles behind it")
     return "\n".join(lines)
 

@@ -61,6 +61,11 @@ class Costs:
             rounds.append([])
         rounds[number].append(report)
 
+    @property
+    def rounds(self) -> int:
+        """How many there were."""
+        return max(map(len, self.reports.values()), default=0)
+
     def of(
         self, scenario: Scenario, lanes: int, contender: Contender, clock: Clock = "wall"
     ) -> list[float]:
