@@ -238,7 +238,7 @@ async def test_a_follower_whose_leader_was_overtaken_by_an_eviction_asks_again(
     older = await miss_of(engine)
     follower = await waiting(engine)
     evictor = variant.engine()
-    await evictor.reach()
+    await evictor.peek(TARGET)
     assert await evict(evictor)
     newer = await miss_of(variant.engine())
     assert not await older.fill(OLD, TTL_MS)
