@@ -344,6 +344,15 @@ async def test_a_stream_is_stored_when_it_ends(shop: Shop, path: str) -> None:
         assert "max-age=60" in directives_of(miss)
 
 
+async def test_a_file_in_one_piece_is_stored_though_its_client_leaves_with_it(
+    tmp_path: Path,
+) -> None:
+    file = tmp_path / "leaf.txt"
+    file.write_bytes(BODY)
+    async with serving(Shop(file).app) as http:
+        assert await states(http, "/file", "/file") == ["MISS", "HIT"]
+
+
 async def test_a_stream_that_fails_is_not_stored(shop: Shop) -> None:
     async with serving(shop.app, raise_app_exceptions=False) as http:
         for _ in range(2):

@@ -14,6 +14,7 @@ from fastapi import (
     FastAPI,
     Header,
     HTTPException,
+    Path,
     Query,
     Request,
     Response,
@@ -32,6 +33,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, SecretStr
 from redis.asyncio import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
 from starlette.requests import HTTPConnection
+from starlette.routing import Host
 
 from redis_fastapi import (
     AsyncRedisDep,
@@ -391,6 +393,20 @@ def test_secrets_in_the_path_select_the_entry(door: Door) -> None:
 
     found = bodies(app, {"path": "/links/a"}, {"path": "/links/b"}, {"path": "/links/a"})
     assert [body["token"] for body in found] == ["a", "b", "a"]
+
+
+def test_a_path_parameter_of_the_host_selects_the_entry() -> None:
+    tenants, app = FastAPI(), new_app()
+    router = MARKER.router()
+
+    @MARKER.get(router, "/x")
+    async def by_tenant(tenant: Annotated[str, Path()]) -> Any:
+        return {"tenant": tenant}
+
+    tenants.include_router(router)
+    app.router.routes.append(Host("{tenant}.example", tenants))
+    asked = [{"headers": {"host": f"{one}.example"}} for one in ("a", "b", "a", "b")]
+    assert [body["tenant"] for body in bodies(app, *asked)] == ["a", "b", "a", "b"]
 
 
 class Rights(Flag):

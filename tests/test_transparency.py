@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Annotated, Any, cast
 
@@ -11,6 +12,7 @@ import httpx
 import pytest
 from fastapi import APIRouter, BackgroundTasks, Depends, FastAPI, Header, HTTPException, Request
 from fastapi import Response as FastAPIResponse
+from fastapi.responses import FileResponse
 from fastapi.routing import APIRoute
 from fastapi.testclient import TestClient
 from redis.asyncio import Redis
@@ -547,6 +549,27 @@ async def test_a_yield_dependency_sees_the_endpoints_error() -> None:
             response = await http.get("/refused")
             assert (response.status_code, state_of(response)) == (404, None)
             assert events == ["open", "rollback", "close"]
+
+
+@pytest.mark.parametrize("kind", ["whole", "file"])
+async def test_a_response_that_is_returned_again_and_again_stays_as_it_is(
+    kind: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "tea.txt"
+    file.write_bytes(b"tea")
+    kept = FileResponse(file) if kind == "file" else FastAPIResponse(b"tea")
+    app, before = caching_app(), (type(kept), list(kept.raw_headers))
+
+    @app.get("/tea/{number}")
+    async def tea(number: int) -> Annotated[FastAPIResponse, Cached(ttl=60)]:
+        return kept
+
+    async with serving(app) as http:
+        assert await states(http, "/tea/1", "/tea/2", "/tea/1", "/tea/2") == [
+            *("MISS", "MISS", "HIT", "HIT"),
+        ]
+    assert (type(kept), kept.raw_headers[: len(before[1])]) == before
+    assert not any(name == b"x-redis-cache" for name, _ in kept.raw_headers)
 
 
 async def test_a_dependency_that_swallows_exceptions_meets_none_on_a_hit() -> None:

@@ -107,7 +107,7 @@ def _read_policy(
     marker = declared.marker
     assert isinstance(marker, Cached)
     selectors, uncacheable = _selectors(marker, declared, declaration, reads)
-    selectors = replace(selectors, path=_ambiguous_path_params(route.dependant))
+    selectors = replace(selectors, path=_textual_path_params(route))
     return ReadPolicy(
         label=label,
         template=ResourceTemplate.parse(route.path, route.slashes),
@@ -341,15 +341,18 @@ def _path_parameters(route: RouteFacts) -> tuple[PathParameter, ...]:
     return tuple(PathParameter(name, _parser(declared.get(name))) for name in names)
 
 
-def _ambiguous_path_params(dependant: Dependant) -> tuple[str, ...]:
-    """Path parameters of which the answer may see two forms: the number 1 and the text "01"."""
-    kinds: dict[str, list[Any]] = {}
+def _textual_path_params(route: RouteFacts) -> tuple[str, ...]:
+    """Path parameters whose text counts: those of which the answer may see two forms, the number 1
+    and the text "01", and those of a host or a mount outside, which are not in the route's path.
+    """
+    dependant, kinds = route.dependant, dict[str, list[Any]]()
+    inside = {field.name for field in ResourceTemplate.parse(route.path).template.fields}
     below = [_all_path_params(one) for one in dependant.dependencies if one.name is not None]
     for parameter in chain(dependant.path_params, *below):
         found = kinds.setdefault(parameter.alias, [])
         if parameter.field_info.annotation not in found:
             found.append(parameter.field_info.annotation)
-    return tuple(name for name, annotations in kinds.items() if len(annotations) > 1)
+    return tuple(name for name, seen in kinds.items() if len(seen) > 1 or name not in inside)
 
 
 def _all_path_params(dependant: Dependant) -> Iterator[Any]:

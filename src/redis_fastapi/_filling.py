@@ -7,6 +7,7 @@ a file, an error that was raised) is recorded on its way out.
 from __future__ import annotations
 
 import asyncio
+from copy import copy
 from dataclasses import replace
 from typing import Any
 
@@ -101,6 +102,9 @@ class Filling:
 
     async def finish(self, response: Response) -> Response:
         """Announce lifetime and use of the cache, and store what may be stored."""
+        if self._own_response:
+            # an endpoint may return one object again and again
+            response = copy(response)
         body = whole_body(response)
         if body is None:
             streams = hasattr(response, "body_iterator")
@@ -226,7 +230,7 @@ class Filling:
     async def settle(self) -> None:
         """Wait for the fill; without one, let the next caller go ahead."""
         if self._filled is not None:
-            await self._filled
+            await asyncio.shield(self._filled)
         await self._release(storable=False)
 
 
@@ -240,4 +244,5 @@ class _AfterFill(BackgroundTask):
     async def __call__(self) -> None:
         if self._own is not None:
             await self._own()
-        await self._fill
+        # a client that leaves with the last byte must not take the fill with it
+        await asyncio.shield(self._fill)

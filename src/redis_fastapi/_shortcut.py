@@ -127,7 +127,7 @@ def _keyed_by_values(policy: ReadPolicy) -> bool:
         policy.uncacheable is None
         and policy.key_builder is None
         and (policy.key is None or isinstance(policy.key, ResourceTemplate))
-        and not (names.headers or names.cookies or policy.selectors.body)
+        and not (names.headers or names.cookies or policy.selectors.body or policy.selectors.path)
     )
 
 
