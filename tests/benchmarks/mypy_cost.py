@@ -42,9 +42,9 @@ DatabaseDep = Annotated[int, Depends(database)]
 """
 
 MARKED = (
-    '{model}, Cached(ttl=300, group=("products", "product:{{product_id}}"))',
+    '{model}, Cached(ttl=300, group=("{model}", "{model}:{{product_id}}"))',
     "{model}, CachePut(ttl=300)",
-    '{model}, CacheEvict(group="products"), CacheEvict(group="product:{{product_id}}")',
+    '{model}, CacheEvict(group="{model}"), CacheEvict(group="{model}:{{product_id}}")',
 )
 
 ENDPOINT = """

@@ -162,15 +162,15 @@ def argument(ctx: MethodContext, name: str) -> Expression | None:
     return given[0] if given else None
 
 
-def default_of(definition: Function, name: str) -> ast.expr | None:
-    """The default of a parameter."""
+def defaults_of(definition: Function) -> dict[str, ast.expr]:
+    """Defaults of parameters, by name."""
     spec = definition.args
     positional = [*spec.posonlyargs, *spec.args]
     late = positional[len(positional) - len(spec.defaults) :]
     pairs = [*zip(late, spec.defaults, strict=True)]
     keyword = zip(spec.kwonlyargs, spec.kw_defaults, strict=True)
     pairs += [(one, value) for one, value in keyword if value is not None]
-    return next((value for one, value in pairs if one.arg == name), None)
+    return {one.arg: value for one, value in pairs}
 
 
 def annotated_arguments(definition: Function) -> list[ast.arg]:

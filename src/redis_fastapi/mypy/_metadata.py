@@ -29,12 +29,14 @@ class Position:
         site: The alias in the annotation under inspection that led here; None is that annotation
             itself.
         aliases: Qualified names of the aliases on the way.
+        follow: Whether metadata that aliases bring in counts.
     """
 
     scope: Scope
     effective: bool = True
     site: ast.expr | None = None
     aliases: tuple[str, ...] = ()
+    follow: bool = True
 
     @property
     def inside(self) -> Position:
@@ -83,8 +85,9 @@ class Annotations:
             yield from self.metadata(one, at.inside)
 
     def _alias(self, name: ast.expr, site: ast.expr, at: Position) -> Iterator[Metadata]:
-        value, below = self._definition(name, site, at)
-        yield from self.metadata(value, below)
+        if at.follow:
+            value, below = self._definition(name, site, at)
+            yield from self.metadata(value, below)
 
     def _definition(
         self, name: ast.expr, site: ast.expr, at: Position

@@ -50,7 +50,8 @@ def _annotations_in(
     """Annotations of a statement, with the name they belong to and whether a marker counts."""
     if isinstance(statement, Decorator):
         statement = statement.func
-    elsewhere = Position(scope, effective=False)
+    # what aliases bring in is seen where a route uses it
+    elsewhere = Position(scope, effective=False, follow=False)
     if not isinstance(statement, FuncDef):
         yield "variable", source.annotation_at(getattr(statement, "line", -1)), elsewhere
         return
@@ -59,15 +60,11 @@ def _annotations_in(
         return
     for one in annotated_arguments(definition):
         yield statement.name, one.annotation, elsewhere
-    yield statement.name, definition.returns, Position(scope)
+    yield statement.name, definition.returns, Position(scope, follow=False)
 
 
 def _kind_without_effect(item: Metadata) -> str | None:
-    """The marker that an expression is, where it takes no effect; what aliases bring in is seen
-    where a route uses it.
-    """
-    if item.at.aliases:
-        return None
+    """The marker that an expression is, where it takes no effect."""
     called = isinstance(item.expr, ast.Call)
     dotted = dotted_name(item.expr.func if isinstance(item.expr, ast.Call) else item.expr)
     if dotted is None or (called and item.at.effective):

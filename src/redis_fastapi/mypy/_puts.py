@@ -6,7 +6,7 @@ import re
 
 from mypy import nodes
 from mypy.checker import TypeChecker
-from mypy.nodes import CallExpr, FuncDef
+from mypy.nodes import CallExpr, FuncDef, SymbolNode
 
 from .._rules import MarkerFacts, PutFacts, Unknown, names_of
 from ._functions import Endpoint, Functions
@@ -48,8 +48,9 @@ class Puts:
         self, call: CallExpr, api: TypeChecker
     ) -> list[tuple[CallExpr, Endpoint, MarkerFacts]]:
         found = []
+        resource = _resource(call)
         for get, function in self._functions.beside(call, api.tree):
-            if not _reads(get, call):
+            if resource is None or not _reads(get, resource):
                 continue
             reader = self._functions.read(function, _scope_of(function, api))
             cached = self._cached(reader, api) if reader is not None else None
@@ -70,20 +71,22 @@ class Puts:
         return None
 
 
-def _reads(get: CallExpr, put: CallExpr) -> bool:
-    """Whether a decorator makes the GET of the path of another."""
-    if not isinstance(get.callee, nodes.MemberExpr) or get.callee.name != "get":
-        return False
-    one, other = router_of(get), router_of(put)
-    if one is None or other is None or one.node is None or one.node is not other.node:
-        return False
-    path = path_of(put)
-    read = path_of(get)
-    return path is not None and read is not None and _pattern(path) == _pattern(read)
+def _reads(call: CallExpr, resource: tuple[SymbolNode, str]) -> bool:
+    """Whether a decorator makes the GET of a resource."""
+    callee = call.callee
+    return (
+        isinstance(callee, nodes.MemberExpr)
+        and callee.name == "get"
+        and _resource(call) == resource
+    )
 
 
-def _pattern(path: str) -> str:
-    return _FIELD.sub("{}", path)
+def _resource(call: CallExpr) -> tuple[SymbolNode, str] | None:
+    """Router and path of a route, whatever the path calls its parameters."""
+    router, path = router_of(call), path_of(call)
+    if router is None or router.node is None or path is None:
+        return None
+    return router.node, _FIELD.sub("{}", path)
 
 
 def _groups(marker: MarkerFacts) -> tuple[str, ...] | None:

@@ -11,9 +11,9 @@ from typing import Final, NamedTuple
 
 from mypy import nodes
 from mypy.nodes import FuncDef, TypeInfo, Var
-from mypy.types import Instance, get_proper_type
+from mypy.types import Instance, Type, get_proper_type
 
-from ._functions import Endpoint, Functions, annotated_arguments, default_of
+from ._functions import Endpoint, Functions, annotated_arguments, defaults_of
 from ._metadata import Annotations, Position
 from ._names import Scope, module_of
 from ._sources import dotted_name
@@ -55,25 +55,34 @@ class Receptions:
         """What each parameter of a function brings."""
         if depth > _DEPTH:
             return {}
+        types, defaults = endpoint.parameters, defaults_of(endpoint.definition)
         return {
-            one.arg: self._parameter(endpoint, one, depth)
+            one.arg: self._parameter(
+                one, types.get(one.arg), defaults.get(one.arg), endpoint.scope, depth
+            )
             for one in annotated_arguments(endpoint.definition)
         }
 
-    def _parameter(self, endpoint: Endpoint, one: ast.arg, depth: int) -> Received:
-        given = get_proper_type(endpoint.parameters.get(one.arg))
+    def _parameter(
+        self,
+        one: ast.arg,
+        received: Type | None,
+        default: ast.expr | None,
+        scope: Scope,
+        depth: int,
+    ) -> Received:
+        given = get_proper_type(received)
         upload = isinstance(given, Instance) and given.type.has_base(_UPLOAD)
         total = Received(form=upload)
-        position = Position(endpoint.scope)
         sources = [
             (item.expr, item.at.scope)
-            for item in self._annotations.metadata(one.annotation, position)
+            for item in self._annotations.metadata(one.annotation, Position(scope))
             if item.at.effective
         ]
-        if (default := default_of(endpoint.definition, one.arg)) is not None:
-            sources.append((default, endpoint.scope))
-        for expression, scope in sources:
-            total = total.plus(self._declared(expression, scope, depth))
+        if default is not None:
+            sources.append((default, scope))
+        for expression, where in sources:
+            total = total.plus(self._declared(expression, where, depth))
         return total
 
     def _declared(self, expression: ast.expr, scope: Scope, depth: int) -> Received:

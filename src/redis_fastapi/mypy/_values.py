@@ -10,6 +10,7 @@ from __future__ import annotations
 import ast
 import math
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Final
 
 from mypy.constant_fold import constant_fold_expr
@@ -77,13 +78,12 @@ def with_arguments(marker: Instance, ctx: FunctionContext) -> Instance:
     return marker if values is None else _carrying(marker, _ARGUMENTS, _text_of(values), ctx.api)
 
 
-def arguments_of(marker: Instance) -> dict[str, object]:
+def arguments_of(marker: Instance) -> Mapping[str, object]:
     """What a marker was given; ``UNKNOWN`` for what its type does not carry."""
     carried = _carried(marker, _ARGUMENTS)
     if carried is None:
         return dict.fromkeys(_fields(marker), UNKNOWN)
-    values = ast.literal_eval(carried).items()
-    return {name: UNKNOWN if value is ... else value for name, value in values}
+    return _values_in(carried)
 
 
 def with_route_class(router: Instance, caches: bool, api: CheckerPluginInterface) -> Instance:
@@ -116,6 +116,13 @@ def _carrying(instance: Instance, name: str, text: str, api: CheckerPluginInterf
 def _text_of(values: Mapping[str, object]) -> str:
     texts = {name: "..." if one is UNKNOWN else repr(one) for name, one in values.items()}
     return f"{{{', '.join(f'{name!r}: {text}' for name, text in texts.items())}}}"
+
+
+@lru_cache(maxsize=1024)
+def _values_in(text: str) -> Mapping[str, object]:
+    """What a text carries; parsing costs as much as the check of the call that was given it."""
+    values = ast.literal_eval(text).items()
+    return {name: UNKNOWN if value is ... else value for name, value in values}
 
 
 def _carried(given: Type, name: str) -> str | None:

@@ -46,6 +46,26 @@ async def call_arg_put() -> Annotated[Product, CachePut(vary="a")]:  # E:48 call
     return Product(id=1)
 
 
+@router.get("/local")
+async def local() -> Annotated[Product, Cached(ttl=5, local="no")]:  # E:61 arg-type Argument "local" to "Cached" has incompatible type "str"; expected "bool | None"
+    return Product(id=1)
+
+
+@router.put("/preconditions")
+async def preconditions() -> Annotated[Product, CachePut(preconditions=1)]:  # E:72 arg-type Argument "preconditions" to "CachePut" has incompatible type "int"; expected "bool"
+    return Product(id=1)
+
+
+@router.delete("/preconditions")
+async def preconditions_evict() -> Annotated[None, CacheEvict(group="a", preconditions=None)]:  # E:88 arg-type Argument "preconditions" to "CacheEvict" has incompatible type "None"; expected "bool"
+    return None
+
+
+@router.get("/read-preconditions")
+async def read_preconditions() -> Annotated[Product, Cached(preconditions=True)]:  # E:54 call-arg Unexpected keyword argument "preconditions" for "Cached"
+    return Product(id=1)
+
+
 @router.get("/lines")
 async def lines() -> Annotated[
     Product,

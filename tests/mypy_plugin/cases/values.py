@@ -90,6 +90,13 @@ async def right_soft() -> Annotated[None, CacheEvict(group="products", soft=True
     return None
 
 
+@router.delete("/right-preconditions")
+async def right_preconditions() -> Annotated[
+    None, CacheEvict(group="products", preconditions=True)
+]:
+    return None
+
+
 @router.get("/stale-without-ttl")
 async def stale_without_ttl() -> Annotated[Product, Cached(stale_if_error=60)]:  # E: redis-cache-value stale_if_error=60 of Cached begins when
     return Product(id=1)
