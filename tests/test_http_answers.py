@@ -362,7 +362,10 @@ async def test_a_stream_that_fails_is_not_stored(shop: Shop) -> None:
 
 
 @pytest.mark.skipif(FASTAPI_VERSION < (0, 121), reason="dependency scopes are FastAPI 0.121's")
-async def test_nobody_waits_for_a_stream_that_a_dependency_kept_from_being_sent() -> None:
+@pytest.mark.parametrize("whole", [True, False], ids=["whole", "stream"])
+async def test_what_a_dependency_kept_from_being_sent_is_not_stored_and_nobody_waits_for_it(
+    whole: bool,
+) -> None:
     app, failing = caching_app(memory_settings(wait_max=60.0)), [True]
 
     async def session() -> AsyncIterator[None]:
@@ -370,15 +373,15 @@ async def test_nobody_waits_for_a_stream_that_a_dependency_kept_from_being_sent(
         if failing.pop():
             raise RuntimeError("the commit failed")
 
-    @app.get("/stream", dependencies=[Depends(session, scope="function")])
-    async def stream() -> Annotated[Response, Cached(60)]:
-        return StreamingResponse(iter([b"0", b"1"]))
+    @app.get("/answer", dependencies=[Depends(session, scope="function")])
+    async def answer() -> Annotated[Response, Cached(60)]:
+        return Response(b"01") if whole else StreamingResponse(iter([b"0", b"1"]))
 
     async with serving(app, raise_app_exceptions=False) as http:
-        assert (await http.get("/stream")).status_code == 500
+        assert (await http.get("/answer")).status_code == 500
         failing[:] = [False, False]
         async with timeout_at(asyncio.get_running_loop().time() + 15):
-            assert await states(http, "/stream", "/stream") == ["MISS", "HIT"]
+            assert await states(http, "/answer", "/answer") == ["MISS", "HIT"]
 
 
 async def test_a_stream_passes_unbuffered(shop: Shop) -> None:

@@ -20,6 +20,7 @@ from ._answers import OWN_RESPONSE, announced, answered, unstored_headers, witho
 from ._context import Context
 from ._entry import Entry
 from ._http import Headers, Reason, announced_length, is_event_stream
+from ._keys import Target
 from ._leases import Lease
 from ._policy import ReadPolicy
 from ._recording import Opening, Recorder, outlet_of, recorded
@@ -162,9 +163,11 @@ class Filling:
         if isinstance(entry, Reason):
             await self._make_way(entry)
             return
+        lease = self._lease
         filling = self._fill(entry)
-        if filling is None:
+        if filling is None or lease is None:
             return
+        self._withdraw_if_unsent(lease.target, filling)
         if self._context.eager:
             await filling
         else:
@@ -176,6 +179,19 @@ class Filling:
             return None
         kept_ms = entry.kept_ms(self._context.now_ms())
         return asyncio.ensure_future(lease.fill(entry, kept_ms))
+
+    def _withdraw_if_unsent(self, target: Target, filling: asyncio.Future[bool]) -> None:
+        """Evict again where a dependency fails as it cleans up before the sending."""
+        engine, cleanup = self._context.engine, self._request.scope.get("fastapi_inner_astack")
+
+        async def withdraw(kind: object, error: BaseException | None, trace: object) -> bool:
+            if isinstance(error, Exception):
+                await asyncio.shield(filling)
+                await engine.evict((target.entry,), ())
+            return False
+
+        if cleanup is not None:
+            cleanup.push_async_exit(withdraw)
 
     async def _make_way(self, reason: Reason) -> None:
         """Let others compute beside each other, unless the next client may ask for the whole."""
