@@ -4,7 +4,7 @@ from fastapi import APIRouter, FastAPI
 from fastapi.routing import APIRoute
 from shop_types import Product, cache_router, plain_router
 
-from redis_fastapi import Cached, CacheRoute, FastAPIRedis
+from redis_fastapi import Cached, CacheRoute, FastAPIRedis, InvalidatingRoute
 
 
 class Own(CacheRoute):
@@ -28,6 +28,7 @@ def chosen() -> type[APIRoute]:
 
 
 own = APIRouter(route_class=Own)
+invalidating = APIRouter(route_class=InvalidatingRoute)
 timed = APIRouter(route_class=Timed)
 plain = APIRouter()
 made = make()
@@ -40,6 +41,11 @@ bare = FastAPI()
 
 @own.get("/own")
 async def of_own() -> Annotated[Product, Cached(ttl=5)]:
+    return Product(id=1)
+
+
+@invalidating.get("/invalidating")
+async def of_invalidating() -> Annotated[Product, Cached(ttl=5)]:
     return Product(id=1)
 
 
