@@ -481,6 +481,25 @@ async def test_an_error_that_a_dependency_raises_is_never_stored(shop: Shop) -> 
         assert (let_in.status_code, state_of(let_in)) == (200, "MISS")
 
 
+async def test_an_error_that_a_dependency_makes_of_the_endpoints_is_never_stored() -> None:
+    app = caching_app()
+
+    async def hide() -> AsyncIterator[None]:
+        try:
+            yield
+        except HTTPException as error:
+            raise HTTPException(410) from error
+
+    @app.get("/hidden", dependencies=[Depends(hide)])
+    async def hidden() -> Annotated[Response, Cached(60, statuses={404: 60, 410: 60})]:
+        raise HTTPException(404)
+
+    async with serving(app) as http:
+        answers = [await http.get("/hidden") for _ in range(2)]
+
+    assert [(one.status_code, state_of(one)) for one in answers] == [(410, None), (410, None)]
+
+
 @pytest.mark.parametrize(
     ("path", "stored"),
     [

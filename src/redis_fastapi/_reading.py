@@ -29,6 +29,7 @@ from ._keys import Target
 from ._leases import Lease
 from ._policy import ReadPolicy, Values
 from ._prepared import prepared
+from ._recording import outlet_of
 from ._refresh import RERUN, Known, Rerun
 from ._shortcut import Destination
 from ._targets import read_target
@@ -324,6 +325,13 @@ class Reading:
         elif not isinstance(error, HTTPException):
             self._context.answered_stale(self._policy.label, error)
         return stand_in
+
+    async def after_cleanup(self, kind: object, error: BaseException | None, trace: object) -> bool:
+        """Store no error that a dependency raises in place of the endpoint's as it cleans up."""
+        outlet = outlet_of(self._request.scope)
+        if outlet is not None and error is not self._error:
+            await outlet.close()
+        return False
 
     async def _release(self) -> None:
         if self._lease is not None:

@@ -156,8 +156,10 @@ class Outlet:
             await self.recorder.pass_on(message, self._send)
 
     async def close(self) -> None:
-        if self.recorder is not None:
-            await self.recorder.close()
+        """Record no more."""
+        recorder, self.recorder = self.recorder, None
+        if recorder is not None:
+            await recorder.close()
 
 
 @asynccontextmanager

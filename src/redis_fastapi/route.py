@@ -535,13 +535,10 @@ async def _pass_cache(
     call = _Call(policy, context, request, shortcut)
     request.scope[SCOPE_KEY] = call
     if policy.write is not None and policy.write.late_cleanup and call.writing:
-        # pushed first, so it runs after the dependencies' own cleanup
-        for name, evict_again in (
-            ("fastapi_inner_astack", call.writing.after_cleanup),
-            ("fastapi_function_astack", call.writing.after_function_cleanup),
-        ):
-            if (cleanup := request.scope.get(name)) is not None:
-                cleanup.push_async_exit(evict_again)
+        _push_first(request, "fastapi_inner_astack", call.writing.after_cleanup)
+        _push_first(request, "fastapi_function_astack", call.writing.after_function_cleanup)
+    if policy.read is not None and policy.read.statuses and call.reading:
+        _push_first(request, "fastapi_inner_astack", call.reading.after_cleanup)
     known = None if shortcut is None else shortcut.find(request.scope)
     try:
         answer = await call.reading.early(known) if known and call.reading else None
@@ -552,6 +549,12 @@ async def _pass_cache(
             raise
         await _clean_up(request, error)
         return stand_in
+
+
+def _push_first(request: Request, stack: str, due: Callable[..., Awaitable[bool]]) -> None:
+    """Have something done after the dependencies' own cleanup, which is pushed later."""
+    if (cleanup := request.scope.get(stack)) is not None:
+        cleanup.push_async_exit(due)
 
 
 async def _clean_up(request: Request, error: BaseException) -> None:
