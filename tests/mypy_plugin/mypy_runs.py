@@ -72,7 +72,12 @@ class Project:
         self._written = int(time.time()) - 100_000
         root.mkdir(parents=True, exist_ok=True)
         listed = f"plugins = {', '.join(plugins)}\n" if plugins else ""
-        self.write("mypy.ini", f"[mypy]\nstrict = True\nshow_column_numbers = True\n{listed}")
+        self._settings = f"[mypy]\nstrict = True\nshow_column_numbers = True\n{listed}"
+        self.configure()
+
+    def configure(self, sections: str = "") -> None:
+        """Write the configuration, with further sections."""
+        self.write("mypy.ini", self._settings + sections)
 
     def write(self, name: str, text: str) -> None:
         """Write one file, seconds later than the one before: mypy counts edits in seconds."""
