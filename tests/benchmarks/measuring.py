@@ -97,7 +97,7 @@ class Plan:
 
     contenders: Sequence[Contender]
     seconds: float
-    slice_seconds: float = 0.06
+    slice_seconds: float = 0.15
 
     def measure(self, workers: Workers, flush: Callable[[], object]) -> Costs:
         """Measure all rows in rounds, each time on an empty Redis."""

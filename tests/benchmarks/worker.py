@@ -43,6 +43,9 @@ PACKAGES = (
 )
 PROFILE_LINES = 45
 
+_WARM_UP_SECONDS = 0.06
+"""Of each measurement, before it counts."""
+
 
 class Bench:
     """The applications of one environment, started when first asked for."""
@@ -104,15 +107,21 @@ class _Run:
         self._strays = 0
 
     async def timed(self, lanes: list[Requests]) -> Report:
+        # fills end, and what others left in the processor's caches is replaced
+        await self._send_for(_WARM_UP_SECONDS, lanes)
+        self._requests = self._strays = 0
         started, computed = time.perf_counter(), time.process_time()
-        until = started + self._order.seconds
-        await asyncio.gather(*(self._lane(lane, until) for lane in lanes))
+        await self._send_for(self._order.seconds, lanes)
         return Report(
             requests=self._requests,
             wall_seconds=time.perf_counter() - started,
             cpu_seconds=time.process_time() - computed,
             strays=self._strays,
         )
+
+    async def _send_for(self, seconds: float, lanes: list[Requests]) -> None:
+        until = time.perf_counter() + seconds
+        await asyncio.gather(*(self._lane(lane, until) for lane in lanes))
 
     async def profiled(self, lanes: list[Requests]) -> Report:
         profiler = cProfile.Profile()
