@@ -63,7 +63,9 @@ class Look(_Asked):
     def __init__(
         self, keys: Sequence[bytes], future: asyncio.Future[list[Any]], until: float
     ) -> None:
-        super().__init__(future, until)
+        # set here: there is one of these for each request
+        self.future = future
+        self.until = until
         self.keys = keys
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import NamedTuple
 
 from redis_fastapi._compression import Compress, decompressed
@@ -32,6 +33,9 @@ _UNMARKED = 0
 MARKED = b"\x01"
 
 _MOST_COST_MS = 2**32 - 1
+
+_BLOCKS_KNOWN = 256
+"""Header blocks that are not taken apart again: those of entries that are read all the time."""
 
 _HEAD = struct.Struct(">BBBxHHIIIQQQQ")
 """Version, mark, flags; status, length of validity, of header block and of body; then the times of
@@ -171,6 +175,7 @@ def _entry_or_none(raw: bytes, head: _Head) -> Entry | None:
     return Entry(head.status, headers, body, *times)
 
 
+@lru_cache(_BLOCKS_KNOWN)
 def _headers_or_none(block: bytes) -> tuple[tuple[bytes, bytes], ...] | None:
     if not block:
         return ()

@@ -95,7 +95,11 @@ class Reading:
     async def _answer(self, target: Target) -> Response | None:
         """An answer, or None where the endpoint runs: under the lease, if there is one now."""
         self.target, self.use.key = target, target.entry
-        answer = await self._answer_or_lease(target)
+        rerun: Rerun | None = self._request.scope.get(RERUN)
+        if rerun is None:
+            answer = await self._look_up(target)
+        else:
+            answer = self._lease_to_refresh(rerun, target)
         if isinstance(answer, Response):
             return answer
         self._lease = answer
@@ -121,11 +125,8 @@ class Reading:
             self._context.warn_once(self._policy.label, "no key for a request", error)
             return None
 
-    async def _answer_or_lease(self, target: Target) -> Response | Lease | None:
-        """An answer, or the lease under which the endpoint runs; None where it runs without."""
-        rerun: Rerun | None = self._request.scope.get(RERUN)
-        if rerun is None:
-            return await self._look_up(target)
+    def _lease_to_refresh(self, rerun: Rerun, target: Target) -> Lease | Response:
+        """The lease under which a run computes anew what it was begun for; it answers nobody."""
         lease = rerun.lease_of(target)
         if lease is None:
             return Response(status_code=204)
@@ -171,16 +172,16 @@ class Reading:
         self.use.key = target.entry
         return target, found
 
-    async def _ask(self, target: Target) -> Outcome:
-        return await self._context.engine.look_up(
+    def _ask(self, target: Target) -> Awaitable[Outcome]:
+        return self._context.engine.look_up(
             target,
             wait=self._policy.single_flight,
             tolerated_ms=(self._asked.max_stale or 0) * 1000,
             local=self._local,
         )
 
-    async def _find(self, target: Target) -> Outcome | None:
-        return await self._context.engine.find(target, local=self._local)
+    def _find(self, target: Target) -> Awaitable[Outcome | None]:
+        return self._context.engine.find(target, local=self._local)
 
     def _assess(self, found: Hit | Stale, now_ms: int) -> Freshness:
         """Whether an entry is as fresh as the client asks, and in an encoding that it takes."""

@@ -533,7 +533,6 @@ async def _pass_cache(
     shortcut: Shortcut | None,
 ) -> Response:
     call = _Call(policy, context, request, shortcut)
-    request.scope[SCOPE_KEY] = call
     if policy.write is not None and policy.write.late_cleanup and call.writing:
         _push_first(request, "fastapi_inner_astack", call.writing.after_cleanup)
         _push_first(request, "fastapi_function_astack", call.writing.after_function_cleanup)
@@ -542,13 +541,19 @@ async def _pass_cache(
     known = None if shortcut is None else shortcut.find(request.scope)
     try:
         answer = await call.reading.early(known) if known and call.reading else None
-        return await call.finish(answer or await handler(request))
+        if answer is None:
+            request.scope[SCOPE_KEY] = call
+            answer = await handler(request)
+        return await call.finish(answer)
     except BaseException as error:
         stand_in = await call.abandon(error)
         if stand_in is None:
             raise
         await _clean_up(request, error)
         return stand_in
+    finally:
+        # the passage knows the request: left in its scope, both would wait for the collector
+        request.scope.pop(SCOPE_KEY, None)
 
 
 def _push_first(request: Request, stack: str, due: Callable[..., Awaitable[bool]]) -> None:
