@@ -95,6 +95,12 @@ def test_an_entry_of_another_version_or_with_unknown_flags_is_none(position: int
     assert not is_current(bytes(raw), VALIDITY)
 
 
+@pytest.mark.parametrize("status", [0, 99, 1_000, 2**16 - 1])
+def test_an_entry_with_a_status_that_is_none_is_none(status: int) -> None:
+    raw = encode(dataclasses.replace(ENTRY, status=status), VALIDITY)
+    assert decode(raw, VALIDITY) is None
+
+
 def test_a_mark_outdates_an_entry() -> None:
     raw = encode(ENTRY, VALIDITY)
     marked = raw[:MARK_AT] + MARKED + raw[MARK_AT + 1 :]

@@ -34,6 +34,9 @@ MARKED = b"\x01"
 
 _MOST_COST_MS = 2**32 - 1
 
+_STATUSES = range(100, 1_000)
+"""Three digits; another number is a damaged one."""
+
 _BLOCKS_KNOWN = 256
 """Header blocks that are not taken apart again: those of entries that are read all the time."""
 
@@ -158,7 +161,7 @@ def _head_or_none(raw: bytes, validity: bytes) -> _Head | None:
     if len(raw) < _HEAD.size or not raw.startswith(validity, _HEAD.size):
         return None
     head = _Head._make(_HEAD.unpack_from(raw))
-    known = head.version == _VERSION and head.flags in (_PLAIN, _ZSTD)
+    known = head.version == _VERSION and head.flags in (_PLAIN, _ZSTD) and head.status in _STATUSES
     return head if known and head.validity_size == len(validity) else None
 
 
