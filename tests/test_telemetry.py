@@ -177,7 +177,7 @@ async def test_where_nobody_listens_nothing_is_measured(monkeypatch: pytest.Monk
         raise AssertionError("measured")
 
     for kind in ("ToldReading", "ToldWriting"):
-        monkeypatch.setattr(f"redis_fastapi.route.{kind}", fail)
+        monkeypatch.setattr(f"redis_fastapi._passage.{kind}", fail)
     monkeypatch.setattr("redis_fastapi._runtime.ToldStore", fail)
     async with serving(with_items(caching_app())) as http:
         assert (await http.get("/items/1")).status_code == 200

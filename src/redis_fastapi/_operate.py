@@ -22,6 +22,7 @@ from ._inspect import EntryReport, RouteReport, Standing, entry_report, report_o
 from ._inventory import Stats, stats_of
 from ._keys import EPOCH, Target, group_name
 from ._load import registry_of
+from ._passage import EXPLAIN
 from ._policy import Policy, ReadPolicy, Values
 from ._pool import close_client, open_client
 from ._registry import Registry
@@ -30,7 +31,6 @@ from ._runtime import runtime_of, settings_of
 from ._store import Store
 from ._targets import Evicted, evicted_resources, read_target
 from .exceptions import CacheUnavailableError
-from .route import EXPLAIN
 from .settings import RedisSettings
 
 Headers = tuple[tuple[str, str], ...]

@@ -1,0 +1,38 @@
+"""The dependencies behind a handler that FastAPI built, and others may have wrapped."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import fastapi.routing
+from fastapi.dependencies.models import Dependant
+
+INCLUDES_LAZILY = hasattr(fastapi.routing, "_EffectiveRouteContext")
+"""Whether an included router keeps its routes as they are and adds its own to each request."""
+
+_WRAPPERS = 4
+"""How many layers round FastAPI's handler are looked through."""
+
+
+def dependant_within(handler: Any, layers: int = _WRAPPERS) -> Dependant | None:
+    """The ``Dependant`` that a handler, or one that it wraps, closes over."""
+    if isinstance(handler, Dependant) or layers == 0:
+        return handler if isinstance(handler, Dependant) else None
+    held = [
+        cell.cell_contents for cell in getattr(handler, "__closure__", None) or () if _filled(cell)
+    ]
+    if isinstance(handler, partial):
+        held = [handler.func, *handler.args, *handler.keywords.values()]
+    direct = next((one for one in held if isinstance(one, Dependant)), None)
+    if direct is not None:
+        return direct
+    deeper = (dependant_within(one, layers - 1) for one in held if callable(one))
+    return next((one for one in deeper if one is not None), None)
+
+
+def _filled(cell: Any) -> bool:
+    try:
+        return cell.cell_contents is not None
+    except ValueError:
+        return False

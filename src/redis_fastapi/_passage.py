@@ -1,0 +1,203 @@
+"""One request's passage through the cache: before its endpoint, after it, and when it fails.
+
+The route's handler and the endpoint's wrapper both stand on the way. What they share of one request
+is in its scope while FastAPI's own handler runs.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from ._context import Context
+from ._declare import SCOPE_KEY
+from ._http import Forward
+from ._observed import ToldReading, ToldWriting
+from ._policy import Policy, ReadPolicy, Values, WritePolicy
+from ._reading import Reading
+from ._refresh import RERUN
+from ._shortcut import Shortcut
+from ._use import Use
+from ._wrapping import Run
+from ._writing import Writing
+
+Handler = Callable[[Request], Coroutine[Any, Any, Response]]
+
+EXPLAIN = "redis_fastapi_explain"
+"""Where the scope of a request that is only to be explained holds who does so."""
+
+
+class CachePassage:
+    """One request's passage: what its wrapper and its handler share."""
+
+    def __init__(
+        self, policy: Policy, context: Context, request: Request, shortcut: Shortcut | None
+    ) -> None:
+        self._policy = policy
+        self._shortcut = shortcut
+        self.reading = _reading(policy.read, context, request)
+        self.writing = _writing(policy.write, context, request)
+        self._of_other_method = policy.read is not None and self.reading is None
+
+    def hear_cleanup(self, request: Request) -> None:
+        """Be told how dependencies clean up, where that decides what stays in the cache."""
+        read, write = self._policy.read, self._policy.write
+        if self.writing is not None and write is not None and write.late_cleanup:
+            _push_first(request, "fastapi_inner_astack", self.writing.after_cleanup)
+            _push_first(request, "fastapi_function_astack", self.writing.after_function_cleanup)
+        if self.reading is not None and read is not None and read.statuses:
+            _push_first(request, "fastapi_inner_astack", self.reading.after_cleanup)
+
+    async def run(self, endpoint: Run, values: Values, request: Request, injected: Response) -> Any:
+        """Answer from the cache, or run the endpoint."""
+        answer = await self._before(values, request, injected)
+        if answer is not None:
+            return answer
+        try:
+            result = await endpoint(dict(values))
+        except Exception as error:
+            if self.reading is not None:
+                self.reading.raised(error)
+            raise
+        if self.reading is not None:
+            self.reading.ran(result)
+        if self.writing is not None:
+            self.writing.ran(result)
+        return result
+
+    async def _before(
+        self, values: Values, request: Request, injected: Response
+    ) -> Response | None:
+        answer = None
+        if self.reading is not None:
+            answer = await self.reading.before(values, request, injected)
+            if self._shortcut is not None and self.reading.target is not None:
+                self._shortcut.learn(request.scope, self.reading.target)
+        if answer is None and self.writing is not None:
+            answer = await self.writing.before(values, request)
+        return answer
+
+    async def finish(self, response: Response) -> Response:
+        """What is due once the response is known."""
+        if self.writing is not None:
+            response = await self.writing.finish(response)
+        if self.reading is not None:
+            response = await self.reading.finish(response)
+        elif self._of_other_method:
+            response.raw_headers += Use(None, Forward.METHOD).fields(debug=False)
+        return response
+
+    async def abandon(self, error: BaseException) -> Response | None:
+        """What is due when there is no response; a stale one that stands in, if there is one."""
+        try:
+            return None if self.reading is None else await self.reading.failed(error)
+        finally:
+            if self.writing is not None:
+                await self.writing.abandon(error)
+
+
+def _reading(read: ReadPolicy | None, context: Context, request: Request) -> Reading | None:
+    if read is None or request.method != "GET":
+        return None
+    # a run that refreshes answers nobody
+    if context.telemetry is None or RERUN in request.scope:
+        return Reading(read, context, request)
+    return ToldReading(read, context, request, context.telemetry)
+
+
+def _writing(write: WritePolicy | None, context: Context, request: Request) -> Writing | None:
+    if write is None:
+        return None
+    if context.telemetry is None:
+        return Writing(write, context, request)
+    return ToldWriting(write, context, request, context.telemetry)
+
+
+async def serve(
+    handler: Handler,
+    policy: Policy,
+    request: Request,
+    context: Context | None,
+    shortcut: Shortcut | None = None,
+) -> Response:
+    """Answer one request of a route that has a policy.
+
+    Args:
+        handler: FastAPI's own, to the endpoint's wrapper and back.
+        policy: Of the route, where it serves.
+        request: To answer.
+        context: Of the application; None where caching is off.
+        shortcut: Past FastAPI's handler; None where there is none.
+    """
+    try:
+        explainer = request.scope.get(EXPLAIN)
+        if explainer is not None:
+            request.scope[SCOPE_KEY] = explainer.passage(policy, context)
+            return await handler(request)
+        if context is None:
+            return await handler(request)
+        return await _pass_cache(handler, policy, request, context, shortcut)
+    except BaseException as error:
+        _name_author(error, policy.endpoint)
+        raise
+
+
+async def _pass_cache(
+    handler: Handler,
+    policy: Policy,
+    request: Request,
+    context: Context,
+    shortcut: Shortcut | None,
+) -> Response:
+    passage = CachePassage(policy, context, request, shortcut)
+    passage.hear_cleanup(request)
+    known = None if shortcut is None else shortcut.find(request.scope)
+    try:
+        answer = await passage.reading.early(known) if known and passage.reading else None
+        if answer is None:
+            request.scope[SCOPE_KEY] = passage
+            answer = await handler(request)
+        return await passage.finish(answer)
+    except BaseException as error:
+        stand_in = await passage.abandon(error)
+        if stand_in is None:
+            raise
+        await _clean_up(request, error)
+        return stand_in
+    finally:
+        # the passage knows the request: left in its scope, both would wait for the collector
+        request.scope.pop(SCOPE_KEY, None)
+
+
+def _push_first(request: Request, stack: str, due: Callable[..., Awaitable[bool]]) -> None:
+    """Have something done after the dependencies' own cleanup, which is pushed later."""
+    if (cleanup := request.scope.get(stack)) is not None:
+        cleanup.push_async_exit(due)
+
+
+async def _clean_up(request: Request, error: BaseException) -> None:
+    """Let dependencies clean up after an error that goes no further; raises what they raise."""
+    for name in ("fastapi_function_astack", "fastapi_inner_astack"):
+        if (cleanup := request.scope.get(name)) is not None:
+            await cleanup.pop_all().__aexit__(type(error), error, error.__traceback__)
+
+
+def _name_author(error: BaseException, endpoint: Callable[..., Any]) -> None:
+    """Make validation errors of newer FastAPI releases name the author's file, not ours."""
+    if getattr(error, "endpoint_file", None) is None:
+        return
+    try:
+        lines = inspect.getsourcelines(endpoint)
+        where = {
+            "endpoint_file": inspect.getsourcefile(endpoint),
+            "endpoint_line": lines[1],
+            "endpoint_function": getattr(endpoint, "__name__", type(endpoint).__name__),
+        }
+    except (OSError, TypeError):
+        return
+    for name, value in where.items():
+        setattr(error, name, value)

@@ -1,0 +1,126 @@
+"""Endpoints with the cache before them: FastAPI sees their own signature, and gives the wrapper
+request and response.
+
+A wrapper asks the passage that its request's scope holds; without one the endpoint runs as ever.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Awaitable, Callable
+from typing import Any, NamedTuple, Protocol
+
+from fastapi.dependencies.models import Dependant
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import Response
+
+from ._declare import SCOPE_KEY, Declaration
+from ._policy import Values
+from ._signature import is_coroutine_endpoint, parameter_of_type
+
+DECLARATION = "__redis_fastapi__"
+"""Where a wrapper keeps what its endpoint declares."""
+
+_REQUEST = "redis_fastapi_request_"
+_RESPONSE = "redis_fastapi_response_"
+
+Run = Callable[[dict[str, Any]], Awaitable[Any]]
+
+
+class Passage(Protocol):
+    """What stands between one request and its endpoint."""
+
+    async def run(self, endpoint: Run, values: Values, request: Request, injected: Response) -> Any:
+        """Answer in place of the endpoint, or run it."""
+
+
+class Wrapper(NamedTuple):
+    """An endpoint with the cache before it, and the names under which it takes request and
+    response.
+    """
+
+    endpoint: Callable[..., Any]
+    request_name: str
+    response_name: str
+
+
+def install_wrapper(dependant: Dependant, declaration: Declaration) -> None:
+    """Let what FastAPI has resolved already call a wrapper in place of the endpoint."""
+    if hasattr(dependant.call, DECLARATION):
+        return
+    wrapper = wrapped(declaration, dependant.request_param_name, dependant.response_param_name)
+    dependant.request_param_name = wrapper.request_name
+    dependant.response_param_name = wrapper.response_name
+    dependant.call = wrapper.endpoint
+
+
+def wrapped(
+    declaration: Declaration, request_name: str | None = None, response_name: str | None = None
+) -> Wrapper:
+    """Wrap an endpoint.
+
+    Args:
+        declaration: Of the endpoint.
+        request_name: The parameter that takes the request, where that is known.
+        response_name: The parameter that takes the response.
+    """
+    signature = declaration.signature
+    own_request = request_name or parameter_of_type(signature, Request)
+    own_response = response_name or parameter_of_type(signature, Response)
+    request_name, response_name = own_request or _REQUEST, own_response or _RESPONSE
+    run = _runner(declaration.endpoint)
+
+    async def cached_endpoint(**values: Any) -> Any:
+        request = values[request_name] if own_request else values.pop(request_name)
+        response = values[response_name] if own_response else values.pop(response_name)
+        passage: Passage | None = request.scope.get(SCOPE_KEY)
+        if passage is None:
+            return await run(values)
+        return await passage.run(run, values, request, response)
+
+    added: dict[str, Any] = {} if own_request else {request_name: Request}
+    if not own_response:
+        added[response_name] = Response
+    _pass_for_endpoint(cached_endpoint, declaration, added)
+    return Wrapper(cached_endpoint, request_name, response_name)
+
+
+def _pass_for_endpoint(wrapper: Any, declaration: Declaration, added: dict[str, Any]) -> None:
+    """Give a wrapper what FastAPI reads of an endpoint, and the parameters that were added."""
+    functools.update_wrapper(wrapper, declaration.endpoint)
+    # some FastAPI releases look through __wrapped__
+    wrapper.__dict__.pop("__wrapped__", None)
+    wrapper.__annotations__ = {}
+    wrapper.__name__ = declaration.name
+    wrapper.__signature__ = _with_parameters(declaration.signature, added)
+    setattr(wrapper, DECLARATION, declaration)
+
+
+def _with_parameters(signature: inspect.Signature, added: dict[str, Any]) -> inspect.Signature:
+    """The signature with keyword-only parameters in their place, before any ``**kwargs``."""
+    present = list(signature.parameters.values())
+    first = [p for p in present if p.kind is not inspect.Parameter.VAR_KEYWORD]
+    between = [
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, annotation=annotation)
+        for name, annotation in added.items()
+    ]
+    last = [p for p in present if p.kind is inspect.Parameter.VAR_KEYWORD]
+    return signature.replace(parameters=[*first, *between, *last])
+
+
+def _runner(endpoint: Callable[..., Any]) -> Run:
+    if is_coroutine_endpoint(endpoint):
+
+        async def run_on_loop(values: dict[str, Any]) -> Any:
+            return await endpoint(**values)
+
+        return run_on_loop
+
+    async def run_in_thread(values: dict[str, Any]) -> Any:
+        result = await run_in_threadpool(endpoint, **values)
+        # a plain function may wrap a coroutine function
+        return await result if inspect.isawaitable(result) else result
+
+    return run_in_thread
