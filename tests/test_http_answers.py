@@ -17,6 +17,9 @@ from fastapi.responses import (
 from apps import Gate, cache_router, caching_app, memory_settings, serving, state_of, states
 from endpoint_forms import FASTAPI_VERSION
 from redis_fastapi import Cached, cache
+from redis_fastapi._filling import Filling
+from redis_fastapi._reading import Reading
+from redis_fastapi._storing import Storing
 from redis_fastapi._transport import timeout_at
 from support import Runs, directives_of
 
@@ -243,6 +246,16 @@ async def test_a_partial_answer_of_the_endpoint_is_never_stored_as_whole(shop: S
         assert (whole.content, state_of(whole)) == (BODY, "MISS")
 
 
+async def test_control_without_the_rules_of_storing_a_part_is_served_as_the_whole(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Storing, "refusal", lambda *_, **__: None)
+    async with serving(shop.app) as http:
+        await http.get("/part", headers={"range": "bytes=0-3"})
+
+        assert (await http.get("/part")).content == BODY[:4]
+
+
 # HEAD
 
 
@@ -361,11 +374,8 @@ async def test_a_stream_that_fails_is_not_stored(shop: Shop) -> None:
         assert len(shop.runs) == 2
 
 
-@pytest.mark.skipif(FASTAPI_VERSION < (0, 121), reason="dependency scopes are FastAPI 0.121's")
-@pytest.mark.parametrize("whole", [True, False], ids=["whole", "stream"])
-async def test_what_a_dependency_kept_from_being_sent_is_not_stored_and_nobody_waits_for_it(
-    whole: bool,
-) -> None:
+async def states_after_a_failed_commit(*, whole: bool) -> list[str | None]:
+    """Of two requests, after one whose answer a dependency kept from being sent."""
     app, failing = caching_app(memory_settings(wait_max=60.0)), [True]
 
     async def session() -> AsyncIterator[None]:
@@ -381,7 +391,29 @@ async def test_what_a_dependency_kept_from_being_sent_is_not_stored_and_nobody_w
         assert (await http.get("/answer")).status_code == 500
         failing[:] = [False, False]
         async with timeout_at(asyncio.get_running_loop().time() + 15):
-            assert await states(http, "/answer", "/answer") == ["MISS", "HIT"]
+            return await states(http, "/answer", "/answer")
+
+
+scopes = pytest.mark.skipif(
+    FASTAPI_VERSION < (0, 121), reason="dependency scopes are FastAPI 0.121's"
+)
+
+
+@scopes
+@pytest.mark.parametrize("whole", [True, False], ids=["whole", "stream"])
+async def test_what_a_dependency_kept_from_being_sent_is_not_stored_and_nobody_waits_for_it(
+    whole: bool,
+) -> None:
+    assert await states_after_a_failed_commit(whole=whole) == ["MISS", "HIT"]
+
+
+@scopes
+async def test_control_without_its_withdrawal_what_was_not_sent_is_served(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(Filling, "_withdraw_if_unsent", lambda *_: None)
+
+    assert await states_after_a_failed_commit(whole=True) == ["HIT", "HIT"]
 
 
 async def test_a_stream_passes_unbuffered(shop: Shop) -> None:
@@ -481,7 +513,7 @@ async def test_an_error_that_a_dependency_raises_is_never_stored(shop: Shop) -> 
         assert (let_in.status_code, state_of(let_in)) == (200, "MISS")
 
 
-async def test_an_error_that_a_dependency_makes_of_the_endpoints_is_never_stored() -> None:
+async def states_of_an_error_made_by_a_dependency() -> list[tuple[int, str | None]]:
     app = caching_app()
 
     async def hide() -> AsyncIterator[None]:
@@ -496,8 +528,22 @@ async def test_an_error_that_a_dependency_makes_of_the_endpoints_is_never_stored
 
     async with serving(app) as http:
         answers = [await http.get("/hidden") for _ in range(2)]
+    return [(one.status_code, state_of(one)) for one in answers]
 
-    assert [(one.status_code, state_of(one)) for one in answers] == [(410, None), (410, None)]
+
+async def test_an_error_that_a_dependency_makes_of_the_endpoints_is_never_stored() -> None:
+    assert await states_of_an_error_made_by_a_dependency() == [(410, None), (410, None)]
+
+
+async def test_control_without_a_look_at_its_clean_up_the_error_of_a_dependency_is_stored(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def look_away(*_: object) -> bool:
+        return False
+
+    monkeypatch.setattr(Reading, "after_cleanup", look_away)
+
+    assert await states_of_an_error_made_by_a_dependency() == [(410, "MISS"), (410, "HIT")]
 
 
 @pytest.mark.parametrize(
@@ -595,6 +641,21 @@ async def test_cache_status_tells_key_and_reason_in_debug_only(tmp_path: Path) -
 
         assert [status_of(one).count("; key=") for one in (miss, hit)] == [1, 1]
         assert status_of(refused).endswith("; detail=status")
+
+
+async def test_why_an_answer_is_not_stored_is_logged_once_a_route_and_reason(
+    shop: Shop, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with serving(shop.app) as http:
+        for path in ("/returned/500", "/returned/302", "/events", "/events"):
+            await http.get(path)
+        await http.get("/part", headers={"range": "bytes=0-3"})
+
+    assert [one for one in caplog.messages if "not stored" in one] == [
+        "GET /returned/{status} (returned): not stored (status)",
+        "GET /events (events): not stored (unfinished)",
+        "GET /part (part): not stored (partial-content)",
+    ]
 
 
 # Request directives

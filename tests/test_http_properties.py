@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from starlette.types import Message, Scope
 
 from apps import caching_app
-from redis_fastapi import Cached, _http
+from redis_fastapi import Cached, CachePut, _http
 from redis_fastapi._http import (
     DELTA_SECONDS_MAX,
     STAR,
@@ -466,23 +466,30 @@ def test_a_206_has_every_byte_asked_for_once_and_at_its_place(
 # The same through an application
 
 
-@given(st.lists(SOUP, min_size=5, max_size=20))
+ASKING = st.tuples(st.sampled_from(["GET", "GET", "HEAD", "PUT"]), SOUP)
+
+
+@given(st.lists(ASKING, min_size=5, max_size=20))
 @settings(max_examples=15, deadline=None)
-def test_no_header_of_a_client_gives_a_500(soups: list[list[tuple[bytes, bytes]]]) -> None:
+def test_no_header_of_a_client_gives_a_500(requests: list[tuple[str, Headers]]) -> None:
     app = caching_app()
 
-    @app.get("/read")
+    @app.get("/tea")
     async def read() -> Annotated[str, Cached(60)]:
+        return "tea"
+
+    @app.put("/tea")
+    async def write() -> Annotated[str, CachePut(preconditions=True)]:
         return "tea"
 
     async def statuses() -> set[int]:
         async with app.router.lifespan_context(app) as state:
-            return {await status_of(app, soup, dict(state or {})) for soup in soups}
+            return {await status_of(app, *one, dict(state or {})) for one in requests}
 
     assert asyncio.run(statuses()) <= {200, 206, 304, 412, 416, 504}
 
 
-async def status_of(app: FastAPI, headers: Headers, state: dict[str, Any]) -> int:
+async def status_of(app: FastAPI, method: str, headers: Headers, state: dict[str, Any]) -> int:
     """Status of a request with header lines that no client library would send."""
     sent: list[int] = []
 
@@ -492,7 +499,7 @@ async def status_of(app: FastAPI, headers: Headers, state: dict[str, Any]) -> in
     async def send(message: Message) -> None:
         sent.append(message.get("status", 0))
 
-    place: Scope = {"type": "http", "method": "GET", "path": "/read", "raw_path": b"/read"}
+    place: Scope = {"type": "http", "method": method, "path": "/tea", "raw_path": b"/tea"}
     rest: Scope = {"query_string": b"", "root_path": "", "state": state, "headers": list(headers)}
     await app({**place, **rest}, receive, send)
     return sent[0]

@@ -23,7 +23,8 @@ from redis_fastapi._transport import AwayError
 from redis_fastapi.exceptions import CacheUnavailableError
 from servers import LOOPBACK, RedisCluster3, RedisServer, redis_server_available, wait_until
 from support import Runs, calling, state_of
-from test_outages import DEADLINE, lines, shop, until_cached
+from test_outages import DEADLINE, lines, shop, until_answered, until_cached
+from test_tracking import runtime, times_asked, until
 
 pytestmark = pytest.mark.skipif(bool(redis_server_available()), reason="needs a redis-server")
 
@@ -47,6 +48,8 @@ async def serving(**settings: Any) -> AsyncIterator[tuple[AsyncClient, Runs]]:
     runs = Runs()
     app = shop(runs, using=RedisSettings(**{"deadline": PATIENCE, **settings}))
     async with app.router.lifespan_context(app), calling(app) as client:
+        if settings.get("local_cache"):
+            await until(lambda: runtime(app)._changes.heard)
         yield client, runs
 
 
@@ -68,19 +71,26 @@ async def test_one_server_by_host_and_port() -> None:
 
 async def test_a_unix_socket() -> None:
     with RedisServer(unix_socket=True) as server:
-        async with serving(url=f"unix://{server.unix_socket}") as (client, _):
+        where = {"url": f"unix://{server.unix_socket}", "local_cache": True}
+        async with serving(**where) as (client, _):
             await assert_caches(client)
 
 
 async def test_a_password() -> None:
     with RedisServer("--requirepass", "right") as server:
-        async with serving(host=LOOPBACK, port=server.port, password="right") as (client, _):
+        where = {"host": LOOPBACK, "port": server.port, "local_cache": True}
+        async with serving(**where, password="right") as (client, _):
             await assert_caches(client)
 
 
 def grant(server: RedisServer, rights: str) -> None:
     keys = ("resetkeys", "~fastapi:*", "resetchannels")
     server.command("ACL", "SETUSER", "cache", "on", ">right", *keys, "-@all", *rights.split())
+
+
+def told_of_changes(server: RedisServer) -> int:
+    """How many processes a server tells of changes."""
+    return int(server.command("PUBSUB", "NUMSUB", "__redis__:invalidate")[1])
 
 
 def denied(server: RedisServer) -> set[str]:
@@ -120,7 +130,7 @@ async def test_a_user_with_the_least_rights_that_is_told_of_changes(
         where = {"host": LOOPBACK, "port": server.port, "local_cache": True}
         async with serving(**where, **LOGIN) as (client, _):
             await assert_caches(client)
-            assert server.command("PUBSUB", "NUMSUB", "__redis__:invalidate")[1] == 1
+            assert told_of_changes(server) == 1
         assert denied(server) == set()
     assert caplog.records == []
 
@@ -139,7 +149,7 @@ async def test_tls_with_a_private_authority_and_client_certificates(tmp_path: Pa
     files = client_files(make_certificates(tmp_path))
     with server_with_tls(tmp_path) as (_, port):
         where = {"host": "localhost", "port": port, "ssl": True}
-        async with serving(**where, **files) as (client, _):
+        async with serving(**where, **files, local_cache=True) as (client, _):
             await assert_caches(client)
         async with serving(**where, ssl_ca_certs=files["ssl_ca_certs"]) as (stranger, _):
             assert state_of(await stranger.get(ITEMS[0])) == "BYPASS"
@@ -297,6 +307,30 @@ async def test_sentinels_fail_over() -> None:
         nodes = ((LOOPBACK, servers.sentinel.port),)
         async with serving(sentinel=True, sentinel_nodes=nodes) as (client, _):
             await caches_after(client, servers.primary.kill)
+
+
+async def test_processes_that_keep_entries_are_told_by_the_new_primary() -> None:
+    with ExitStack() as stack:
+        servers = FailingOver(stack)
+        nodes = ((LOOPBACK, servers.sentinel.port),)
+        where = {"sentinel": True, "sentinel_nodes": nodes, "local_cache": True}
+        async with serving(**where) as (client, _), serving(**where) as (other, _):
+            await caches_after(client, servers.primary.kill)
+            await until_cached(other, ITEMS[0])
+            await until(lambda: told_of_changes(servers.replica) == 2)
+            await assert_kept(client, servers.replica)
+            assert (await other.delete("/items")).status_code == 200
+            await until_answered(client, "MISS", ITEMS[0])
+
+
+async def assert_kept(client: AsyncClient, server: RedisServer) -> None:
+    """A hit after some is one of which the server hears nothing."""
+    for _ in range(1_000):
+        asked = times_asked(server)
+        assert state_of(await client.get(ITEMS[0])) == "HIT"
+        if times_asked(server) == asked:
+            return
+    raise AssertionError("nothing is kept")
 
 
 async def test_sentinels_change_the_primary_with_its_replica() -> None:

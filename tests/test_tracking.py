@@ -15,7 +15,7 @@ from httpx import AsyncClient
 from redis.asyncio import Redis, RedisCluster
 
 from race.harness import move, owner
-from redis_fastapi import Cached, CacheEvict, RedisSettings
+from redis_fastapi import Cached, CacheEvict, FastAPIRedis, RedisSettings
 from redis_fastapi._changes import Changes
 from redis_fastapi._engine import Engine, Hit, Miss
 from redis_fastapi._entry import Entry
@@ -26,6 +26,7 @@ from redis_fastapi._runtime import STATE, Runtime
 from redis_fastapi._store import Store
 from redis_fastapi._tracker import Tracker
 from redis_fastapi._tracking import Tracking
+from redis_fastapi.telemetry import Answered, Event
 from servers import LOOPBACK, RedisCluster3, RedisServer, redis_server_available
 from support import Runs, calling, new_app, state_of
 
@@ -364,6 +365,25 @@ async def test_the_marker_wins_over_the_setting(
             assert [(state_of(one), one.json()) for one in answers] == [("HIT", turn)] * 3
             assert times_asked(redis_server) - asked == (0 if kept else 3)
             await client.delete("/")
+
+
+async def test_listeners_hear_of_a_kept_hit_and_of_no_operation_on_redis(redis_url: str) -> None:
+    app = new_app(using=RedisSettings(url=redis_url, local_cache=True, deadline=5.0))
+    heard: list[Event] = []
+    FastAPIRedis(app).listen(heard.append)
+
+    @app.get("/")
+    async def read() -> Annotated[int, Cached(ttl=60)]:
+        return 1
+
+    async with serving(app) as client:
+        await until_kept(app, client)
+        heard.clear()
+        await client.get("/")
+
+    (answered,) = heard
+    assert isinstance(answered, Answered)
+    assert answered.state == "HIT"
 
 
 async def test_memory_is_not_kept_twice(caplog: pytest.LogCaptureFixture) -> None:
