@@ -23,7 +23,7 @@ from ._context import Context
 from ._engine import Bypass, Hit, Miss, Outcome, Stale
 from ._entry import Entry
 from ._filling import Filling
-from ._http import Forward, Fresh, Freshness, Headers, MustRevalidate, Reason
+from ._http import Forward, Fresh, Headers, MustRevalidate, Reason
 from ._inner import FRESH_ONLY
 from ._keys import Target
 from ._leases import Lease
@@ -31,6 +31,7 @@ from ._policy import ReadPolicy, Values
 from ._prepared import prepared
 from ._recording import outlet_of
 from ._refresh import RERUN, Known, Rerun
+from ._reuse import Wanted, assess, staleness_ms, stands_in
 from ._shortcut import Destination
 from ._targets import read_target
 from ._use import Use
@@ -137,13 +138,10 @@ class Reading:
         target, found = await self._walk(target, self._find if self._asked.no_cache else self._ask)
         forward = None if target is self.target else Forward.VARY_MISS
         if isinstance(found, (Hit, Stale)):
-            now_ms = self._context.now_ms()
-            if (answer := self._sent_again(found, now_ms)) is not None:
+            answer = await self._from_cache(target, found)
+            if isinstance(answer, Response):
                 return answer
-            freshness = self._assess(found, now_ms)
-            if isinstance(freshness, (Fresh, _http.Stale)):
-                return await self._from_cache(target, found, freshness, now_ms)
-            forward, self._reserve = _why(freshness), found.entry
+            forward, self._reserve = answer, found.entry
         elif found is not None and found.stale is not None:
             forward, self._reserve = Forward.STALE, found.stale.entry
         if not isinstance(found, (Miss, Bypass)):
@@ -183,36 +181,22 @@ class Reading:
     def _find(self, target: Target) -> Awaitable[Outcome | None]:
         return self._context.engine.find(target, local=self._local)
 
-    def _assess(self, found: Hit | Stale, now_ms: int) -> Freshness:
-        """Whether an entry is as fresh as the client asks, and in an encoding that it takes."""
-        entry = found.entry
-        if not self._takes(entry):
-            return MustRevalidate(Forward.VARY_MISS)
-        age_ms = now_ms - entry.created_ms
-        if isinstance(found, Hit):
-            lifetime_ms = entry.fresh_ms or None
-            return _http.assess_freshness(self._asked, age_ms=age_ms, lifetime_ms=lifetime_ms)
-        return _http.assess_freshness(
-            self._asked,
-            age_ms=age_ms,
-            # what a soft eviction has outdated is stale from now on
-            lifetime_ms=min(age_ms, entry.fresh_ms or age_ms),
-            stale_while_revalidate_ms=entry.revalidate_ms,
-            never_stale=self._never_stale(entry),
-        )
+    async def _from_cache(self, target: Target, found: Hit | Stale) -> Response | Forward:
+        """The answer that an entry gives, or why it gives none."""
+        now_ms = self._context.now_ms()
+        if (answer := self._sent_again(found, now_ms)) is not None:
+            return answer
+        freshness = assess(self._wanted(), found, now_ms)
+        if isinstance(freshness, (Fresh, _http.Stale)):
+            return await self._reuse(target, found, freshness, now_ms)
+        return freshness.reason if isinstance(freshness, MustRevalidate) else Forward.STALE
 
-    def _takes(self, entry: Entry) -> bool:
-        """Whether an entry is the variant for this request, in an encoding that it takes."""
-        headers = self._request.scope["headers"]
-        return matches(entry, headers) and _http.encoding_acceptable(headers, entry.headers)
+    def _wanted(self) -> Wanted:
+        scope = self._request.scope
+        shared = not self._policy.per_user
+        return Wanted(scope["headers"], self._asked, shared, only_fresh=FRESH_ONLY in scope)
 
-    def _never_stale(self, entry: Entry) -> bool:
-        if FRESH_ONLY in self._request.scope:
-            return True
-        said = _http.response_directives(entry.headers)
-        return _http.stale_forbidden(said, shared=not self._policy.per_user)
-
-    async def _from_cache(
+    async def _reuse(
         self, target: Target, found: Hit | Stale, freshness: Fresh | _http.Stale, now_ms: int
     ) -> Response:
         if isinstance(freshness, _http.Stale):
@@ -272,10 +256,9 @@ class Reading:
             self.target = target
             target, found = await self._walk(target, self._find)
             if isinstance(found, (Hit, Stale)):
-                now_ms = self._context.now_ms()
-                freshness = self._assess(found, now_ms)
-                if isinstance(freshness, (Fresh, _http.Stale)):
-                    return await self._from_cache(target, found, freshness, now_ms)
+                answer = await self._from_cache(target, found)
+                if isinstance(answer, Response):
+                    return answer
         self.use.bypass(Reason.ONLY_IF_CACHED)
         self.use.forward = None
         response = Response(status_code=504)
@@ -343,17 +326,11 @@ class Reading:
         entry, now_ms = self._reserve, self._context.now_ms()
         if entry is None or self._filling is None or status not in _http.STALE_IF_ERROR_STATUSES:
             return None
-        staleness_ms = max(0, now_ms - entry.created_ms - entry.fresh_ms) if entry.fresh_ms else 0
-        usable = _http.usable_on_error(
-            self._asked,
-            staleness_ms=staleness_ms,
-            stale_if_error_ms=entry.error_ms,
-            never_stale=self._never_stale(entry),
-        )
-        if self._asked.no_cache or not (usable and self._takes(entry)):
+        past_ms = staleness_ms(entry, now_ms)
+        if not stands_in(self._wanted(), entry, past_ms):
             return None
         await self._filling.abandon(None)
-        self.use.stand_in(-(staleness_ms // 1000), status)
+        self.use.stand_in(-(past_ms // 1000), status)
         return self._replay(entry, now_ms)
 
 
@@ -364,10 +341,6 @@ def _status_of(error: BaseException, request: Request) -> int | None:
     handled, _ = request.scope.get("starlette.exception_handlers", ({}, {}))
     own = any(kind in handled for kind in type(error).__mro__)
     return None if own or not isinstance(error, Exception) else 500
-
-
-def _why(freshness: Freshness) -> Forward:
-    return freshness.reason if isinstance(freshness, MustRevalidate) else Forward.STALE
 
 
 def _is_simple(found: Hit | Stale) -> bool:

@@ -1,0 +1,74 @@
+"""Whether an entry may be sent to a request (RFC 9111 section 4): decisions without I/O."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from . import _http
+from ._engine import Hit, Stale
+from ._entry import Entry
+from ._http import Forward, Freshness, Headers, MustRevalidate, RequestDirectives
+from ._variants import matches
+
+
+class Wanted(NamedTuple):
+    """What a request asks of the entry that may be sent to it.
+
+    Attributes:
+        headers: Its fields.
+        directives: Its Cache-Control, `IGNORED` where it is not obeyed.
+        shared: Whether the entry may serve other users, too.
+        only_fresh: Whether it can do nothing with what is stale.
+    """
+
+    headers: Headers
+    directives: RequestDirectives
+    shared: bool
+    only_fresh: bool
+
+    def takes(self, entry: Entry) -> bool:
+        """Whether an entry is the variant for this request, in an encoding that it takes."""
+        suits = matches(entry, self.headers)
+        return suits and _http.encoding_acceptable(self.headers, entry.headers)
+
+    def never_stale(self, entry: Entry) -> bool:
+        """Whether an entry may not be sent past its lifetime, whoever would take it."""
+        if self.only_fresh:
+            return True
+        said = _http.response_directives(entry.headers)
+        return _http.stale_forbidden(said, shared=self.shared)
+
+
+def assess(wanted: Wanted, found: Hit | Stale, now_ms: int) -> Freshness:
+    """Whether an entry is as fresh as the client asks, and in an encoding that it takes."""
+    entry = found.entry
+    if not wanted.takes(entry):
+        return MustRevalidate(Forward.VARY_MISS)
+    age_ms = now_ms - entry.created_ms
+    if isinstance(found, Hit):
+        lifetime_ms = entry.fresh_ms or None
+        return _http.assess_freshness(wanted.directives, age_ms=age_ms, lifetime_ms=lifetime_ms)
+    return _http.assess_freshness(
+        wanted.directives,
+        age_ms=age_ms,
+        # what a soft eviction has outdated is stale from now on
+        lifetime_ms=min(age_ms, entry.fresh_ms or age_ms),
+        stale_while_revalidate_ms=entry.revalidate_ms,
+        never_stale=wanted.never_stale(entry),
+    )
+
+
+def stands_in(wanted: Wanted, entry: Entry, staleness_ms: int) -> bool:
+    """Whether an entry may be sent in place of an error (RFC 5861 section 4)."""
+    usable = _http.usable_on_error(
+        wanted.directives,
+        staleness_ms=staleness_ms,
+        stale_if_error_ms=entry.error_ms,
+        never_stale=wanted.never_stale(entry),
+    )
+    return usable and not wanted.directives.no_cache and wanted.takes(entry)
+
+
+def staleness_ms(entry: Entry, now_ms: int) -> int:
+    """Milliseconds since an entry's lifetime ended; 0 where only an eviction outdated it."""
+    return max(0, now_ms - entry.created_ms - entry.fresh_ms) if entry.fresh_ms else 0
