@@ -200,5 +200,5 @@ class FollowsAnyFlight(Engine):
         for flight in list(self._leases.flights.values()):
             end = await asyncio.shield(flight)
             if isinstance(end, Entry):
-                return Hit(end, 0, collapsed=True)
+                return Hit(end, collapsed=True)
         return await super().look_up(target, **options)

@@ -132,7 +132,7 @@ async def test_what_is_computed_after_a_soft_eviction_is_a_hit(
     lease = await engine.lead(TARGET, KEPT)
     assert lease is not None
     assert await lease.fill(NEW, TTL_MS)
-    assert await engine.look_up(TARGET) == Hit(NEW, 0)
+    assert await engine.look_up(TARGET) == Hit(NEW)
 
 
 @every_eviction
@@ -288,11 +288,11 @@ async def test_after_its_lifetime_an_entry_is_stale_for_as_long_as_it_says(
 ) -> None:
     await filled(embedded, KEPT)
     assert isinstance(await found_at(embedded, 60.9), Hit)
-    assert await found_at(embedded, 61.0) == Stale(KEPT, 60_000)
-    assert await found_at(embedded, 90.9) == Stale(KEPT, 89_900)
+    assert await found_at(embedded, 61.0) == Stale(KEPT, 0)
+    assert await found_at(embedded, 90.9) == Stale(KEPT, 29_900)
     late = await found_at(embedded, 91.0)
     assert isinstance(late, Miss)
-    assert late.stale == Stale(KEPT, 90_000)
+    assert late.stale == Stale(KEPT, 30_000)
 
 
 async def test_a_client_may_tolerate_more_than_the_entry_says(embedded: Variant) -> None:
@@ -317,7 +317,7 @@ async def test_one_caller_leads_the_refresh_of_a_stale_entry(embedded: Variant) 
     newer = replace(KEPT, body=b"new", created_ms=62_000)
     assert await lease.fill(newer, TTL_MS)
     assert await second.lead(TARGET, KEPT) is None
-    assert await second.look_up(TARGET) == Hit(newer, 0)
+    assert await second.look_up(TARGET) == Hit(newer)
 
 
 async def test_who_may_not_have_the_stale_entry_waits_for_the_one_who_computes(
@@ -332,4 +332,4 @@ async def test_who_may_not_have_the_stale_entry_waits_for_the_one_who_computes(
         await lease.fill(newer, TTL_MS)
 
     other._waiters._sleep = fill_meanwhile
-    assert await other.look_up(TARGET) == Hit(newer, 0, collapsed=True)
+    assert await other.look_up(TARGET) == Hit(newer, collapsed=True)

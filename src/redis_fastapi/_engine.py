@@ -50,12 +50,10 @@ class Hit:
 
     Attributes:
         entry: The entry.
-        age_ms: Milliseconds since the entry was made, never negative.
         collapsed: Whether the look-up waited for another's computation.
     """
 
     entry: Entry
-    age_ms: int
     collapsed: bool = False
 
 
@@ -65,17 +63,11 @@ class Stale:
 
     Attributes:
         entry: The entry.
-        age_ms: Milliseconds since the entry was made, never negative.
+        staleness_ms: Milliseconds since its lifetime ended; 0 where only an eviction outdated it.
     """
 
     entry: Entry
-    age_ms: int
-
-    @property
-    def staleness_ms(self) -> int:
-        """Milliseconds since its freshness lifetime ended; 0 where only an eviction outdated it."""
-        fresh_ms = self.entry.fresh_ms
-        return max(0, self.age_ms - fresh_ms) if fresh_ms else 0
+    staleness_ms: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,7 +185,7 @@ class Engine:
             local: Whether this process may keep the entry, and answer from what it keeps.
         """
         if local and not refresh and (kept := self.recall(target)) is not None:
-            return self._hit(kept.entry, self.now_ms())
+            return Hit(kept.entry)
         patience = self._wait_max if wait and not refresh else 0.0
         until = asyncio.get_running_loop().time() + patience
         request = _Request(target, refresh, until, tolerated_ms)
@@ -223,7 +215,7 @@ class Engine:
     async def find(self, target: Target, *, local: bool = False) -> Hit | Stale | None:
         """What is there, without any wish to fill it; None also when Redis does not answer."""
         if local and (kept := self.recall(target)) is not None:
-            return self._hit(kept.entry, self.now_ms())
+            return Hit(kept.entry)
         try:
             await self._evictions.settle(target, self._store.until())
             marks = self._local.begin(target) if local else None
@@ -340,12 +332,9 @@ class Engine:
             return None
         entry, now_ms = decode(snapshot.raw, validity), self.now_ms()
         if entry is not None and entry.is_fresh(now_ms):
-            return self._hit(entry, now_ms, collapsed=collapsed)
+            return Hit(entry, collapsed)
         stale = entry or decode_outdated(snapshot.raw, validity)
-        return None if stale is None else Stale(stale, max(0, now_ms - stale.created_ms))
-
-    def _hit(self, entry: Entry, now_ms: int, *, collapsed: bool = False) -> Hit:
-        return Hit(entry, max(0, now_ms - entry.created_ms), collapsed)
+        return None if stale is None else Stale(stale, stale.staleness_ms(now_ms))
 
     async def _lead_or_follow(
         self, request: _Request, snapshot: Snapshot, budget: float | None
@@ -379,7 +368,7 @@ class Engine:
         if end is None:
             return self._join(request.target, holder)
         if isinstance(end, Entry):
-            return self._hit(end, self.now_ms(), collapsed=True)
+            return Hit(end, collapsed=True)
         return Bypass(Reason.UNSTORABLE) if isinstance(end, Ending) else end
 
     def _join(self, target: Target, holder: bytes) -> Miss | Bypass:

@@ -74,6 +74,10 @@ class Entry:
         """Whether its freshness lifetime has not ended."""
         return not self.fresh_ms or now_ms < self.created_ms + self.fresh_ms
 
+    def staleness_ms(self, now_ms: int) -> int:
+        """Milliseconds since its freshness lifetime ended; 0 while it has not."""
+        return max(0, now_ms - self.created_ms - self.fresh_ms) if self.fresh_ms else 0
+
     def kept_ms(self, now_ms: int) -> int | None:
         """Milliseconds from now that it is of any use, at least 1; None is for ever."""
         if not self.fresh_ms:

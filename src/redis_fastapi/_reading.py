@@ -31,7 +31,7 @@ from ._policy import ReadPolicy, Values
 from ._prepared import prepared
 from ._recording import outlet_of
 from ._refresh import RERUN, Known, Rerun
-from ._reuse import Wanted, assess, staleness_ms, stands_in
+from ._reuse import Wanted, assess, stands_in
 from ._shortcut import Destination
 from ._targets import read_target
 from ._use import Use
@@ -326,11 +326,10 @@ class Reading:
         entry, now_ms = self._reserve, self._context.now_ms()
         if entry is None or self._filling is None or status not in _http.STALE_IF_ERROR_STATUSES:
             return None
-        past_ms = staleness_ms(entry, now_ms)
-        if not stands_in(self._wanted(), entry, past_ms):
+        if not stands_in(self._wanted(), entry, now_ms):
             return None
         await self._filling.abandon(None)
-        self.use.stand_in(-(past_ms // 1000), status)
+        self.use.stand_in(-(entry.staleness_ms(now_ms) // 1000), status)
         return self._replay(entry, now_ms)
 
 

@@ -58,17 +58,12 @@ def assess(wanted: Wanted, found: Hit | Stale, now_ms: int) -> Freshness:
     )
 
 
-def stands_in(wanted: Wanted, entry: Entry, staleness_ms: int) -> bool:
+def stands_in(wanted: Wanted, entry: Entry, now_ms: int) -> bool:
     """Whether an entry may be sent in place of an error (RFC 5861 section 4)."""
     usable = _http.usable_on_error(
         wanted.directives,
-        staleness_ms=staleness_ms,
+        staleness_ms=entry.staleness_ms(now_ms),
         stale_if_error_ms=entry.error_ms,
         never_stale=wanted.never_stale(entry),
     )
     return usable and not wanted.directives.no_cache and wanted.takes(entry)
-
-
-def staleness_ms(entry: Entry, now_ms: int) -> int:
-    """Milliseconds since an entry's lifetime ended; 0 where only an eviction outdated it."""
-    return max(0, now_ms - entry.created_ms - entry.fresh_ms) if entry.fresh_ms else 0
