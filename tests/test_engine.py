@@ -623,6 +623,7 @@ class CountingTransport:
 
     def __init__(self, transport: Any) -> None:
         self._transport = transport
+        self.spread = transport.spread
         self._trips = 0
 
     async def get_many(self, keys: Any, **options: Any) -> Any:

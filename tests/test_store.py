@@ -185,6 +185,50 @@ async def test_a_short_fill_leaves_the_life_of_generations_alone(
     assert 0 < await variant.command("PTTL", f"t:{EPOCH}") <= HOUR_MS
 
 
+async def lives_asked(client: Redis) -> int:
+    """How often anybody has asked the server for the life of a key."""
+    stats: dict[str, Any] = await client.info("commandstats")
+    return int(stats.get("cmdstat_pttl", {"calls": 0})["calls"])
+
+
+async def test_a_fill_asks_only_for_lives_that_its_process_does_not_know(
+    redis_client: Redis,
+) -> None:
+    ours, other = Store(redis_client, prefix="t"), Store(redis_client, prefix="t")
+    before = await lives_asked(redis_client)
+    assert await ours.fill(TARGET, await lead(ours), b"payload", TTL_MS)
+    assert await lives_asked(redis_client) == before  # it has made them
+    for nonce in (b"nonce--2", b"nonce--3"):
+        assert await other.fill(TARGET, await lead(other, nonce), b"payload", TTL_MS)
+        assert await lives_asked(redis_client) == before + 3
+    assert await other.fill(TARGET, await lead(other, b"nonce--4"), b"payload", 30 * DAY_MS)
+    assert await lives_asked(redis_client) == before + 6
+
+
+async def test_a_generation_made_anew_by_another_is_asked_for(redis_client: Redis) -> None:
+    ours, other = Store(redis_client, prefix="t"), Store(redis_client, prefix="t")
+    assert await ours.fill(TARGET, await lead(ours), b"payload", TTL_MS)
+    before = await lives_asked(redis_client)
+    await ours.evict((), (GROUP,))
+    wish = claim(TARGET, await other.tokens(TARGET), b"nonce--2")
+    await other.acquire(wish)
+    await other.release(TARGET, wish.value)
+    assert await ours.fill(TARGET, await lead(ours, b"nonce--3"), b"payload", TTL_MS)
+    assert await lives_asked(redis_client) == before + 1
+
+
+async def test_a_generation_that_was_made_long_ago_outlives_a_new_entry(
+    redis_client: Redis,
+) -> None:
+    now = 0.0
+    store = Store(redis_client, prefix="t", clock=lambda: now)
+    assert await store.fill(TARGET, await lead(store), b"payload", TTL_MS)
+    now = HOUR_MS * 0.6 / 1_000
+    await redis_client.execute_command("PEXPIRE", f"t:{GROUP}", HOUR_MS * 2 // 5)
+    assert await store.fill(TARGET, await lead(store, b"nonce--2"), b"payload", TTL_MS)
+    assert await redis_client.pttl(f"t:{GROUP}") > HOUR_MS // 2
+
+
 async def test_a_release_ends_its_own_lease_only(store: Store) -> None:
     held = await lead(store)
     await store.release(TARGET, b"r" + b"another!" + held[9:])

@@ -243,6 +243,17 @@ def test_an_entry_lives_until_its_ttl_and_no_longer(cache: MemoryCache) -> None:
     assert_miss(client.get("/products/1"))
 
 
+def test_an_entry_that_is_filled_much_later_lives_until_its_ttl(cache: MemoryCache) -> None:
+    app = shelf()
+    cache.install(app)
+    with TestClient(app) as client:
+        client.get("/products/1")
+        cache.advance(timedelta(minutes=59.5))
+        client.get("/products/2")
+        cache.advance(45)
+        assert_hit(client.get("/products/2"))
+
+
 async def test_the_clock_moves_the_expiry_of_values_and_of_plain_keys(cache: MemoryCache) -> None:
     await cache.backend().set("n", 1, ttl=60)
     cache.redis.set("session", "x", ex=60)

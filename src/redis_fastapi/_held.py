@@ -109,6 +109,8 @@ def clone(connection_class: Any, options: dict[str, Any]) -> Connection:
 class HeldTransport:
     """One connection to one server, or to the master that Sentinels name."""
 
+    spread = False
+
     def __init__(
         self,
         client: Redis,
@@ -154,6 +156,8 @@ class HeldTransport:
 
 class HeldClusterTransport:
     """One connection to each primary; what a node sends away the client follows."""
+
+    spread = True
 
     def __init__(
         self,

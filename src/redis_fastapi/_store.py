@@ -15,7 +15,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Coroutine, Iterable, Sequence
+import time
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
@@ -28,7 +29,8 @@ from redis.exceptions import NoPermissionError, NoScriptError, ResponseError
 
 from redis_fastapi._entry import MARK_AT, MARKED
 from redis_fastapi._keys import Target, entry_key
-from redis_fastapi._tokens import HARD_SIZE
+from redis_fastapi._lives import Lives
+from redis_fastapi._tokens import HARD_SIZE, tokens_of
 from redis_fastapi._transport import (
     Command,
     Transport,
@@ -204,6 +206,7 @@ class Store:
         generation_ms: Least life of a generation, in milliseconds.
         transport: What carries the commands instead of the client's own connections.
         wait_replicas: How many replicas have to confirm an eviction.
+        clock: Seconds since any moment, as they count against the life of a generation.
     """
 
     def __init__(
@@ -216,6 +219,7 @@ class Store:
         generation_ms: int = _GENERATION_MS,
         transport: Transport | None = None,
         wait_replicas: int = 0,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._transport = transport or transport_for(client)
         self._prefix = prefix
@@ -223,7 +227,8 @@ class Store:
         self._deadline = deadline
         self._generation_ms = generation_ms
         self._wait_replicas = wait_replicas
-        # Shortcuts ask for the same targets again and again.
+        self._lives = Lives(clock)
+        # Shortcuts ask for the same targets again and again, and a miss three times for its own.
         self._read_keys = lru_cache(_KEYS_KNOWN)(self._new_read_keys)
 
     def until(self) -> float | None:
@@ -424,18 +429,22 @@ class Store:
         return f"{self._prefix}:{name}".encode()
 
     def _new_read_keys(self, target: Target) -> tuple[bytes, ...]:
-        return (self._entry_key(target.entry), *self._generation_keys(target))
+        generations = (self._generation_key(name) for name in target.generations)
+        return (self._entry_key(target.entry), *generations)
 
-    def _generation_keys(self, target: Target) -> list[bytes]:
-        return [self._generation_key(name) for name in target.generations]
+    def _generation_keys(self, target: Target) -> tuple[bytes, ...]:
+        return self._read_keys(target)[1:]
 
     async def _probe(self, target: Target, *, size: int) -> Snapshot:
         head = keyed("GETRANGE", self._entry_key(target.entry), 0, size - 1)
         tokens = [keyed("GET", key) for key in self._generation_keys(target)]
-        return _snapshot(await self._send_or_raise((head, *tokens), self.until()))
+        raw, *found = await self._send_or_raise((head, *tokens), self.until())
+        return Snapshot(raw or None, tuple(found))
 
     async def _acquire(self, claim: Claim, until: float | None) -> Acquired:
         creations = self._creations(claim)
+        for token in filter(None, claim.fresh):
+            self._lives.learn(token, self._generation_ms)
         if claim.force:
             return await self._acquire_by_force(claim, creations, until)
         if self._scripting:
@@ -449,12 +458,14 @@ class Store:
                 after=self._reads(claim.target),
             )
             if outcome is not None:
-                return Acquired(outcome[0], _snapshot(outcome[1:]))
+                return Acquired(outcome[0], self._snapshot(outcome[1:]))
             # They have been sent, and a token is sent once.
             creations = []
         return await self._acquire_without_script(claim, creations, until)
 
     def _creations(self, claim: Claim) -> list[Command]:
+        if not any(claim.fresh):
+            return []
         keys = self._generation_keys(claim.target)
         return [
             keyed("SET", key, token, "NX", "PX", self._generation_ms, once=True)
@@ -463,14 +474,22 @@ class Store:
         ]
 
     def _reads(self, target: Target) -> list[Command]:
-        return [keyed("GET", key) for key in self._read_keys(target)]
+        keys = self._read_keys(target)
+        if self._transport.spread:
+            return [keyed("GET", key) for key in keys]
+        return [keyed("MGET", *keys)]
+
+    def _snapshot(self, replies: list[Any]) -> Snapshot:
+        """What the replies to `_reads` say."""
+        raw, *tokens = replies if self._transport.spread else replies[0]
+        return Snapshot(raw or None, tuple(tokens))
 
     async def _acquire_by_force(
         self, claim: Claim, creations: list[Command], until: float | None
     ) -> Acquired:
         commands = [*creations, self._overthrow(claim), *self._reads(claim.target)]
         replies = await self._send_or_raise(commands, until)
-        return Acquired(claim.value, _snapshot(replies[len(creations) + 1 :]))
+        return Acquired(claim.value, self._snapshot(replies[len(creations) + 1 :]))
 
     def _overthrow(self, claim: Claim) -> Command:
         key = self._lease_key(claim.target.entry)
@@ -484,7 +503,7 @@ class Store:
         commands = [*creations, take, keyed("GET", key), *self._reads(claim.target)]
         replies = await self._send_or_raise(commands, until)
         taken, held, *values = replies[len(creations) :]
-        acquired = Acquired(held, _snapshot(values))
+        acquired = Acquired(held, self._snapshot(values))
         # A value that was there for a moment must not come back: somebody may have joined it.
         if taken is not None or held is None or any(claim.fresh):
             return acquired
@@ -495,10 +514,11 @@ class Store:
 
     async def _fill(self, target: Target, lease: bytes, payload: bytes, px: int) -> bool:
         keys = (
-            self._entry_key(target.entry),
+            self._read_keys(target)[0],
             self._lease_key(target.entry),
             self._staging_key(target.entry, lease),
         )
+        unsure = self._unsure(target, lease, px)
         heavy = len(payload) >= _HEAVY_BYTES
         until = self.until()
         if heavy and until is not None:
@@ -511,14 +531,15 @@ class Store:
                 until=until,
                 heavy=heavy,
                 before=[keyed("SET", keys[2], payload, "PX", _STAGING_MS)],
-                after=self._lives(target),
+                after=_lives(unsure),
             )
             if outcome is not None:
-                return await self._filled(target, outcome[0] == 1, outcome[1:], px)
+                return await self._filled(unsure, outcome[0] == 1, outcome[1:], px)
         store = (keyed("SET", keys[0], payload, "PX", px), keyed("DEL", keys[1]))
         stored = await self._while_held(keys[1], lease, store, until)
-        lives = await self._send_or_raise(self._lives(target), until) if stored else []
-        return await self._filled(target, stored, lives, px)
+        asked = _lives(unsure) if stored else []
+        lives = await self._send_or_raise(asked, until) if asked else []
+        return await self._filled(unsure, stored, lives, px)
 
     async def _while_held(
         self, lease_key: bytes, lease: bytes, commands: Sequence[Command], until: float | None
@@ -536,21 +557,36 @@ class Store:
             answer(reply)
         return done is not None
 
-    def _lives(self, target: Target) -> list[Command]:
-        return [keyed("PTTL", key) for key in self._generation_keys(target)]
+    def _unsure(self, target: Target, lease: bytes, px: int) -> dict[bytes, bytes]:
+        """Tokens by key, of the generations that may have to live longer for an entry of `px`."""
+        keys, tokens = self._generation_keys(target), tokens_of(lease_validity(lease))
+        least_ms = self._wanted_ms(px) // 2
+        return {
+            key: token
+            for key, token in zip(keys, tokens, strict=True)
+            if not self._lives.reach(token, least_ms)
+        }
 
-    async def _filled(self, target: Target, stored: bool, lives: Sequence[int], px: int) -> bool:
+    def _wanted_ms(self, px: int) -> int:
+        """How long a generation lives that is extended for an entry of `px`."""
+        return max(self._generation_ms, 4 * px)
+
+    async def _filled(
+        self, unsure: dict[bytes, bytes], stored: bool, lives: Sequence[int], px: int
+    ) -> bool:
+        if not stored or not unsure:
+            return stored
+        wanted_ms, short = self._wanted_ms(px), []
+        for (key, token), life_ms in zip(unsure.items(), lives, strict=True):
+            # of a token that was evicted meanwhile it is wrong, and that never comes back
+            self._lives.learn(token, life_ms)
+            if 0 <= life_ms < wanted_ms // 2:
+                short.append(keyed("PEXPIRE", key, wanted_ms))
         # Seldom: an extension tells every local tier that the generation changed.
-        if stored and (extensions := self._extensions(target, lives, px)):
+        if short:
             with suppress(CacheUnavailableError):
-                await self._send_or_raise(extensions, self.until())
+                await self._send_or_raise(short, self.until())
         return stored
-
-    def _extensions(self, target: Target, lives: Sequence[int], px: int) -> list[Command]:
-        keys = self._generation_keys(target)
-        wanted = max(self._generation_ms, 4 * px)
-        short = (k for k, ms in zip(keys, lives, strict=True) if 0 <= ms < wanted // 2)
-        return [keyed("PEXPIRE", key, wanted) for key in short]
 
     async def _release(self, target: Target, lease: bytes, pass_ms: int | None) -> None:
         key = self._lease_key(target.entry)
@@ -595,6 +631,5 @@ class Store:
         _log.info("Redis refuses Lua scripts, plain transactions take over: %s", reason)
 
 
-def _snapshot(values: Sequence[bytes | None]) -> Snapshot:
-    raw, *tokens = values
-    return Snapshot(raw or None, tuple(tokens))
+def _lives(generations: Iterable[bytes]) -> list[Command]:
+    return [keyed("PTTL", key) for key in generations]

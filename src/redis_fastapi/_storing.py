@@ -44,18 +44,17 @@ class Storing:
             own: The fields among them to replay.
             now_ms: When the answer was made.
         """
-        refusal = self.refusal(status, headers, size=len(body), now_ms=now_ms)
+        lifetime_ms, prior_ms = self.lifetime_ms(status, headers, now_ms), _prior_ms(headers)
+        refusal = self._refusal(status, headers, len(body), _left_ms(lifetime_ms, prior_ms))
         if refusal is not None:
             return refusal
         kept = kept_headers(own)
         if not any(name == b"etag" for name, _ in kept):
             kept.append((b"etag", _http.etag_for(body)))
         length = (b"content-length", b"%d" % len(body))
-        created_ms = now_ms - _prior_ms(headers)
-        lifetime_ms = self.lifetime_ms(status, headers, now_ms)
         windows = self.windows(status, headers)
         kept += self.announced(status, own, lifetime_ms, windows)
-        return Entry(status, (length, *kept), body, created_ms, lifetime_ms or 0, *windows)
+        return Entry(status, (length, *kept), body, now_ms - prior_ms, lifetime_ms or 0, *windows)
 
     def refusal(self, status: int, headers: Headers, *, size: int, now_ms: int) -> Reason | None:
         """The first reason against storing an answer, as far as is known before its body ends.
@@ -67,13 +66,18 @@ class Storing:
             now_ms: When the answer was made.
         """
         lifetime_ms = self.lifetime_ms(status, headers, now_ms)
+        return self._refusal(status, headers, size, _left_ms(lifetime_ms, _prior_ms(headers)))
+
+    def _refusal(
+        self, status: int, headers: Headers, size: int, left_ms: int | None
+    ) -> Reason | None:
         refusal = _http.storage_refusal(
             status,
             headers,
             body_size=size,
             max_body_size=self.settings.max_body_size,
             max_header_size=self.settings.max_header_size,
-            lifetime_ms=None if lifetime_ms is None else lifetime_ms - _prior_ms(headers),
+            lifetime_ms=left_ms,
             allowed_statuses=_http.DEFAULT_STATUSES.union(self.policy.statuses),
             shared=not self.policy.per_user,
         )
@@ -127,6 +131,10 @@ def _or_seconds(stated: int | None, otherwise_ms: int) -> int:
 
 def _prior_ms(headers: Headers) -> int:
     return _http.prior_age(headers) * 1000
+
+
+def _left_ms(lifetime_ms: int | None, prior_ms: int) -> int | None:
+    return None if lifetime_ms is None else lifetime_ms - prior_ms
 
 
 def whole_body(response: Response) -> bytes | None:

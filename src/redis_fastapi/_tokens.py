@@ -14,6 +14,12 @@ SOFT_SIZE = 8
 TOKEN_SIZE = HARD_SIZE + SOFT_SIZE
 
 
+def tokens_of(validity: bytes) -> list[bytes]:
+    """The tokens of a validity, in the order of its target's generations."""
+    starts = range(SHAPE_SIZE, len(validity), TOKEN_SIZE)
+    return [validity[at : at + TOKEN_SIZE] for at in starts]
+
+
 def softly_evicted(stored: bytes, current: bytes) -> bool:
     """Whether a validity is the current one but for the second halves of its tokens."""
     if len(stored) != len(current) or stored[:SHAPE_SIZE] != current[:SHAPE_SIZE]:

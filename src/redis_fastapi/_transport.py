@@ -51,7 +51,12 @@ class Transport(Protocol):
     """How commands reach Redis; commands for one slot take effect in the order given.
 
     `until` is the event loop's time at which a caller gives up; None is never.
+
+    Attributes:
+        spread: Whether keys lie in many slots of a cluster, so that MGET cannot read them.
     """
+
+    spread: bool
 
     async def get_many(self, keys: Sequence[bytes], *, until: float | None) -> list[bytes | None]:
         """Values of keys in any slots."""
@@ -143,6 +148,8 @@ async def read_reply(connection: Connection) -> Any:
 class PoolTransport:
     """Commands over a pool's connections, written once each: no retry of redis-py applies."""
 
+    spread = False
+
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
 
@@ -194,6 +201,8 @@ def primary_of(client: RedisCluster, key: bytes) -> Any:
 
 class ClusterTransport:
     """Commands to the primaries of a cluster: slots in parallel, one slot in order."""
+
+    spread = True
 
     def __init__(self, client: RedisCluster) -> None:
         if _reads_replicas(client):

@@ -401,7 +401,9 @@ class MemoryCache:
 
     def _engine(self, settings: RedisSettings) -> Engine:
         line = self._line()
-        store = Store(line.client, prefix=settings.prefix, deadline=_PATIENCE_SECONDS)
+        store = Store(
+            line.client, prefix=settings.prefix, deadline=_PATIENCE_SECONDS, clock=self.now
+        )
         if self._switches.off:
             return _NoEngine(store, clock=self.now)
         engine = line.engines.get(settings.prefix)

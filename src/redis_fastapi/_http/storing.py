@@ -92,7 +92,7 @@ def storage_refusal(
         or _refused_by_directives(directives, understood=status in allowed_statuses)
         or _refused_by_audience(directives, shared, authorized)
         or _refused_by_lifetime(lifetime_ms)
-        or _refused_by_fields(headers, max_header_size, cookies_allowed)
+        or _refused_by_fields(headers, directives, max_header_size, cookies_allowed)
     )
 
 
@@ -104,18 +104,21 @@ def storable_headers(headers: Headers) -> list[tuple[bytes, bytes]]:
     (RFC 9110 section 7.6.1, RFC 9111 sections 3.1, 5.2.2.4 and 5.2.2.7).
     """
     lowered = [(name.lower(), value) for name, value in headers]
-    directives = response_directives(lowered)
-    excluded = _NEVER_STORED.union(
-        (option.lower() for option in list_elements(lowered, b"connection")),
-        directives.private_fields,
-        directives.no_cache_fields,
-    )
-    return [(name, value) for name, value in lowered if name not in excluded]
+    return _storable(lowered, response_directives(lowered))
 
 
 def header_block_size(headers: Headers) -> int:
     """Return the bytes that header lines take on the wire."""
     return sum(len(name) + len(value) + _FRAMING_BYTES_PER_LINE for name, value in headers)
+
+
+def _storable(headers: Headers, directives: ResponseDirectives) -> list[tuple[bytes, bytes]]:
+    excluded = _NEVER_STORED.union(
+        (option.lower() for option in list_elements(headers, b"connection")),
+        directives.private_fields,
+        directives.no_cache_fields,
+    )
+    return [(name, value) for name, value in headers if name not in excluded]
 
 
 def _refused_by_request(method: str, request: RequestDirectives) -> Reason | None:
@@ -173,13 +176,13 @@ def _refused_by_lifetime(lifetime_ms: int | None) -> Reason | None:
 
 
 def _refused_by_fields(
-    headers: Headers, max_header_size: int, cookies_allowed: bool
+    headers: Headers, directives: ResponseDirectives, max_header_size: int, cookies_allowed: bool
 ) -> Reason | None:
     if vary_names(headers) is STAR:
         return Reason.VARY_STAR
     if not cookies_allowed and field_lines(headers, b"set-cookie"):
         return Reason.SET_COOKIE
-    kept = storable_headers(headers)
+    kept = _storable(headers, directives)
     if not all(_well_formed(name, value) for name, value in kept):
         return Reason.MALFORMED_HEADER
     return Reason.HEADERS_TOO_LARGE if header_block_size(kept) > max_header_size else None
