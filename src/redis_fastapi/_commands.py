@@ -16,21 +16,13 @@ from rich.markup import escape
 from rich.progress import Progress
 from rich.table import Table
 
+from ._client import Headers
 from ._counters import RouteCounts
+from ._explain import Explanation, explain
 from ._inspect import EntryReport, RouteReport, Standing, mermaid, route_reports
 from ._inventory import Stats
 from ._load import load_app, registry_of
-from ._operate import (
-    Explanation,
-    Headers,
-    Warmed,
-    addresses,
-    evict,
-    explain,
-    names_to_evict,
-    stats,
-    warm,
-)
+from ._operate import Warmed, addresses, evict, names_to_evict, stats, warm
 from ._registry import check_routes
 from ._runtime import settings_of
 from .exceptions import CacheError

@@ -21,6 +21,9 @@ from ._published import published
 from ._server import TROUBLE, Memory, memory_of
 from .exceptions import CacheUnavailableError
 
+DEADLINE_SECONDS: Final = 2.0
+"""How long one operation of a command may take; nobody's request waits for it."""
+
 _SCAN_SECONDS: Final = 3.0
 _SCAN_COUNT: Final = 1_000
 _SAMPLES: Final = 100

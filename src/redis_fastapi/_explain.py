@@ -1,0 +1,159 @@
+"""What the cache has to do with one request, found out by sending it as far as the endpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+
+from fastapi import FastAPI
+from starlette.requests import Request
+from starlette.responses import Response
+
+from . import _http
+from ._client import Headers, client_of, path_in
+from ._context import Context
+from ._inspect import EntryReport, RouteReport, Standing, entry_report, report_of, serving
+from ._inventory import DEADLINE_SECONDS
+from ._keys import Target
+from ._load import registry_of
+from ._passage import EXPLAIN
+from ._policy import Policy, ReadPolicy, Values
+from ._runtime import runtime_of, settings_of
+from ._store import Store
+from ._targets import read_target
+from .exceptions import CacheUnavailableError
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """What the cache has to do with one request.
+
+    Attributes:
+        request: Method and address.
+        route: The route that serves it, or None.
+        status: What the application answered where it did not come to the endpoint, or None.
+        key: The entry's key in Redis, or None.
+        groups: The groups that the entry is in, filled in.
+        not_stored: Why no answer to it is stored; empty where one may be.
+        notes: What else decides.
+        entry: The entry as it stands, or None where there is no key.
+    """
+
+    request: str
+    route: RouteReport | None = None
+    status: int | None = None
+    key: str | None = None
+    groups: tuple[str, ...] = ()
+    not_stored: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    entry: EntryReport | None = None
+
+
+async def explain(app: FastAPI, method: str, url: str, headers: Headers) -> Explanation:
+    """Explain a request: its dependencies run, since they choose the key, its endpoint does not."""
+    method = method.upper()
+    blank = Explanation(f"{method} {url}")
+    registry = registry_of(app)
+    served = serving(registry, method, path_in(url))
+    if served is None:
+        return replace(blank, not_stored=("no route serves it",))
+    if served.policy is None or served.policy.read is None:
+        return replace(blank, not_stored=("its route declares no Cached",))
+    known = replace(
+        blank, route=report_of(served, registry, default_ttl=settings_of(app).default_ttl)
+    )
+    if method != "GET":
+        return replace(known, not_stored=("only GET is answered from the cache",))
+    explainer = _Explainer(known)
+    async with client_of(app, **{EXPLAIN: explainer}) as client:
+        response = await client.request(method, url, headers=list(headers))
+    if explainer.explanation is not None:
+        return explainer.explanation
+    reason = "a dependency, the validation or a middleware answered before the endpoint"
+    return replace(known, status=response.status_code, not_stored=(reason,))
+
+
+class _Explainer:
+    """Takes the place of a request's passage through the cache, and of its endpoint."""
+
+    def __init__(self, known: Explanation) -> None:
+        self._known = known
+        self.explanation: Explanation | None = None
+
+    def passage(self, policy: Policy, context: Context | None) -> _Passage:
+        """What the endpoint's wrapper asks in place of the cache."""
+        return _Passage(self, policy, context)
+
+    async def explain(
+        self, read: ReadPolicy, context: Context | None, request: Request, values: Values
+    ) -> None:
+        """Say what the cache would do for these values."""
+        refusals = list(_refusals(read, context, request))
+        notes = tuple(_notes(read, context, request))
+        self.explanation = replace(self._known, not_stored=tuple(refusals), notes=notes)
+        if context is None:
+            return
+        try:
+            target = await read_target(read, values, request, context.site)
+            groups = tuple(group.render(values) for group in read.groups)
+        except Exception as error:  # the author's key builder or attribute may raise anything
+            refusals.append(f"it has no key: {error!r}")
+            self.explanation = replace(self.explanation, not_stored=tuple(refusals))
+            return
+        entry = await _entry(target, groups, context, request)
+        key = f"{context.settings.prefix}:e:{{{target.entry}}}"
+        self.explanation = replace(self.explanation, key=key, groups=groups, entry=entry)
+
+
+class _Passage:
+    """One request's; has what the wrapper of an endpoint calls."""
+
+    def __init__(self, explainer: _Explainer, policy: Policy, context: Context | None) -> None:
+        self._explainer = explainer
+        self._policy = policy
+        self._context = context
+
+    async def run(
+        self, endpoint: object, values: Values, request: Request, injected: Response
+    ) -> Response:
+        """Explain instead of running the endpoint."""
+        if self._policy.read is not None:
+            await self._explainer.explain(self._policy.read, self._context, request, values)
+        return Response(status_code=204)
+
+
+def _refusals(read: ReadPolicy, context: Context | None, request: Request) -> Iterator[str]:
+    if context is None:
+        yield "caching is off (REDIS_ENABLED), or FastAPIRedis(app).lifespan() is missing"
+    elif context.settings.obey_client_directives and _directives(request).no_store:
+        yield "the request says no-store"
+    if read.uncacheable is not None:
+        yield read.uncacheable.value
+
+
+def _notes(read: ReadPolicy, context: Context | None, request: Request) -> Iterator[str]:
+    if read.when is not None:
+        yield "stored only where when= says so"
+    if context is not None and context.settings.obey_client_directives:
+        if _directives(request).no_cache:
+            yield "the request says no-cache: the endpoint runs, whatever is stored"
+        if _directives(request).only_if_cached:
+            yield "the request says only-if-cached: without an entry it is answered 504"
+
+
+def _directives(request: Request) -> _http.RequestDirectives:
+    return _http.request_directives(request.scope["headers"])
+
+
+async def _entry(
+    target: Target, groups: Iterable[str], context: Context, request: Request
+) -> EntryReport:
+    runtime = runtime_of(request)
+    if runtime is None:
+        return EntryReport(Standing.UNKNOWN)
+    store = Store(runtime.client, prefix=context.settings.prefix, deadline=DEADLINE_SECONDS)
+    try:
+        snapshot = await store.read(target)
+    except CacheUnavailableError:
+        return EntryReport(Standing.UNKNOWN)
+    return entry_report(target, snapshot, groups, now_ms=context.now_ms())
