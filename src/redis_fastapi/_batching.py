@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from math import inf
 from typing import Any
 
-from redis_fastapi.exceptions import CacheUnavailableError
+from .exceptions import CacheUnavailableError
 
 _MERGED_KEYS = 256
 """Keys of one MGET, so that no other client of the server waits for long."""

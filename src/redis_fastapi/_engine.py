@@ -19,17 +19,17 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from redis_fastapi._background import Background
-from redis_fastapi._changes import Changes
-from redis_fastapi._compression import Compress
-from redis_fastapi._entry import Entry, decode, decode_outdated, head_size, is_current
-from redis_fastapi._evictions import Evictions
-from redis_fastapi._http import Reason
-from redis_fastapi._keys import Target, is_path_name
-from redis_fastapi._leases import Ending, Lease, Leases
-from redis_fastapi._local import Kept, LocalTier
-from redis_fastapi._refusals import Refusals, Wish
-from redis_fastapi._store import (
+from ._background import Background
+from ._changes import Changes
+from ._compression import Compress
+from ._entry import Entry, decode, decode_outdated, head_size, is_current
+from ._evictions import Evictions
+from ._http import Reason
+from ._keys import Target, is_path_name
+from ._leases import Ending, Lease, Leases
+from ._local import Kept, LocalTier
+from ._refusals import Refusals, Wish
+from ._store import (
     PASS,
     READER,
     WRITER,
@@ -38,10 +38,10 @@ from redis_fastapi._store import (
     lease_kind,
     validity_of,
 )
-from redis_fastapi._tokens import TOKEN_SIZE
-from redis_fastapi._transport import Command
-from redis_fastapi._waiting import Waiters
-from redis_fastapi.exceptions import CacheUnavailableError
+from ._tokens import TOKEN_SIZE
+from ._transport import Command
+from ._waiting import Waiters
+from .exceptions import CacheUnavailableError
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
 
-from redis_fastapi._compression import Compress, decompressed
-from redis_fastapi._tokens import softly_evicted
+from ._compression import Compress, decompressed
+from ._tokens import softly_evicted
 
 _VERSION = 2
 _PLAIN = 0

@@ -13,15 +13,15 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from itertools import chain, repeat
 
-from redis_fastapi._background import Background
-from redis_fastapi._backlog import Backlog
-from redis_fastapi._changes import Changes
-from redis_fastapi._keys import Target
-from redis_fastapi._refusals import Refusals, Wish
-from redis_fastapi._store import Store
-from redis_fastapi._tokens import SOFT_SIZE
-from redis_fastapi._transport import AwayError
-from redis_fastapi.exceptions import CacheUnavailableError
+from ._background import Background
+from ._backlog import Backlog
+from ._changes import Changes
+from ._keys import Target
+from ._refusals import Refusals, Wish
+from ._store import Store
+from ._tokens import SOFT_SIZE
+from ._transport import AwayError
+from .exceptions import CacheUnavailableError
 
 _log = logging.getLogger("redis_fastapi")
 

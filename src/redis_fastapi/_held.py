@@ -26,8 +26,8 @@ from redis.exceptions import (
     TryAgainError,
 )
 
-from redis_fastapi._lane import Lane
-from redis_fastapi._transport import (
+from ._lane import Lane
+from ._transport import (
     AwayError,
     ClusterTransport,
     Command,
@@ -39,7 +39,7 @@ from redis_fastapi._transport import (
     answers,
     primary_of,
 )
-from redis_fastapi.exceptions import CacheUnavailableError
+from .exceptions import CacheUnavailableError
 
 _log = logging.getLogger("redis_fastapi")
 

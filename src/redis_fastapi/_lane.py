@@ -25,8 +25,8 @@ from typing import Any
 
 from redis.exceptions import ConnectionError, ReadOnlyError
 
-from redis_fastapi._batching import Call, Look, Merged, batched
-from redis_fastapi._transport import (
+from ._batching import Call, Look, Merged, batched
+from ._transport import (
     AwayError,
     Command,
     Connection,
@@ -35,7 +35,7 @@ from redis_fastapi._transport import (
     read_reply,
     timeout_at,
 )
-from redis_fastapi.exceptions import CacheUnavailableError
+from .exceptions import CacheUnavailableError
 
 _log = logging.getLogger("redis_fastapi")
 

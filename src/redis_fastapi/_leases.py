@@ -15,13 +15,13 @@ from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum
 
-from redis_fastapi._background import Background
-from redis_fastapi._changes import Changes
-from redis_fastapi._compression import Compress
-from redis_fastapi._entry import Entry, encode
-from redis_fastapi._keys import Target
-from redis_fastapi._refusals import Refusals, Wish
-from redis_fastapi._store import (
+from ._background import Background
+from ._changes import Changes
+from ._compression import Compress
+from ._entry import Entry, encode
+from ._keys import Target
+from ._refusals import Refusals, Wish
+from ._store import (
     NONCE_SIZE,
     WRITER,
     Acquired,
@@ -32,8 +32,8 @@ from redis_fastapi._store import (
     lease_value,
     validity_of,
 )
-from redis_fastapi._tokens import TOKEN_SIZE
-from redis_fastapi.exceptions import CacheUnavailableError
+from ._tokens import TOKEN_SIZE
+from .exceptions import CacheUnavailableError
 
 _CLAIMS = 4
 """Claims of one look-up against generations that keep changing, before it goes without."""

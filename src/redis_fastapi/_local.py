@@ -13,9 +13,9 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 
-from redis_fastapi._changes import Changes, Marks, intact
-from redis_fastapi._entry import Entry
-from redis_fastapi._keys import Target
+from ._changes import Changes, Marks, intact
+from ._entry import Entry
+from ._keys import Target
 
 _ENTRY_BYTES = 1_100
 _HEADER_BYTES = 160

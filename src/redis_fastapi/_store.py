@@ -27,11 +27,11 @@ from typing import Any, NamedTuple, TypeVar, cast
 from redis.asyncio import Redis, RedisCluster
 from redis.exceptions import NoPermissionError, NoScriptError, ResponseError
 
-from redis_fastapi._entry import MARK_AT, MARKED
-from redis_fastapi._keys import Target, entry_key
-from redis_fastapi._lives import Lives
-from redis_fastapi._tokens import HARD_SIZE, tokens_of
-from redis_fastapi._transport import (
+from ._entry import MARK_AT, MARKED
+from ._keys import Target, entry_key
+from ._lives import Lives
+from ._tokens import HARD_SIZE, tokens_of
+from ._transport import (
     Command,
     Transport,
     answer,
@@ -40,7 +40,7 @@ from redis_fastapi._transport import (
     timeout_at,
     transport_for,
 )
-from redis_fastapi.exceptions import CacheError, CacheUnavailableError
+from .exceptions import CacheError, CacheUnavailableError
 
 _log = logging.getLogger("redis_fastapi")
 

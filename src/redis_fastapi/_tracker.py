@@ -14,7 +14,7 @@ from typing import Any, NoReturn, cast
 
 from redis.exceptions import ConnectionError, ResponseError
 
-from redis_fastapi._transport import Command, Connection, exchange, timeout_at
+from ._transport import Command, Connection, exchange, timeout_at
 
 _log = logging.getLogger("redis_fastapi")
 

@@ -17,11 +17,11 @@ from typing import NamedTuple
 from redis.asyncio import Redis, RedisCluster
 from redis.exceptions import ResponseError
 
-from redis_fastapi._changes import Changes
-from redis_fastapi._held import clone
-from redis_fastapi._keys import tracked, tracked_name
-from redis_fastapi._tracker import Tracker
-from redis_fastapi._transport import Connection, timeout_at
+from ._changes import Changes
+from ._held import clone
+from ._keys import tracked, tracked_name
+from ._tracker import Tracker
+from ._transport import Connection, timeout_at
 
 _log = logging.getLogger("redis_fastapi")
 

@@ -18,7 +18,7 @@ from redis.asyncio import Redis, RedisCluster
 from redis.client import NEVER_DECODE
 from redis.exceptions import AskError, ConnectionError, ReadOnlyError, ResponseError
 
-from redis_fastapi.exceptions import CacheSetupError, CacheUnavailableError
+from .exceptions import CacheSetupError, CacheUnavailableError
 
 if sys.version_info >= (3, 11):
     from asyncio import timeout_at as timeout_at

@@ -11,11 +11,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 
-from redis_fastapi._changes import Changes
-from redis_fastapi._entry import Entry, decode
-from redis_fastapi._keys import Target
-from redis_fastapi._leases import Ending, Flight, Leases
-from redis_fastapi._store import Snapshot, Store, lease_validity, validity_of
+from ._changes import Changes
+from ._entry import Entry, decode
+from ._keys import Target
+from ._leases import Ending, Flight, Leases
+from ._store import Snapshot, Store, lease_validity, validity_of
 
 _MOST_WAITING = 10_000
 """Look-ups that wait for others' computations, beyond which they compute beside them."""
