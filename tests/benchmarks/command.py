@@ -32,7 +32,7 @@ DOCS = Path(__file__).resolve().parents[2] / "docs"
 PAGE = DOCS / "performance.md"
 CHARTS = DOCS / "performance"
 
-SECONDS = 240.0
+SECONDS = 150.0
 QUICK_SECONDS = 15.0
 PROFILE_SECONDS = 4.0
 

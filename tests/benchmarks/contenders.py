@@ -52,6 +52,8 @@ class Contender:
 _OURS = {b"HIT": b"HIT", b"MISS": b"MISS"}
 
 BARE = Contender(name="bare Response", app="bare")
+STARLETTE = Contender(name="Starlette's route", app="starlette_route")
+FASTAPI = Contender(name="FastAPI's route", app="fastapi_route")
 GET = Contender(name="redis-py GET", app="round_trip")
 PLAIN = Contender(name="plain endpoint", app="plain")
 UNMARKED = Contender(name="unmarked endpoint", app="unmarked")
@@ -71,8 +73,8 @@ FASTAPI_CACHE = Contender(
 )
 
 CONTENDERS = (
-    BARE, PLAIN, UNMARKED, GET, SIGNED_IN, GUARDED, LOCAL, MARKERS, DEPENDS, SDK, CASHEWS,
-    FASTAPI_CACHE,
+    BARE, STARLETTE, FASTAPI, PLAIN, UNMARKED, GET, SIGNED_IN, GUARDED, LOCAL, MARKERS, DEPENDS,
+    SDK, CASHEWS, FASTAPI_CACHE,
 )  # fmt: skip
 OURS = (MARKERS, DEPENDS, LOCAL, GUARDED)
 

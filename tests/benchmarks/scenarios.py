@@ -10,6 +10,7 @@ from .contenders import (
     BARE,
     CASHEWS,
     DEPENDS,
+    FASTAPI,
     FASTAPI_CACHE,
     GET,
     GUARDED,
@@ -18,6 +19,7 @@ from .contenders import (
     PLAIN,
     SDK,
     SIGNED_IN,
+    STARLETTE,
     UNMARKED,
     Contender,
 )
@@ -89,7 +91,7 @@ Requests = Callable[[], Request]
 
 HIT = Scenario(
     name="HIT",
-    contenders=(BARE, PLAIN, UNMARKED, GET, SIGNED_IN, GUARDED, *_CACHES),
+    contenders=(BARE, STARLETTE, FASTAPI, PLAIN, UNMARKED, GET, SIGNED_IN, GUARDED, *_CACHES),
     state=b"HIT",
     turns=2,
 )
