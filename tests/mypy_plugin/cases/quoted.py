@@ -34,11 +34,6 @@ async def quoted_type() -> Annotated["Product", Cached(ttl=0)]:  # E:60 redis-ca
     return Product(id=1)
 
 
-@router.get("/list")
-async def rows() -> list["Annotated[Product, Cached(ttl=5)]"]:  # E: redis-cache-misplaced Cached stands where # static: list keeps the text
-    return []
-
-
 class Later(Product):
     pass
 
