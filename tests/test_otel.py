@@ -18,6 +18,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from apps import ITEM_READ, caching_app, memory_settings, serving, with_items
 from redis_fastapi import CacheSetupError, FastAPIRedis, RedisSettings
 from redis_fastapi._listening import telemetry_of
+from redis_fastapi.telemetry import Answered
 
 ROUTE = ITEM_READ.removeprefix("GET ")
 
@@ -126,6 +127,24 @@ async def test_metrics_count_requests_durations_and_bytes(observed: Observed) ->
     operations = observed.points("db.client.operation.duration")
     assert {point.attributes["db.operation.name"] for point in operations} >= {"read", "fill"}
     assert all(point.explicit_bounds[0] == 0.0001 for point in operations)
+
+
+def test_who_waited_and_what_was_stale_is_counted_apart(observed: Observed) -> None:
+    app = FastAPI()
+    observed.watch(app)
+    telemetry = telemetry_of(app, memory_settings())
+
+    assert telemetry is not None
+    telemetry.tell(Answered(ITEM_READ, "HIT", None, 1, 0, 0.5, waited=True))
+    telemetry.tell(Answered(ITEM_READ, "STALE", None, 1, 0, 0.25))
+
+    (waited,) = observed.points("redis_fastapi.wait.duration")
+    assert (waited.count, waited.sum) == (1, 0.5)
+    states = {
+        point.attributes["redis_fastapi.cache.state"]
+        for point in observed.points("redis_fastapi.requests")
+    }
+    assert states == {"hit", "stale"}
 
 
 async def test_a_failed_operation_is_an_error_with_its_type_and_server(observed: Observed) -> None:
