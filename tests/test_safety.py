@@ -42,12 +42,12 @@ from redis_fastapi import (
     CacheDeclarationError,
     CacheEvict,
     CachePut,
+    _http,
     cache,
     cache_put,
 )
 from redis_fastapi._http import storing
 from redis_fastapi._policy import ReadPolicy, Selectors
-from redis_fastapi._storing import Storing
 from servers import RedisServer, free_port, redis_server_available
 from support import (
     DEPENDENCY,
@@ -1117,7 +1117,7 @@ def test_an_answer_that_forbids_storing_is_not_stored(door: Door, control: str) 
 def test_without_the_rules_of_storing_what_forbids_it_is_replayed(
     door: Door, control: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Storing, "refusal", lambda *_, **__: None)
+    monkeypatch.setattr(_http, "storage_refusal", lambda *_, **__: None)
     found = bodies(app_with(door, answering(control)), {}, {})
     assert found == [{"run": 1}, {"run": 1}]
 
