@@ -9,7 +9,8 @@ import pytest_asyncio
 import redis.asyncio
 from fakeredis import FakeAsyncRedis, FakeServer
 
-from servers import RedisServer, redis_server_available
+from servers import RedisCluster3, RedisServer, redis_server_available
+from store_contract import VARIANTS, Variant, opened, variant_of
 
 
 @pytest.fixture(scope="session")
@@ -51,3 +52,19 @@ async def any_client(request: pytest.FixtureRequest) -> AsyncIterator[redis.asyn
         return
     async with redis.asyncio.Redis.from_url(request.getfixturevalue("redis_url")) as client:
         yield client
+
+
+@pytest.fixture(scope="module")
+def redis_cluster() -> Iterator[RedisCluster3]:
+    """Three primaries for a module; a test empties them for itself."""
+    if reason := redis_server_available():
+        pytest.skip(reason)
+    with RedisCluster3() as cluster:
+        yield cluster
+
+
+@pytest_asyncio.fixture(params=VARIANTS)
+async def variant(request: pytest.FixtureRequest) -> AsyncIterator[Variant]:
+    """The same test on every Redis that store and engine are tested on."""
+    async with opened(variant_of(request.param, request.getfixturevalue)) as ready:
+        yield ready

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
-import pytest_asyncio
 from fakeredis import FakeAsyncRedis, FakeServer
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
@@ -19,7 +18,7 @@ from redis_fastapi._keys import EPOCH, Target
 from redis_fastapi._leases import Lease
 from redis_fastapi._store import Acquired, Claim, Snapshot, Store
 from redis_fastapi.exceptions import CacheUnavailableError
-from servers import RedisCluster3, RedisServer, redis_server_available
+from servers import RedisServer
 from store_contract import (
     GROUP,
     NEW,
@@ -27,7 +26,6 @@ from store_contract import (
     PATH,
     TARGET,
     TTL_MS,
-    VARIANTS,
     EvictionOfTheEntryAlone,
     FollowsAnyFlight,
     GenerationsReadAtFill,
@@ -35,26 +33,10 @@ from store_contract import (
     Variant,
     body_of,
     miss_of,
-    opened,
     seized,
-    variant_of,
 )
 
 Eviction = Callable[[Engine], Awaitable[bool]]
-
-
-@pytest.fixture(scope="module")
-def redis_cluster() -> Iterator[RedisCluster3]:
-    if reason := redis_server_available():
-        pytest.skip(reason)
-    with RedisCluster3() as cluster:
-        yield cluster
-
-
-@pytest_asyncio.fixture(params=VARIANTS)
-async def variant(request: pytest.FixtureRequest) -> AsyncIterator[Variant]:
-    async with opened(variant_of(request.param, request.getfixturevalue)) as ready:
-        yield ready
 
 
 @pytest.fixture

@@ -2,23 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from math import inf
 
 import pytest
 
 from race.harness import Setup, migrate, race
 from redis_fastapi._store import Store
-from servers import RedisCluster3, redis_server_available
+from servers import RedisCluster3
 from store_contract import EvictionOfTheEntryAlone, GenerationsReadAtFill, UnconditionalFill
-
-
-@pytest.fixture(scope="module")
-def redis_cluster() -> Iterator[RedisCluster3]:
-    if reason := redis_server_available():
-        pytest.skip(reason)
-    with RedisCluster3() as cluster:
-        yield cluster
 
 
 def test_racing_processes_never_read_what_was_evicted(redis_url: str) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any
@@ -16,7 +16,6 @@ from redis_fastapi._keys import EPOCH
 from redis_fastapi._store import Store
 from redis_fastapi._tokens import HARD_SIZE
 from redis_fastapi._transport import AwayError, Command, keyed
-from servers import RedisCluster3, redis_server_available
 from store_contract import (
     GROUP,
     NEW,
@@ -24,7 +23,6 @@ from store_contract import (
     PATH,
     TARGET,
     TTL_MS,
-    VARIANTS,
     SoftEvictionsAlike,
     Variant,
     miss_of,
@@ -38,20 +36,6 @@ SOON = 2.0
 """Time on the clock at which KEPT is fresh."""
 
 Eviction = Callable[..., Awaitable[bool]]
-
-
-@pytest.fixture(scope="module")
-def redis_cluster() -> Iterator[RedisCluster3]:
-    if reason := redis_server_available():
-        pytest.skip(reason)
-    with RedisCluster3() as cluster:
-        yield cluster
-
-
-@pytest_asyncio.fixture(params=VARIANTS)
-async def variant(request: pytest.FixtureRequest) -> AsyncIterator[Variant]:
-    async with opened(variant_of(request.param, request.getfixturevalue)) as ready:
-        yield ready
 
 
 @pytest_asyncio.fixture(params=["redis", "cluster-held"])

@@ -5,11 +5,10 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
-import pytest_asyncio
 from fakeredis import FakeAsyncRedis, FakeServer
 from redis.asyncio import Connection, ConnectionPool, Redis, RedisCluster
 from redis.asyncio.retry import Retry
@@ -28,36 +27,19 @@ from redis_fastapi._store import (
     validity_of,
 )
 from redis_fastapi.exceptions import CacheSetupError, CacheUnavailableError
-from servers import RedisCluster3, RedisServer, redis_server_available
+from servers import RedisCluster3, RedisServer
 from store_contract import (
     GROUP,
     PATH,
     TARGET,
     TTL_MS,
-    VARIANTS,
     Variant,
     claim,
-    opened,
-    variant_of,
 )
 
 NOTHING: tuple[None, ...] = (None, None, None)
 HOUR_MS = 60 * 60 * 1_000
 DAY_MS = 24 * HOUR_MS
-
-
-@pytest.fixture(scope="module")
-def redis_cluster() -> Iterator[RedisCluster3]:
-    if reason := redis_server_available():
-        pytest.skip(reason)
-    with RedisCluster3() as cluster:
-        yield cluster
-
-
-@pytest_asyncio.fixture(params=VARIANTS)
-async def variant(request: pytest.FixtureRequest) -> AsyncIterator[Variant]:
-    async with opened(variant_of(request.param, request.getfixturevalue)) as ready:
-        yield ready
 
 
 @pytest.fixture
