@@ -25,6 +25,7 @@ from fastapi import (
     Request,
     Response,
 )
+from fastapi.dependencies.models import Dependant
 from fastapi.dependencies.utils import solve_dependencies
 from fastapi.routing import APIRoute
 from fastapi.testclient import TestClient
@@ -303,7 +304,7 @@ def test_a_stranger_is_refused_after_a_member_has_been_served() -> None:
 def test_control_with_a_shortcut_everywhere_a_stranger_is_served(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(route, "shortcut_for", lambda *_, **__: Shortcut())
+    monkeypatch.setattr(route, "shortcut_for", lambda _, dependant, *__, **___: Shortcut(dependant))
     assert stranger_after_members() == 200
 
 
@@ -411,7 +412,7 @@ def scope_of(path: str) -> dict[str, Any]:
 
 
 def test_a_client_cannot_make_it_grow() -> None:
-    shortcut = Shortcut(most=3)
+    shortcut = Shortcut(Dependant(), most=3)
     for number in range(9):
         shortcut.learn(scope_of(f"/{number}"), TARGET)
         shortcut.find(scope_of("/0"))
@@ -424,7 +425,7 @@ def test_a_client_cannot_make_it_grow() -> None:
 
 
 def test_an_alias_of_one_mount_says_nothing_of_another() -> None:
-    shortcut = Shortcut()
+    shortcut = Shortcut(Dependant())
     shortcut.learn({**scope_of("/a/x"), "root_path": "/a"}, TARGET)
     assert shortcut.find({**scope_of("/a/x"), "root_path": ""}) is None
 

@@ -7,7 +7,7 @@ is in its scope while FastAPI's own handler runs.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, MutableMapping
 from typing import Any
 
 from starlette.requests import Request
@@ -16,16 +16,21 @@ from starlette.responses import Response
 from ._context import Context
 from ._declare import SCOPE_KEY
 from ._http import Forward
+from ._keys import Target
 from ._observed import ToldReading, ToldWriting
 from ._policy import Policy, ReadPolicy, Values, WritePolicy
 from ._reading import Reading
 from ._refresh import RERUN
-from ._shortcut import Shortcut
+from ._shortcut import Destination, Shortcut
 from ._use import Use
+from ._ways import ENTRANCE, way_through
 from ._wrapping import Run
 from ._writing import Writing
 
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]
+
+CARRIED = "redis_fastapi_carried"
+"""Where the scope of a request holds a passage that has begun in front of the routing."""
 
 EXPLAIN = "redis_fastapi_explain"
 """Where the scope of a request that is only to be explained holds who does so."""
@@ -37,7 +42,7 @@ class CachePassage:
     def __init__(
         self, policy: Policy, context: Context, request: Request, shortcut: Shortcut | None
     ) -> None:
-        self._policy = policy
+        self.policy = policy
         self._shortcut = shortcut
         self.reading = _reading(policy.read, context, request)
         self.writing = _writing(policy.write, context, request)
@@ -45,7 +50,7 @@ class CachePassage:
 
     def hear_cleanup(self, request: Request) -> None:
         """Be told how dependencies clean up, where that decides what stays in the cache."""
-        read, write = self._policy.read, self._policy.write
+        read, write = self.policy.read, self.policy.write
         if self.writing is not None and write is not None and write.late_cleanup:
             _push_first(request, "fastapi_inner_astack", self.writing.after_cleanup)
             _push_first(request, "fastapi_function_astack", self.writing.after_function_cleanup)
@@ -76,10 +81,15 @@ class CachePassage:
         if self.reading is not None:
             answer = await self.reading.before(values, request, injected)
             if self._shortcut is not None and self.reading.target is not None:
-                self._shortcut.learn(request.scope, self.reading.target)
+                _remember(self._shortcut, self.policy, self.reading.target, request.scope)
         if answer is None and self.writing is not None:
             answer = await self.writing.before(values, request)
         return answer
+
+    async def early(self, known: Destination) -> Response | None:
+        """The whole answer from the cache before dependencies are resolved, or None."""
+        answer = None if self.reading is None else await self.reading.early(known)
+        return None if answer is None else await self.finish(answer)
 
     async def finish(self, response: Response) -> Response:
         """What is due once the response is known."""
@@ -153,15 +163,16 @@ async def _pass_cache(
     context: Context,
     shortcut: Shortcut | None,
 ) -> Response:
-    passage = CachePassage(policy, context, request, shortcut)
+    passage, known = _carried(request.scope, policy), None
+    if passage is None:
+        passage = CachePassage(policy, context, request, shortcut)
+        known = None if shortcut is None else shortcut.find(request.scope)
     passage.hear_cleanup(request)
-    known = None if shortcut is None else shortcut.find(request.scope)
     try:
-        answer = await passage.reading.early(known) if known and passage.reading else None
-        if answer is None:
-            request.scope[SCOPE_KEY] = passage
-            answer = await handler(request)
-        return await passage.finish(answer)
+        if known is not None and (answer := await passage.early(known)) is not None:
+            return answer
+        request.scope[SCOPE_KEY] = passage
+        return await passage.finish(await handler(request))
     except BaseException as error:
         stand_in = await passage.abandon(error)
         if stand_in is None:
@@ -171,6 +182,25 @@ async def _pass_cache(
     finally:
         # the passage knows the request: left in its scope, both would wait for the collector
         request.scope.pop(SCOPE_KEY, None)
+
+
+def _carried(scope: MutableMapping[str, Any], policy: Policy) -> CachePassage | None:
+    """The passage that has begun in front of the routing, if it is this policy's."""
+    passage: CachePassage | None = scope.get(CARRIED)
+    if passage is None or passage.policy is not policy:
+        return None
+    del scope[CARRIED]
+    return passage
+
+
+def _remember(
+    shortcut: Shortcut, policy: Policy, target: Target, scope: MutableMapping[str, Any]
+) -> None:
+    """Let those who ask the same find their way sooner."""
+    destination = shortcut.learn(scope, target)
+    if (entrance := scope.get(ENTRANCE)) is not None:
+        ways, root_path = entrance
+        ways.learn(scope, root_path, way_through(scope, destination, policy, shortcut.dependant))
 
 
 def _push_first(request: Request, stack: str, due: Callable[..., Awaitable[bool]]) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from typing import Annotated, Any
@@ -334,6 +334,13 @@ def context_of(request: Request) -> Context | None:
         _say_not_set_up(request.app)
         return None
     return runtime.own_context
+
+
+def context_in(scope: Mapping[str, Any]) -> Context | None:
+    """Like ``context_of``, for a request that may never come to its route; says nothing."""
+    state = scope.get("state")
+    runtime: Runtime | None = state.get(STATE) if state else None
+    return None if runtime is None or runtime.client is None else runtime.own_context
 
 
 async def overridden_context(request: Request, stack: AsyncExitStack) -> Context | None:

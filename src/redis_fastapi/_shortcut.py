@@ -50,6 +50,11 @@ def alias_of(scope: Mapping[str, Any]) -> Alias:
     )
 
 
+def is_short(alias: Alias) -> bool:
+    """Whether an alias may be remembered."""
+    return len(alias.path) + len(alias.query) <= _LONGEST
+
+
 class Destination:
     """Where an alias leads, and the answer that was sent there last."""
 
@@ -64,10 +69,12 @@ class Shortcut:
     """The targets of one endpoint at one place, by the aliases that passed validation.
 
     Args:
+        dependant: What is in force there.
         most: Aliases that are known at most; the one that was not used for longest goes first.
     """
 
-    def __init__(self, most: int = _MOST_KNOWN) -> None:
+    def __init__(self, dependant: Dependant, *, most: int = _MOST_KNOWN) -> None:
+        self.dependant = dependant
         self._most = most
         self._known: OrderedDict[Alias, Destination] = OrderedDict()
 
@@ -84,14 +91,14 @@ class Shortcut:
             self._known.move_to_end(alias)
         return known
 
-    def learn(self, scope: Mapping[str, Any], target: Target) -> None:
+    def learn(self, scope: Mapping[str, Any], target: Target) -> Destination:
         """Remember where a request went whose parameters were valid."""
-        alias = alias_of(scope)
-        if len(alias.path) + len(alias.query) > _LONGEST:
-            return
-        self._known[alias] = Destination(target)
+        alias, destination = alias_of(scope), Destination(target)
+        if is_short(alias):
+            self._known[alias] = destination
         if len(self._known) > self._most:
             self._known.popitem(last=False)
+        return destination
 
 
 def shortcut_for(
@@ -113,7 +120,7 @@ def shortcut_for(
         and _keyed_by_values(policy.read)
         and _reads_path_and_query_only(dependant)
     )
-    return Shortcut() if safe else None
+    return Shortcut(dependant) if safe else None
 
 
 def _is_customised(route_class: type[APIRoute]) -> bool:
