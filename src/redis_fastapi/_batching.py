@@ -7,7 +7,7 @@ what a caller sent keeps its order, and a caller that gave up is left out or its
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from math import inf
 from typing import Any
 
@@ -16,7 +16,11 @@ from .exceptions import CacheUnavailableError
 _MERGED_KEYS = 256
 """Keys of one MGET, so that no other client of the server waits for long."""
 
-Packed = tuple[str | bytes | int, ...]
+Arguments = tuple[str | bytes | int, ...]
+"""Of one command, its name first."""
+
+Pack = Callable[[Iterable[Arguments]], list[bytes]]
+"""Commands as a connection sends them."""
 
 
 class _Asked:
@@ -43,12 +47,19 @@ class Call(_Asked):
     __slots__ = ("commands", "graces", "replies")
 
     def __init__(
-        self, commands: Sequence[Packed], future: asyncio.Future[list[Any]], until: float
+        self, commands: Sequence[Arguments], future: asyncio.Future[list[Any]], until: float
     ) -> None:
         super().__init__(future, until)
         self.commands = commands
         self.graces = 0
         self.replies: list[Any] = []
+
+    @property
+    def is_answered(self) -> bool:
+        return len(self.replies) == len(self.commands)
+
+    def packed(self, pack: Pack) -> list[bytes]:
+        return pack(self.commands)
 
     def land(self) -> None:
         if not self.future.done():
@@ -72,13 +83,12 @@ class Look(_Asked):
 class Merged:
     """Look-ups that travel together; each key is asked for once."""
 
-    __slots__ = ("_at", "_looks", "_spread", "commands", "graces", "replies")
+    __slots__ = ("_at", "_looks", "_spread", "graces", "replies")
 
     def __init__(self, *, spread: bool) -> None:
         self._looks: list[Look] = []
         self._at: dict[bytes, int] = {}
         self._spread = spread
-        self.commands: Sequence[Packed] = ()
         self.graces = 0
         self.replies: list[Any] = []
 
@@ -99,11 +109,16 @@ class Merged:
         for key in look.keys:
             self._at.setdefault(key, len(self._at))
 
-    def close(self) -> None:
-        """Nothing is added any more."""
-        self.commands = (
-            [("GET", key) for key in self._at] if self._spread else [("MGET", *self._at)]
-        )
+    @property
+    def is_answered(self) -> bool:
+        return len(self.replies) == (len(self._at) if self._spread else 1)
+
+    def packed(self, pack: Pack) -> list[bytes]:
+        # not by `pack`, which costs as much as all else that a look-up does before it is sent
+        keys = [b"$%d\r\n%b\r\n" % (len(key), key) for key in self._at]
+        if self._spread:
+            return [b"*2\r\n$3\r\nGET\r\n" + key for key in keys]
+        return [b"*%d\r\n$4\r\nMGET\r\n" % (1 + len(keys)), *keys]
 
     def land(self) -> None:
         values = self.replies
@@ -143,9 +158,7 @@ def batched(queue: Iterable[Call | Look], *, spread: bool) -> Iterator[Call | Me
             merged = Merged(spread=spread)
         merged.add(call)
         if merged.full:
-            merged.close()
             yield merged
             merged = None
     if merged is not None:
-        merged.close()
         yield merged

@@ -96,7 +96,7 @@ class Lane:
         self._timer: asyncio.TimerHandle | None = None
         self._queue: list[Call | Look] = []
         self._sent: deque[Call | Merged] = deque()
-        self._demand = asyncio.Event()
+        self._idle: asyncio.Future[None] | None = None
         self._work: list[asyncio.Task[None]] = []
         self._failures = 0
         self._since: float | None = None
@@ -159,8 +159,8 @@ class Lane:
         self._keeper = Context().run(loop.create_task, self._keep())
 
     def _enqueue(self, call: Call | Look) -> None:
-        if not self._queue:  # otherwise somebody has asked for the writer already
-            self._demand.set()
+        if self._idle is not None and not self._idle.done():
+            self._idle.set_result(None)
         self._queue.append(call)
         if call.until < inf and (self._timer is None or call.until < self._timer.when()):
             self._check_at(call.until)
@@ -312,16 +312,18 @@ class Lane:
             self._break(error, opens=demoted)
 
     async def _write(self, connection: Connection) -> None:
+        pack = connection.pack_commands
         while True:
-            await self._demand.wait()
-            self._demand.clear()
+            if not self._queue:
+                self._idle = asyncio.get_running_loop().create_future()
+                await self._idle
             queue, self._queue = self._queue, []
             calls = list(batched(queue, spread=self._spread))
             if not calls:
                 continue
             self._sent.extend(calls)
-            packed = connection.pack_commands(one for call in calls for one in call.commands)
-            await connection.send_packed_command(packed, check_health=False)
+            parts = [part for call in calls for part in call.packed(pack)]
+            await connection.send_packed_command(parts, check_health=False)
 
     async def _read(self, connection: Connection) -> None:
         while True:
@@ -331,7 +333,7 @@ class Lane:
             call = self._sent[0]
             call.replies.append(reply)
             self._failures = 0
-            if len(call.replies) == len(call.commands):
+            if call.is_answered:
                 self._sent.popleft()
                 call.land()
 
