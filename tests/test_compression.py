@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from dataclasses import replace
 from typing import Annotated
 
 import pytest
@@ -38,9 +37,9 @@ def test_a_large_body_is_stored_smaller_and_comes_back() -> None:
 @pytest.mark.parametrize(
     "entry",
     [
-        replace(ENTRY, body=TEXT[:2_047]),
-        replace(ENTRY, body=NOISE),
-        replace(ENTRY, headers=((b"content-encoding", b"gzip"),)),
+        ENTRY._replace(body=TEXT[:2_047]),
+        ENTRY._replace(body=NOISE),
+        ENTRY._replace(headers=((b"content-encoding", b"gzip"),)),
     ],
     ids=["below-2-KB", "incompressible", "encoded-already"],
 )

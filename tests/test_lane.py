@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from functools import partial
+from io import BytesIO
 from typing import Any
 
 import pytest
@@ -73,8 +74,9 @@ class ScriptedConnection:
     async def send_packed_command(self, command: list[Any], check_health: bool) -> None:
         if command[0][0] == "DEL":
             return self.replies.put_nowait(self.wire.trial)
-        self.wire.written.append(command)
-        for one in command if not self.wire.hangs else ():
+        commands = list(commands_in(command))
+        self.wire.written.append(commands)
+        for one in commands if not self.wire.hangs else ():
             self.replies.put_nowait(self.wire.answers(one))
         return None
 
@@ -83,6 +85,15 @@ class ScriptedConnection:
         if isinstance(reply, Exception):
             raise reply
         return reply
+
+
+def commands_in(parts: list[Any]) -> Iterator[Any]:
+    """Commands that `pack_commands` left as they were, and those that came as bytes."""
+    yield from (part for part in parts if isinstance(part, tuple))
+    stream = BytesIO(b"".join(part for part in parts if isinstance(part, bytes)))
+    while head := stream.readline():
+        arguments = [stream.read(int(stream.readline()[1:]) + 2)[:-2] for _ in range(int(head[1:]))]
+        yield (arguments[0].decode(), *arguments[1:])
 
 
 @pytest.fixture

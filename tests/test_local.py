@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import tracemalloc
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import pytest
@@ -118,7 +118,7 @@ def test_an_entry_is_kept_while_it_is_fresh_and_no_longer_than_the_limit(
     fresh_ms: int, age_ms: int, seconds: float
 ) -> None:
     at = scene()
-    at.keep(target("a"), replace(ENTRY, fresh_ms=fresh_ms, created_ms=NOW_MS - age_ms))
+    at.keep(target("a"), ENTRY._replace(fresh_ms=fresh_ms, created_ms=NOW_MS - age_ms))
     at.clock.now += seconds - 0.001
     assert (at.tier.get(target("a")) is not None) == (seconds > 0)
     at.clock.now += 0.002
@@ -149,7 +149,7 @@ def test_an_entry_that_replaces_another_is_counted_once() -> None:
 def test_an_entry_larger_than_the_tier_leaves_it_as_it_is() -> None:
     at = scene(max_bytes=10_000)
     at.keep(target("a"))
-    at.keep(target("b"), replace(ENTRY, body=b"x" * 10_000))
+    at.keep(target("b"), ENTRY._replace(body=b"x" * 10_000))
     assert at.tier.get(target("a")) is not None
     assert at.tier.get(target("b")) is None
 

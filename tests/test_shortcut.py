@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from datetime import date
 from enum import Enum
 from itertools import count
@@ -523,7 +522,7 @@ PLAIN_REQUEST: Any = SimpleNamespace(method="GET", scope={"headers": []})
 def test_a_prepared_answer_ends_when_one_made_anew_would_differ(
     made_ms: int, later_ms: int, fresh_ms: int
 ) -> None:
-    entry = replace(ENTRY, fresh_ms=fresh_ms)
+    entry = ENTRY._replace(fresh_ms=fresh_ms)
 
     def made_at(now_ms: int) -> Response | None:
         freshness = assess_freshness(

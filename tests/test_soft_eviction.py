@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -31,7 +30,7 @@ from store_contract import (
     variant_of,
 )
 
-KEPT = replace(OLD, fresh_ms=60_000, revalidate_ms=30_000, error_ms=90_000)
+KEPT = OLD._replace(fresh_ms=60_000, revalidate_ms=30_000, error_ms=90_000)
 SOON = 2.0
 """Time on the clock at which KEPT is fresh."""
 
@@ -280,7 +279,7 @@ async def test_after_its_lifetime_an_entry_is_stale_for_as_long_as_it_says(
 
 
 async def test_a_client_may_tolerate_more_than_the_entry_says(embedded: Variant) -> None:
-    await filled(embedded, replace(KEPT, revalidate_ms=0))
+    await filled(embedded, KEPT._replace(revalidate_ms=0))
     assert isinstance(await found_at(embedded, 62.0, tolerated_ms=2_000), Stale)
     assert isinstance(await found_at(embedded, 63.0, tolerated_ms=2_000), Miss)
 
@@ -298,7 +297,7 @@ async def test_one_caller_leads_the_refresh_of_a_stale_entry(embedded: Variant) 
     lease = await first.lead(TARGET, KEPT)
     assert lease is not None
     assert await second.lead(TARGET, KEPT) is None
-    newer = replace(KEPT, body=b"new", created_ms=62_000)
+    newer = KEPT._replace(body=b"new", created_ms=62_000)
     assert await lease.fill(newer, TTL_MS)
     assert await second.lead(TARGET, KEPT) is None
     assert await second.look_up(TARGET) == Hit(newer)
@@ -307,10 +306,10 @@ async def test_one_caller_leads_the_refresh_of_a_stale_entry(embedded: Variant) 
 async def test_who_may_not_have_the_stale_entry_waits_for_the_one_who_computes(
     embedded: Variant,
 ) -> None:
-    await filled(embedded, replace(KEPT, revalidate_ms=0))
+    await filled(embedded, KEPT._replace(revalidate_ms=0))
     engine, other = engine_at(embedded, 62.0), engine_at(embedded, 62.0)
     lease = await miss_of(engine)
-    newer = replace(KEPT, created_ms=62_000)
+    newer = KEPT._replace(created_ms=62_000)
 
     async def fill_meanwhile(seconds: float) -> None:
         await lease.fill(newer, TTL_MS)

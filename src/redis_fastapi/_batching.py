@@ -123,8 +123,10 @@ class Merged:
     def land(self) -> None:
         values = self.replies
         if not self._spread:
-            (reply,) = values
-            values = [reply] * len(self._at) if isinstance(reply, Exception) else reply
+            (values,) = values
+            if isinstance(values, Exception):
+                self.fail(values)
+                return
         for look in self._looks:
             if not look.future.done():
                 look.future.set_result([values[self._at[key]] for key in look.keys])

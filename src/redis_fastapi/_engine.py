@@ -17,7 +17,7 @@ import os
 import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from ._background import Background
 from ._changes import Changes
@@ -44,8 +44,7 @@ from ._waiting import Waiters
 from .exceptions import CacheUnavailableError
 
 
-@dataclass(frozen=True, slots=True)
-class Hit:
+class Hit(NamedTuple):
     """A valid entry.
 
     Attributes:
@@ -57,8 +56,7 @@ class Hit:
     collapsed: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Stale:
+class Stale(NamedTuple):
     """An entry that time or a soft eviction has outdated; no hard eviction has.
 
     Attributes:
@@ -186,18 +184,19 @@ class Engine:
         """
         if local and not refresh and (kept := self.recall(target)) is not None:
             return Hit(kept.entry)
-        patience = self._wait_max if wait and not refresh else 0.0
-        until = asyncio.get_running_loop().time() + patience
-        request = _Request(target, refresh, until, tolerated_ms)
         try:
             budget = self._store.until()
             if self._evictions.owe(target):
                 await self._evictions.settle(target, budget)
             marks = self._local.begin(target) if local else None
             snapshot = await self._store.read(target, until=budget)
-            found = self._found(request, snapshot)
-            if marks is not None and isinstance(found, Hit):
+            found = None if refresh else self._entry(target, snapshot)
+            if isinstance(found, Hit):
                 self._local.keep(target, found.entry, marks, now_ms=self.now_ms())
+                return found
+            patience = self._wait_max if wait and not refresh else 0.0
+            until = asyncio.get_running_loop().time() + patience
+            request = _Request(target, refresh, until, tolerated_ms)
             answer = request.answer(found)
             return answer or await self._lead_or_follow(request, snapshot, budget)
         except CacheUnavailableError as error:

@@ -8,7 +8,6 @@ A soft eviction leaves an entry outdated: by a mark in its head, or by the token
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -46,8 +45,7 @@ an entry in its order, `cost_ms` first.
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(NamedTuple):
     """A response that can be replayed.
 
     Attributes:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 from copy import copy
-from dataclasses import replace
 from typing import Any
 
 from starlette.background import BackgroundTask
@@ -140,7 +139,7 @@ class Filling:
         built = (OWN_RESPONSE,) if self._own_response else ()
         selected = selection(headers, self._policy.keyed_headers, self._request.scope["headers"])
         fields = (*built, *entry.headers, *selected)
-        return replace(entry, headers=fields, cost_ms=self._cost_ms)
+        return entry._replace(headers=fields, cost_ms=self._cost_ms)
 
     def _tell(self, headers: list[tuple[bytes, bytes]], found: Entry | Reason) -> None:
         """Add what is told of the cache's part."""

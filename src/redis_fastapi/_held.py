@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager
 from functools import partial
 from typing import Any, cast
@@ -131,9 +131,11 @@ class HeldTransport:
         """Whether the breaker is open: nothing is sent, and nobody waits."""
         return self._lane.is_open
 
-    async def get_many(self, keys: Sequence[bytes], *, until: float | None) -> list[bytes | None]:
+    def get_many(
+        self, keys: Sequence[bytes], *, until: float | None
+    ) -> Awaitable[list[bytes | None]]:
         """Values of keys, together with those that others read in this turn of the event loop."""
-        return answers(await self._lane.look(keys, until))
+        return self._lane.look(keys, until)
 
     async def send(
         self, commands: Sequence[Command], *, until: float | None, heavy: bool = False

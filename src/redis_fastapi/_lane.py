@@ -109,7 +109,7 @@ class Lane:
         return self._since is not None
 
     def look(self, keys: Sequence[bytes], until: float | None) -> asyncio.Future[list[Any]]:
-        """Values of keys, None for missing ones, error replies as exceptions."""
+        """Values of keys, None for missing ones; of a spread lane also error replies."""
         future = self._begin()
         self._looked = True
         self._enqueue(Look(keys, future, inf if until is None else until))

@@ -7,7 +7,7 @@ lifetime. So an answer holds until the next of these seconds begins.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from starlette.responses import Response
 
@@ -75,7 +75,7 @@ def prepared(
     if not simple or long or varies or status not in (entry.status, 304):
         return None
     ends_ms = _next_second_ms(entry, now_ms)
-    return Prepared(replace(entry, body=b""), asked, now_ms, ends_ms, ttl, status, headers)
+    return Prepared(entry._replace(body=b""), asked, now_ms, ends_ms, ttl, status, headers)
 
 
 def _next_second_ms(entry: Entry, now_ms: int) -> int:

@@ -69,7 +69,8 @@ class Reading:
         # an early refresh is drawn for each hit anew
         if not self._policy.staleness.beta:
             self._destination, self._conditions = destination, _http.conditions(headers)
-        return await self._answer(destination.target)
+        self._go_to(destination.target)
+        return self._answer_of(await self._look_up(destination.target))
 
     async def before(self, values: Values, request: Request, injected: Response) -> Response | None:
         """Answer from the cache, or None where the endpoint has to run.
@@ -95,15 +96,20 @@ class Reading:
 
     async def _answer(self, target: Target) -> Response | None:
         """An answer, or None where the endpoint runs: under the lease, if there is one now."""
-        self.target, self.use.key = target, target.entry
+        self._go_to(target)
         rerun: Rerun | None = self._request.scope.get(RERUN)
         if rerun is None:
-            answer = await self._look_up(target)
-        else:
-            answer = self._lease_to_refresh(rerun, target)
-        if isinstance(answer, Response):
-            return answer
-        self._lease = answer
+            return self._answer_of(await self._look_up(target))
+        return self._answer_of(self._lease_to_refresh(rerun, target))
+
+    def _go_to(self, target: Target) -> None:
+        self.target, self.use.key = target, target.entry
+
+    def _answer_of(self, found: Response | Lease | None) -> Response | None:
+        """The answer, if there is one; else what was found is the lease to run under."""
+        if isinstance(found, Response):
+            return found
+        self._lease = found
         return None
 
     def _groups(self, values: Values) -> tuple[str, ...]:
@@ -135,7 +141,12 @@ class Reading:
         return lease
 
     async def _look_up(self, target: Target) -> Response | Lease | None:
-        target, found = await self._walk(target, self._find if self._asked.no_cache else self._ask)
+        look = self._find if self._asked.no_cache else self._ask
+        found = await look(target)
+        ready = self._sent_again(found)
+        if ready is not None:
+            return ready
+        target, found = await self._walk(target, found, look)
         forward = None if target is self.target else Forward.VARY_MISS
         if isinstance(found, (Hit, Stale)):
             answer = await self._from_cache(target, found)
@@ -157,11 +168,19 @@ class Reading:
         return outcome.lease
 
     async def _walk(
-        self, target: Target, look: Callable[[Target], Awaitable[Outcome | None]]
+        self,
+        target: Target,
+        found: Outcome | None,
+        look: Callable[[Target], Awaitable[Outcome | None]],
     ) -> tuple[Target, Outcome | None]:
-        """Where this request's entry is, or may be stored, and what was found there."""
+        """Where this request's entry is, or may be stored, and what was found there.
+
+        Args:
+            target: Where the resource begins.
+            found: What was found there.
+            look: Finds what is at another place.
+        """
         headers = self._request.scope["headers"]
-        found = await look(target)
         for _ in range(MOST_STEPS):
             if not isinstance(found, (Hit, Stale)) or matches(found.entry, headers):
                 break
@@ -184,8 +203,6 @@ class Reading:
     async def _from_cache(self, target: Target, found: Hit | Stale) -> Response | Forward:
         """The answer that an entry gives, or why it gives none."""
         now_ms = self._context.now_ms()
-        if (answer := self._sent_again(found, now_ms)) is not None:
-            return answer
         freshness = assess(self._wanted(), found, now_ms)
         if isinstance(freshness, (Fresh, _http.Stale)):
             return await self._reuse(target, found, freshness, now_ms)
@@ -215,12 +232,12 @@ class Reading:
             )
         return response
 
-    def _sent_again(self, found: Hit | Stale, now_ms: int) -> Response | None:
+    def _sent_again(self, found: Outcome | None) -> Response | None:
         """The answer that was prepared of the same entry, while it holds."""
         ready = self._destination.prepared if self._destination is not None else None
-        if ready is None or not _is_simple(found):
+        if ready is None or not isinstance(found, Hit) or found.collapsed:
             return None
-        if not ready.answers(found.entry, self._conditions, now_ms):
+        if not ready.answers(found.entry, self._conditions, self._context.now_ms()):
             return None
         self.use.hit(ready.ttl, collapsed=False)
         return ready.response(found.entry)
@@ -254,7 +271,7 @@ class Reading:
         """What is stored, or 504 (RFC 9111 section 5.2.1.7)."""
         if target is not None:
             self.target = target
-            target, found = await self._walk(target, self._find)
+            target, found = await self._walk(target, await self._find(target), self._find)
             if isinstance(found, (Hit, Stale)):
                 answer = await self._from_cache(target, found)
                 if isinstance(answer, Response):

@@ -17,7 +17,7 @@ from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from enum import Enum
 from types import NoneType, UnionType
-from typing import Any, Literal, NamedTuple, Union, get_args, get_origin
+from typing import Any, Literal, Union, get_args, get_origin
 from uuid import UUID
 
 from annotated_types import BaseMetadata
@@ -34,25 +34,19 @@ _LONGEST = 1_024
 """Characters of path and query together."""
 
 
-class Alias(NamedTuple):
-    """What a request says of where it goes, as it came."""
-
-    path: str
-    query: bytes
-    root_path: str | None
-    app_root_path: str | None
+Alias = tuple[str, bytes, str | None, str | None]
+"""What a request says of where it goes, as it came: path, query and two root paths."""
 
 
 def alias_of(scope: Mapping[str, Any]) -> Alias:
     """The alias of a request."""
-    return Alias(
-        scope["path"], scope["query_string"], scope.get("root_path"), scope.get("app_root_path")
-    )
+    get = scope.get
+    return scope["path"], scope["query_string"], get("root_path"), get("app_root_path")
 
 
 def is_short(alias: Alias) -> bool:
     """Whether an alias may be remembered."""
-    return len(alias.path) + len(alias.query) <= _LONGEST
+    return len(alias[0]) + len(alias[1]) <= _LONGEST
 
 
 class Destination:

@@ -16,7 +16,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Coroutine, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
@@ -181,7 +181,7 @@ def _refuses_scripts(reply: Any) -> bool:
     return isinstance(reply, ResponseError) and "unknown command" in str(reply).lower()
 
 
-async def _guarded(operation: Coroutine[Any, Any, _T]) -> _T:
+async def _guarded(operation: Awaitable[_T]) -> _T:
     try:
         return await operation
     except CacheError:  # its cause says whether Redis refused

@@ -58,7 +58,9 @@ class Transport(Protocol):
 
     spread: bool
 
-    async def get_many(self, keys: Sequence[bytes], *, until: float | None) -> list[bytes | None]:
+    def get_many(
+        self, keys: Sequence[bytes], *, until: float | None
+    ) -> Awaitable[list[bytes | None]]:
         """Values of keys in any slots."""
 
     async def send(
