@@ -36,7 +36,10 @@ class ToldReading(Reading):
         self._seconds = 0.0
 
     async def early(self, destination: Destination) -> Response | None:
-        return await self._timed(super().early(destination))
+        answer = await self._timed(super().early(destination))
+        if answer is not None:
+            self._tell_answer(answer)
+        return answer
 
     async def before(self, values: Values, request: Request, injected: Response) -> Response | None:
         return await self._timed(super().before(values, request, injected))

@@ -88,8 +88,7 @@ class CachePassage:
 
     async def early(self, known: Destination) -> Response | None:
         """The whole answer from the cache before dependencies are resolved, or None."""
-        answer = None if self.reading is None else await self.reading.early(known)
-        return None if answer is None else await self.finish(answer)
+        return None if self.reading is None else await self.reading.early(known)
 
     async def finish(self, response: Response) -> Response:
         """What is due once the response is known."""
