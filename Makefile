@@ -50,9 +50,10 @@ docs: .python
 	@.ci/venv .venvs/docs $(PYTHON) --group docs
 	NO_MKDOCS_2_WARNING=1 .venvs/docs/bin/python -m mkdocs --quiet build --strict
 
-bench: .setup .peers
-	@.ci/venv $(VENV) $(PYTHON) $(ALL) --group bench
-	$(VENV)/bin/python tests/benchmarks $(BENCH_ARGS)
+bench: .peers
+	@.ci/install-wrk
+	@.ci/venv .venvs/ours $(PYTHON) -e . --group bench
+	.venvs/ours/bin/python tests/benchmarks $(BENCH_ARGS)
 
 peers: .setup .peers
 	PYTHONPATH=tests $(VENV)/bin/python -m peers $(PEERS_ARGS)

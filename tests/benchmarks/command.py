@@ -10,13 +10,14 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from subprocess import SubprocessError
 
 from redis.exceptions import RedisError
 
 from servers import RedisServer, redis_server_available
 
-from . import groups, load
-from .contenders import CONTENDERS, OURS, Contender, contender_named
+from . import WITHOUT_HIREDIS, groups, load
+from .contenders import CONTENDERS, OURS, PLAIN, UNMARKED, Contender, contender_named
 from .goals import Found, verdicts
 from .groups import evictions
 from .growth import growths
@@ -24,6 +25,7 @@ from .imports import imports
 from .load import rates
 from .measuring import Plan, Workers, workers_at
 from .page import charts, goals_table, sections, write_page
+from .pairs import differences
 from .process import WorkerError, python_at
 from .protocol import Order
 from .scenarios import HIT, SCENARIOS
@@ -40,8 +42,11 @@ PROFILE_SECONDS = 4.0
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure and print; 1 when an answer was not as expected, 2 when nothing can be measured."""
     options = _parser().parse_args(arguments)
+    if options.without_hiredis:
+        # all workers have the environment of this process
+        os.environ[WITHOUT_HIREDIS] = "yes"
     contenders = [one for one in CONTENDERS if not _left_out(one, options)]
-    trouble = redis_server_available() or _missing_peer(contenders)
+    trouble = redis_server_available() or _missing_environment(contenders)
     if trouble:
         print(trouble, file=sys.stderr)
         return 2
@@ -63,6 +68,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--quick", action="store_true", help="in process only, 15 seconds; no page")
     parser.add_argument("--alone", action="store_true", help="without the other libraries")
     parser.add_argument("--without", action="append", default=[], help="name of a contender")
+    parser.add_argument(
+        "--without-hiredis", action="store_true", help="redis-py with its own parser, everywhere"
+    )
     parser.add_argument("--dry", action="store_true", help="leave docs/performance.md as it is")
     parser.add_argument(
         "--profile", nargs="?", const=HIT.name, choices=scenarios, help="print a CPU profile"
@@ -77,7 +85,7 @@ def _left_out(contender: Contender, options: argparse.Namespace) -> bool:
     return contender.name in options.without or (options.alone and contender.is_peer)
 
 
-def _missing_peer(contenders: Sequence[Contender]) -> str | None:
+def _missing_environment(contenders: Sequence[Contender]) -> str | None:
     for contender in contenders:
         if not Path(python_at(contender.place)).exists():
             return (
@@ -111,10 +119,12 @@ def _compare(contenders: Sequence[Contender], *, quick: bool, write: bool) -> in
 def _measure_the_rest(found: Found, contenders: Sequence[Contender], redis_url: str) -> None:
     served = [one for one in load.CONTENDERS if one in contenders]
     evicting = [one for one in groups.CONTENDERS if one in contenders]
+    with _going_on("unmarked endpoints"):
+        found.unmarked = differences(UNMARKED, PLAIN, redis_url)
     with _going_on("uvicorn"):
-        found.rates = rates(served, redis_url, rounds=5, seconds=1.0)
+        found.rates = rates(served, redis_url, rounds=7, seconds=1)
     with _going_on("evictions"):
-        found.evictions = evictions(evicting, rounds=5)
+        found.evictions = evictions(evicting)
     with _going_on("imports"):
         found.imports = imports(rounds=10)
     with _going_on("growth"):
@@ -127,7 +137,7 @@ def _going_on(what: str) -> Iterator[None]:
     """Say what could not be measured, and lose nothing of what was."""
     try:
         yield
-    except (OSError, RedisError, WorkerError, TimeoutError) as error:
+    except (OSError, RedisError, SubprocessError, WorkerError, TimeoutError) as error:
         print(f"{what} not measured to the end: {error!r}", file=sys.stderr)
 
 
@@ -141,13 +151,14 @@ def _write(found: Found, parts: dict[str, str]) -> None:
 def _conditions(server: RedisServer, workers: Workers) -> str:
     """What the numbers depend on."""
     lines = [
-        f"- {place.environment or 'ours'}: "
+        f"- {place.environment}: "
         + ", ".join(f"{name} {version}" for name, version in worker.versions.items())
         for place, worker in workers.items()
         if not place.local
     ]
     redis_version = server.command("INFO", "server")["redis_version"]
     lines.append(f"- redis-server {redis_version}, {platform.platform()}, {os.cpu_count()} CPUs")
+    lines.append(f"- uvicorn loaded by {load.generator()}")
     lines.append(f"- load average before the run: {os.getloadavg()[0]:.1f}")
     lines.append("- each number is the median of the rounds, with the quartiles behind it")
     return "\n".join(lines)

@@ -13,11 +13,11 @@ class Place(NamedTuple):
     """Where a contender runs: those of one place share a process.
 
     Attributes:
-        environment: Directory of its virtual environment; None is the one of the benchmark.
+        environment: Directory of its virtual environment.
         local: Whether the local tier is on.
     """
 
-    environment: str | None = None
+    environment: str = "ours"
     local: bool = False
 
 
@@ -46,7 +46,7 @@ class Contender:
     @property
     def is_peer(self) -> bool:
         """Whether it is another library."""
-        return self.place.environment is not None
+        return self.place.environment != HERE.environment
 
 
 _OURS = {b"HIT": b"HIT", b"MISS": b"MISS"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -43,6 +44,17 @@ class Answer:
         return next((value for known, value in self.headers if known == name), None)
 
 
+class TimedBody(list[bytes]):
+    """The body of an answer; `arrived` is when its last part came, by the performance counter."""
+
+    arrived = 0.0
+
+    def append(self, part: bytes) -> None:
+        """Take in the next part."""
+        super().append(part)
+        self.arrived = time.perf_counter()
+
+
 class Server:
     """One application with its lifespan entered."""
 
@@ -50,9 +62,14 @@ class Server:
         self._app = app
         self._state = state
 
-    async def send(self, request: Request) -> Answer:
-        """Send a request; returns when the application is done with it, background tasks too."""
-        answer = Answer()
+    async def send(self, request: Request, body: list[bytes] | None = None) -> Answer:
+        """Send a request; returns when the application is done with it, background tasks too.
+
+        Args:
+            request: What is asked.
+            body: Takes the parts of the answer's body as they come.
+        """
+        answer = Answer() if body is None else Answer(body=body)
         bodies = [request.body]
 
         async def receive() -> dict[str, Any]:

@@ -1,9 +1,10 @@
-"""Evicts a large group through `CacheBackend`, which both libraries have.
+"""Evicts large groups through `CacheBackend`, which both libraries have.
 
-    python -m benchmarks.group_worker
+    python -m benchmarks.group_worker ENTRIES OTHERS
 
-A line on stdin says to fill the keyspace anew, the next one to evict the group; each is answered
-with the milliseconds that the call took.
+It fills a keyspace with `GROUPS` groups of so many entries and so many other keys, and says so by a
+line. Each line on stdin then evicts a group, and is answered with the milliseconds that the call
+took.
 """
 
 from __future__ import annotations
@@ -13,61 +14,63 @@ import os
 import re
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator
 
 from redis.asyncio import Redis
 
-from benchmarks.groups import PATIENCE_SECONDS
+from benchmarks.groups import GROUPS, PATIENCE_SECONDS
 from redis_fastapi import CacheBackend
 
-GROUP = "products"
-PIPELINE = 5_000
-
+_COPY = """
+for number = ARGV[2], ARGV[3] do
+    redis.call('COPY', KEYS[1], string.format(ARGV[1], number))
+end
+"""
 _DIGEST = re.compile(rb"[0-9a-f]{32}")
 
 
-async def work() -> None:
-    """Fill and evict until stdin ends."""
+async def work(entries: int, others: int) -> None:
+    """Fill, then evict until there is no group left."""
     url = os.environ["REDIS_URL"]
     async with Redis.from_url(url, socket_timeout=PATIENCE_SECONDS) as redis:
-        backend = CacheBackend(redis, eviction_group=GROUP)
-        while line := await asyncio.to_thread(sys.stdin.readline):
-            entries, others = map(int, line.split())
-            await _fill(redis, backend, entries, others)
-            _say(0.0)
+        await redis.flushall()
+        backends = [CacheBackend(redis, eviction_group=f"group{n}") for n in range(GROUPS)]
+        found = [entry async for entry in _first_entries(redis, backends)]
+        for number, entry in enumerate(found):
+            first = number * entries + 1
+            copies = (_names_like(entry), first, first + entries - 2)
+            await redis.execute_command("EVAL", _COPY, 1, entry, *copies)
+        await redis.execute_command("DEBUG", "POPULATE", others, "other", 64)
+        _say("filled")
+        for number, backend in enumerate(backends):
             await asyncio.to_thread(sys.stdin.readline)
             started = time.perf_counter()
-            await backend.delete_group(GROUP)
-            _say((time.perf_counter() - started) * 1e3)
+            await backend.delete_group(f"group{number}")
+            _say(str((time.perf_counter() - started) * 1e3))
 
 
-async def _fill(redis: Redis, backend: CacheBackend, entries: int, others: int) -> None:
-    """One entry as the library makes it, copies under names of its kind, and other keys."""
-    await redis.flushall()
-    await backend.set("0", {"name": "x" * 200}, ttl=3_600)
-    keys = await redis.keys()
-    sizes = [await redis.strlen(key) for key in keys]
-    entry = keys[sizes.index(max(sizes))]
-    names = list(_names(entry, entries))
-    for first in range(0, len(names), PIPELINE):
-        pipeline = redis.pipeline(transaction=False)
-        for name in names[first : first + PIPELINE]:
-            pipeline.execute_command("COPY", entry, name)
-        await pipeline.execute()
-    if others:
-        await redis.execute_command("DEBUG", "POPULATE", others, "other", 64)
+async def _first_entries(redis: Redis, backends: list[CacheBackend]) -> AsyncIterator[bytes]:
+    """Names of one entry in each group, as the library makes them."""
+    known: set[bytes] = set()
+    for number, backend in enumerate(backends):
+        await backend.set(str(number), {"name": "x" * 200}, ttl=3_600)
+        # both libraries put a hash tag in the names of entries, and nowhere else
+        names = set(await redis.keys("*{*}*"))
+        yield (names - known).pop()
+        known = names
 
 
-def _names(entry: bytes, entries: int) -> Iterator[bytes]:
-    for number in range(1, entries):
-        text = b"%032x" % number
-        yield _DIGEST.sub(text, entry) if _DIGEST.search(entry) else entry + b":" + text
+def _names_like(entry: bytes) -> bytes:
+    """A format for the names of more entries, with the place of a number."""
+    if _DIGEST.search(entry):
+        return _DIGEST.sub(b"%032x", entry)
+    return entry + b":%032x"
 
 
-def _say(milliseconds: float) -> None:
-    sys.stdout.write(f"{milliseconds}\n")
+def _say(line: str) -> None:
+    sys.stdout.write(f"{line}\n")
     sys.stdout.flush()
 
 
 if __name__ == "__main__":
-    asyncio.run(work())
+    asyncio.run(work(int(sys.argv[1]), int(sys.argv[2])))

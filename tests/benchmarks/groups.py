@@ -12,21 +12,25 @@ from dataclasses import dataclass, field
 from servers import LOOPBACK, RedisServer
 
 from .contenders import MARKERS, SDK, Contender
-from .process import environment_at, python_at
+from .process import WorkerError, environment_at, python_at
 
 CONTENDERS = (MARKERS, SDK)
+GROUPS = 9
 ENTRIES = 100_000
 KEYS = 1_000_000
 
 PATIENCE_SECONDS = 120.0
 """What a million keys may take on a busy machine."""
 
+_PAUSE_SECONDS = 0.000_1
+"""Between two PINGs; the longest wait may be this much longer than what is found."""
+
 _NEEDS_DEBUG = ("--enable-debug-command", "local")
 
 
 @dataclass(slots=True)
 class Evictions:
-    """Milliseconds, a value for each round.
+    """Milliseconds, a value for each group.
 
     Attributes:
         calls: How long the call took.
@@ -38,21 +42,20 @@ class Evictions:
 
 
 def evictions(
-    contenders: Sequence[Contender], *, rounds: int, entries: int = ENTRIES, keys: int = KEYS
+    contenders: Sequence[Contender], *, entries: int = ENTRIES, keys: int = KEYS
 ) -> dict[str, Evictions]:
-    """Evict a group of `entries` among `keys` keys, on a server of its own."""
-    found = {one.name: Evictions() for one in contenders}
+    """Evict one group of `entries` after the other among `keys` keys, on a server of its own."""
+    found = {}
     with RedisServer(*_NEEDS_DEBUG) as server:
         for one in contenders:
-            with _worker(one, server.url) as worker:
-                for _ in range(rounds):
-                    _evict(worker, server.port, f"{entries} {keys - entries}", found[one.name])
+            with _worker(one, server.url, entries, keys - GROUPS * entries) as worker:
+                found[one.name] = _evictions(worker, server.port)
     return found
 
 
-def _worker(contender: Contender, redis_url: str) -> subprocess.Popen[str]:
+def _worker(contender: Contender, redis_url: str, *sizes: int) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [python_at(contender.place), "-m", "benchmarks.group_worker"],
+        [python_at(contender.place), "-m", "benchmarks.group_worker", *map(str, sizes)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -60,23 +63,36 @@ def _worker(contender: Contender, redis_url: str) -> subprocess.Popen[str]:
     )
 
 
-def _evict(worker: subprocess.Popen[str], port: int, size: str, found: Evictions) -> None:
-    _ask(worker, size)
-    with _Pinger(port) as pinger:
-        found.calls.append(_ask(worker, "evict"))
-    found.pings.append(pinger.worst_ms)
+def _evictions(worker: subprocess.Popen[str], port: int) -> Evictions:
+    """What came of each group but the first, by which the library has learnt all it ever does."""
+    _next_line(worker)
+    found = Evictions()
+    for number in range(GROUPS):
+        with _Pinger(port) as pinger:
+            milliseconds = _evict(worker)
+        if number:
+            found.calls.append(milliseconds)
+            found.pings.append(pinger.worst_ms)
+    return found
 
 
-def _ask(worker: subprocess.Popen[str], line: str) -> float:
+def _evict(worker: subprocess.Popen[str]) -> float:
     assert worker.stdin is not None
-    assert worker.stdout is not None
-    worker.stdin.write(line + "\n")
+    worker.stdin.write("evict\n")
     worker.stdin.flush()
-    return float(worker.stdout.readline())
+    return float(_next_line(worker))
+
+
+def _next_line(worker: subprocess.Popen[str]) -> str:
+    assert worker.stdout is not None
+    line = worker.stdout.readline()
+    if not line:
+        raise WorkerError(f"a worker that evicts ended with {worker.wait()}")
+    return line
 
 
 class _Pinger(threading.Thread):
-    """Sends PING after PING for the time of a `with`."""
+    """Sends PINGs for the time of a `with`, with a pause that leaves others a processor."""
 
     def __init__(self, port: int) -> None:
         super().__init__(daemon=True)
@@ -93,6 +109,7 @@ class _Pinger(threading.Thread):
                 connection.recv(64)
                 self.worst_ms = max(self.worst_ms, (time.perf_counter() - started) * 1e3)
                 self._began.set()
+                time.sleep(_PAUSE_SECONDS)
 
     def __enter__(self) -> _Pinger:
         self.start()

@@ -13,10 +13,11 @@ from servers import RedisServer
 from .contenders import CASHEWS, GET, LOCAL, MARKERS, SDK, Contender
 from .delay import DelayedRedis
 from .groups import PATIENCE_SECONDS
-from .load import rate, uvicorn
+from .load import rate
 from .measuring import Workers, workers_at
 from .protocol import Order
 from .scenarios import HIT
+from .serving import uvicorn
 
 GROUPS = (0, 1, 4, 16, 64)
 SIZES = (500, 5_000, 50_000, 500_000)
@@ -117,7 +118,7 @@ def _more_workers(contenders: Sequence[Contender], redis_url: str, rounds: int) 
     for processes in PROCESSES:
         for one in contenders:
             with uvicorn(one, redis_url, workers=processes) as port:
-                rates = [rate(port, seconds=1.0) for _ in range(rounds)]
+                rates = [rate(port, seconds=1) for _ in range(rounds)]
             found.cells[str(processes), one.name] += rates
     return found
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import resource
 import subprocess
-import sys
 from collections import defaultdict
+
+from .contenders import HERE
+from .process import python_at
 
 NEEDED = "fastapi and redis.asyncio"
 LAZY = "and redis_fastapi (names come at first use)"
@@ -34,8 +35,7 @@ def imports(*, rounds: int) -> Imports:
 
 
 def _computing_seconds(statement: str) -> float:
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path[1:]))}
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    subprocess.run([sys.executable, "-c", statement], check=True, env=environment)
+    subprocess.run([python_at(HERE), "-c", statement], check=True)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     return after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime

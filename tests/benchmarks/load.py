@@ -2,151 +2,60 @@
 
 from __future__ import annotations
 
-import asyncio
-import os
-import signal
+import re
+import shutil
 import subprocess
-import time
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
-from functools import partial
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
 
-from servers import LOOPBACK, free_port, wait_until
+from servers import LOOPBACK
 
+from . import client
 from .contenders import BARE, CASHEWS, DEPENDS, FASTAPI_CACHE, LOCAL, MARKERS, PLAIN, SDK, Contender
-from .process import environment_at, python_at
+from .serving import uvicorn
 
 CONNECTIONS = 32
-SIZE = 500
-CONTENDERS = (BARE, PLAIN, LOCAL, MARKERS, DEPENDS, SDK, CASHEWS, FASTAPI_CACHE)
+CONTENDERS = (BARE, PLAIN, LOCAL, SDK, MARKERS, DEPENDS, CASHEWS, FASTAPI_CACHE)
+"""Those whose rates are compared stand side by side."""
 
-_START_SECONDS = 60.0
-_STOP_SECONDS = 5.0
-_WARM_UP_SECONDS = 0.3
+_SCRIPT = Path(__file__).with_name("load.lua")
 
 Rates = dict[str, list[float]]
 """Requests a second of each contender, a value for each round."""
 
 
-@contextmanager
-def uvicorn(contender: Contender, redis_url: str, *, workers: int = 1) -> Iterator[int]:
-    """The port on which uvicorn serves a contender."""
-    port = free_port()
-    settings = {"BENCH_APP": contender.app, "BENCH_SIZE": str(SIZE)}
-    command = (
-        *(python_at(contender.place), "-m", "uvicorn", "--factory", "benchmarks.server:build"),
-        *("--host", LOOPBACK, "--port", str(port), "--workers", str(workers)),
-        *("--no-access-log", "--log-level", "error"),
-    )
-    process = subprocess.Popen(
-        command,
-        env={**environment_at(contender.place, redis_url), **settings},
-        start_new_session=True,
-    )
-    try:
-        wait_until(
-            lambda: process.poll() is not None or _answers(port),
-            what=f"an answer of {contender.name}",
-            seconds=_START_SECONDS,
-        )
-        yield port
-    finally:
-        _stop(process)
-
-
-def _answers(port: int) -> bool:
-    try:
-        return asyncio.run(_drive(port, connections=1, seconds=0.0)) > 0
-    except OSError:
-        return False
-
-
-def _stop(process: subprocess.Popen[bytes]) -> None:
-    if process.poll() is not None:
-        return
-    # its workers are in its group
-    os.killpg(process.pid, signal.SIGTERM)
-    try:
-        process.wait(_STOP_SECONDS)
-    except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-
-
-def rates(contenders: Sequence[Contender], redis_url: str, *, rounds: int, seconds: float) -> Rates:
+def rates(contenders: Sequence[Contender], redis_url: str, *, rounds: int, seconds: int) -> Rates:
     """Requests a second of each contender, in rounds."""
     found: Rates = defaultdict(list)
     with ExitStack() as stack:
-        ports: Mapping[str, int] = {
-            one.name: stack.enter_context(uvicorn(one, redis_url)) for one in contenders
-        }
+        ports = {one.name: stack.enter_context(uvicorn(one, redis_url)) for one in contenders}
+        for port in ports.values():
+            rate(port, seconds=1)
         for number in range(rounds):
-            for name in list(ports)[:: -1 if number % 2 else 1]:
-                found[name].append(rate(ports[name], seconds=seconds))
+            for one in contenders[:: -1 if number % 2 else 1]:
+                found[one.name].append(rate(ports[one.name], seconds=seconds))
     return found
 
 
-def rate(port: int, *, seconds: float, connections: int = CONNECTIONS) -> float:
-    """Requests a second that are answered on a port."""
-    asyncio.run(_drive(port, connections=connections, seconds=_WARM_UP_SECONDS))
-    started = time.perf_counter()
-    answered = asyncio.run(_drive(port, connections=connections, seconds=seconds))
-    return answered / (time.perf_counter() - started)
+def rate(port: int, *, seconds: int) -> float:
+    """Requests a second that are answered on a port; raises OSError where one is not."""
+    if not shutil.which("wrk"):
+        return client.rate(port, connections=CONNECTIONS, seconds=seconds)
+    command = ("wrk", "-t1", f"-c{CONNECTIONS}", f"-d{seconds}s", "-s", str(_SCRIPT))
+    arguments = (f"http://{LOOPBACK}:{port}", "--", str(CONNECTIONS))
+    said = subprocess.run((*command, *arguments), check=True, text=True, capture_output=True).stdout
+    answered, errors, took = map(float, said.splitlines()[-1].split())
+    if errors:
+        raise ConnectionError(said)
+    return answered / took
 
 
-async def _drive(port: int, *, connections: int, seconds: float) -> int:
-    loop = asyncio.get_running_loop()
-    until = loop.time() + seconds
-    clients: list[_Client] = []
-    for number in range(connections):
-        make = partial(_Client, number, until)
-        _, client = await loop.create_connection(make, LOOPBACK, port)
-        clients.append(client)
-    await asyncio.gather(*(client.done for client in clients))
-    return sum(client.answered for client in clients)
-
-
-class _Client(asyncio.Protocol):
-    """Sends one request after the other; the answers have a Content-Length."""
-
-    def __init__(self, number: int, until: float) -> None:
-        self._request = (
-            f"GET /shop/products/{number} HTTP/1.1\r\nhost: shop.example\r\n"
-            "user-agent: benchmark\r\naccept: */*\r\n\r\n"
-        ).encode()
-        self._until = until
-        self._received = b""
-        self._loop = asyncio.get_running_loop()
-        self.answered = 0
-        self.done: asyncio.Future[None] = self._loop.create_future()
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.WriteTransport)
-        self._transport = transport
-        transport.write(self._request)
-
-    def data_received(self, data: bytes) -> None:
-        self._received += data
-        if not _is_whole(self._received):
-            return
-        if not self._received.startswith(b"HTTP/1.1 200 "):
-            raise RuntimeError(self._received[:200].decode())
-        self._received = b""
-        self.answered += 1
-        if self._loop.time() < self._until:
-            self._transport.write(self._request)
-        else:
-            self._transport.close()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        if not self.done.done():
-            self.done.set_result(None)
-
-
-def _is_whole(received: bytes) -> bool:
-    head, separator, body = received.partition(b"\r\n\r\n")
-    if not separator:
-        return False
-    length = head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0]
-    return len(body) >= int(length)
+def generator() -> str:
+    """What makes the load, and how far that can be believed."""
+    if not shutil.which("wrk"):
+        return "a client in Python, which limits the rates: wrk is not installed"
+    said = subprocess.run(["wrk", "-v"], text=True, capture_output=True).stdout
+    version = re.search(r"wrk \S+", said)
+    return version[0] if version else "wrk"

@@ -72,9 +72,12 @@ def _cost_tables(costs: Costs) -> Iterator[str]:
 
 
 def _cost_table(costs: Costs, scenario: Scenario) -> str:
+    waiting, computing = "µs", "computing"
+    if scenario.until_answered:
+        waiting, computing = "µs until answered", "all computing"
     head = [""]
     for lanes in LANES:
-        head += [f"µs, {lanes} at a time", "computing"]
+        head += [f"{waiting}, {lanes} at a time", computing]
     lines = [head, ["---", *["---:"] * (len(head) - 1)]]
     for one in scenario.contenders:
         cells = [cell for lanes in LANES for cell in _cost_cells(costs, scenario, lanes, one)]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 from pathlib import Path
 from types import TracebackType
 
@@ -16,7 +15,7 @@ from .protocol import Order, Report
 
 TESTS = Path(__file__).resolve().parents[1]
 ENVIRONMENTS = TESTS.parent / ".venvs"
-"""Where ``make bench`` makes an environment for each peer."""
+"""Where ``make bench`` makes an environment for each library."""
 
 
 class WorkerError(Exception):
@@ -25,22 +24,18 @@ class WorkerError(Exception):
 
 def python_at(place: Place) -> str:
     """The interpreter of a place."""
-    if place.environment is None:
-        return sys.executable
     return str(ENVIRONMENTS / place.environment / "bin" / "python")
 
 
 def environment_at(place: Place, redis_url: str) -> dict[str, str]:
     """Environment variables of a process at a place."""
-    paths = [str(TESTS)]
-    if place.environment is None:
-        # what the peers must not see: our package may stand there, under the same name
-        paths += [path for path in sys.path if path]
     settings = {
         "REDIS_URL": redis_url,
+        # a local tier would hear of every write under its prefix
+        "REDIS_PREFIX": f"{place.environment}-local" if place.local else place.environment,
         # a busy machine may answer too late, and going without Redis is not what is measured
         "REDIS_DEADLINE": "10",
-        "PYTHONPATH": os.pathsep.join(paths),
+        "PYTHONPATH": str(TESTS),
     }
     if place.local:
         settings["REDIS_LOCAL_CACHE"] = "true"

@@ -40,7 +40,7 @@ class Report:
 
     Attributes:
         requests: How many were answered.
-        wall_seconds: How long that took, all lanes together.
+        wall_seconds: How long that took, all lanes together; what of it counts in the scenario.
         cpu_seconds: What the process computed meanwhile; waiting costs none.
         strays: How many were answered otherwise than the scenario says.
         profile: The top of the profile, or nothing.

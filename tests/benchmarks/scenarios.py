@@ -28,7 +28,8 @@ from .driver import Header, Request
 PRODUCT = "/shop/products/{number}"
 PRODUCTS = "/shop/products"
 
-_CACHES = (LOCAL, MARKERS, DEPENDS, SDK, CASHEWS, FASTAPI_CACHE)
+# A goal compares neighbours where it can: the machine's mood lasts for a second or so.
+_CACHES = (LOCAL, MARKERS, SDK, DEPENDS, CASHEWS, FASTAPI_CACHE)
 _FULL = (MARKERS, DEPENDS, SDK)
 """Those with puts and evictions declared at the endpoint."""
 
@@ -49,7 +50,8 @@ class Scenario:
         fresh: Whether every request names a product that none has named before.
         conditional: Whether the request says which entity tag it knows.
         sends_product: Whether the request has a product as its body.
-        turns: Measurements a round; several where a goal depends on them.
+        until_answered: Whether to time what a client waits for, without the work that goes on
+            when the answer is sent; the computing of that work counts all the same.
     """
 
     name: str
@@ -63,7 +65,7 @@ class Scenario:
     fresh: bool = False
     conditional: bool = False
     sends_product: bool = False
-    turns: int = 1
+    until_answered: bool = False
 
     def request(self, number: int, etag: bytes | None) -> Request:
         """The request for one product."""
@@ -91,9 +93,8 @@ Requests = Callable[[], Request]
 
 HIT = Scenario(
     name="HIT",
-    contenders=(BARE, STARLETTE, FASTAPI, PLAIN, UNMARKED, GET, SIGNED_IN, GUARDED, *_CACHES),
+    contenders=(STARLETTE, FASTAPI, PLAIN, UNMARKED, SIGNED_IN, GUARDED, GET, BARE, *_CACHES),
     state=b"HIT",
-    turns=2,
 )
 NOT_MODIFIED = Scenario(
     name="304",
@@ -104,13 +105,19 @@ NOT_MODIFIED = Scenario(
 LARGE_HIT = Scenario(
     name="HIT of 50 KB", contenders=(BARE, PLAIN, *_CACHES), size=50_000, state=b"HIT"
 )
-MISS = Scenario(name="MISS", contenders=(PLAIN, GET, *_CACHES), state=b"MISS", fresh=True, turns=2)
+MISS = Scenario(
+    name="MISS",
+    contenders=(GET, PLAIN, *_CACHES),
+    state=b"MISS",
+    fresh=True,
+    until_answered=True,
+)
 
 SCENARIOS = (
     HIT,
+    MISS,
     NOT_MODIFIED,
     LARGE_HIT,
-    MISS,
     Scenario(name="put", contenders=(PLAIN, *_FULL), method="PUT", sends_product=True),
     Scenario(name="evict one", contenders=(PLAIN, *_FULL), method="DELETE", afterwards=b"MISS"),
     Scenario(

@@ -13,19 +13,19 @@ import importlib
 import io
 import itertools
 import json
+import os
 import platform
 import pstats
 import sys
 import time
-from collections.abc import Callable, Coroutine
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
-from importlib.util import find_spec
-from typing import Any
 
+from benchmarks import WITHOUT_HIREDIS
 from benchmarks.contenders import Contender, contender_named
-from benchmarks.driver import Answer, Request, Server, serving
+from benchmarks.driver import Request, Server, TimedBody, serving
+from benchmarks.loops import runner
 from benchmarks.protocol import Order, Report
 from benchmarks.scenarios import PRODUCT, Requests, Scenario, scenario_named
 
@@ -43,7 +43,7 @@ PACKAGES = (
 )
 PROFILE_LINES = 45
 
-_WARM_UP_SECONDS = 0.06
+_WARM_UP_SECONDS = 0.02
 """Of each measurement, before it counts."""
 
 
@@ -60,7 +60,9 @@ class Bench:
         scenario = scenario_named(order.scenario)
         contender = contender_named(order.contender)
         server = await self._server(contender, {"size": scenario.size} | order.shape)
-        lanes = [await self._lane(server, scenario, number) for number in range(order.lanes)]
+        lanes = await asyncio.gather(
+            *(self._lane(server, scenario, number) for number in range(order.lanes))
+        )
         run = _Run(server, scenario, contender, order)
         report = await run.profiled(lanes) if order.profile else await run.timed(lanes)
         if contender.states and not order.profile:
@@ -100,6 +102,7 @@ class _Run:
     ) -> None:
         self._server = server
         self._order = order
+        self._until_answered = scenario.until_answered
         self._expected = scenario.status if contender.states else 200
         state = contender.states.get(scenario.state) if scenario.state else None
         self._state = None if state is None else (contender.header, state)
@@ -110,18 +113,49 @@ class _Run:
         # fills end, and what others left in the processor's caches is replaced
         await self._send_for(_WARM_UP_SECONDS, lanes)
         self._requests = self._strays = 0
-        started, computed = time.perf_counter(), time.process_time()
-        await self._send_for(self._order.seconds, lanes)
+        computed = time.process_time()
+        wall_seconds = await self._send_for(self._order.seconds, lanes)
         return Report(
             requests=self._requests,
-            wall_seconds=time.perf_counter() - started,
+            wall_seconds=wall_seconds,
             cpu_seconds=time.process_time() - computed,
             strays=self._strays,
         )
 
-    async def _send_for(self, seconds: float, lanes: list[Requests]) -> None:
-        until = time.perf_counter() + seconds
-        await asyncio.gather(*(self._lane(lane, until) for lane in lanes))
+    async def _send_for(self, seconds: float, lanes: list[Requests]) -> float:
+        """Send for so long, at least one request a lane; the seconds that count of it."""
+        started = time.perf_counter()
+        if self._until_answered:
+            return await self._volleys(lanes, started + seconds)
+        await asyncio.gather(*(self._lane(lane, started + seconds) for lane in lanes))
+        return time.perf_counter() - started
+
+    async def _lane(self, next_request: Requests, until: float) -> None:
+        while True:
+            await self._request(next_request())
+            if time.perf_counter() >= until:
+                return
+
+    async def _volleys(self, lanes: list[Requests], until: float) -> float:
+        """One request of each lane at once, and the next when the application is done with all."""
+        waited = 0.0
+        while True:
+            bodies = [TimedBody() for _ in lanes]
+            started = time.perf_counter()
+            await asyncio.gather(
+                *(self._request(lane(), body) for lane, body in zip(lanes, bodies, strict=True))
+            )
+            waited += max(body.arrived for body in bodies) - started
+            if time.perf_counter() >= until:
+                return waited
+
+    async def _request(self, request: Request, body: list[bytes] | None = None) -> None:
+        answer = await self._server.send(request, body)
+        self._requests += 1
+        as_expected = answer.status == self._expected and (
+            self._state is None or self._state in answer.headers
+        )
+        self._strays += not as_expected
 
     async def profiled(self, lanes: list[Requests]) -> Report:
         profiler = cProfile.Profile()
@@ -134,29 +168,15 @@ class _Run:
         statistics.sort_stats("tottime").print_stats(PROFILE_LINES)
         return replace(report, profile=text.getvalue())
 
-    async def _lane(self, next_request: Requests, until: float) -> None:
-        # at least one, however long this process had to wait for its turn
-        while True:
-            answer = await self._server.send(next_request())
-            self._requests += 1
-            self._strays += not self._is_expected(answer)
-            if time.perf_counter() >= until:
-                return
-
-    def _is_expected(self, answer: Answer) -> bool:
-        if answer.status != self._expected:
-            return False
-        return self._state is None or self._state in answer.headers
-
 
 def versions() -> dict[str, str]:
     """Python and the packages that matter here."""
     found = {"python": platform.python_version()}
     for package in PACKAGES:
-        try:
+        with suppress(PackageNotFoundError):
             found[package] = version(package)
-        except PackageNotFoundError:
-            continue
+    if WITHOUT_HIREDIS in os.environ:
+        found.pop("hiredis", None)
     return found
 
 
@@ -176,11 +196,5 @@ async def work() -> None:
             _say(report.line())
 
 
-def _runner() -> Callable[[Coroutine[Any, Any, None]], None]:
-    loop = importlib.import_module("uvloop" if find_spec("uvloop") else "asyncio")
-    run: Callable[[Coroutine[Any, Any, None]], None] = loop.run
-    return run
-
-
 if __name__ == "__main__":
-    _runner()(work())
+    runner()(work())

@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 from fastapi import APIRouter, FastAPI
+from fastapi.routing import APIRoute
 
 from benchmarks.catalogue import Product, product_of
 
 
 def build(size: int) -> FastAPI:
     """The application."""
+    app = FastAPI()
+    app.include_router(products(size, APIRoute), prefix="/shop")
+    return app
+
+
+def products(size: int, route_class: type[APIRoute]) -> APIRouter:
+    """The endpoints, as routes of a class."""
     answer = product_of(0, size)
-    router = APIRouter(prefix="/products")
+    router = APIRouter(prefix="/products", route_class=route_class)
 
     @router.get("/{product_id}")
     async def get_product(product_id: int) -> Product:
@@ -28,6 +36,4 @@ def build(size: int) -> FastAPI:
     async def delete_products() -> None:
         return None
 
-    app = FastAPI()
-    app.include_router(router, prefix="/shop")
-    return app
+    return router

@@ -1,23 +1,16 @@
-"""An application that caches, and an endpoint that does not."""
+"""An application that caches, and endpoints that do not: those of the plain one."""
 
 from __future__ import annotations
 
-from fastapi import APIRouter, FastAPI
+from fastapi import FastAPI
 
-from benchmarks.catalogue import Product, product_of
+from benchmarks.apps import plain
 from redis_fastapi import CacheRoute, FastAPIRedis
 
 
 def build(size: int) -> FastAPI:
     """The application."""
-    answer = product_of(0, size)
-    router = APIRouter(prefix="/products", route_class=CacheRoute)
-
-    @router.get("/{product_id}")
-    async def get_product(product_id: int) -> Product:
-        return answer
-
     app = FastAPI()
     FastAPIRedis(app).lifespan().caching()
-    app.include_router(router, prefix="/shop")
+    app.include_router(plain.products(size, CacheRoute), prefix="/shop")
     return app
