@@ -12,6 +12,7 @@ from fastapi import APIRouter, Depends, FastAPI
 from fastapi.testclient import TestClient
 from httpx import ASGITransport, AsyncClient, Response
 from redis.asyncio import Redis
+from starlette.applications import Starlette
 
 from redis_fastapi import (
     Cached,
@@ -39,7 +40,7 @@ def new_app(*, using: RedisSettings | None = None, **options: Any) -> FastAPI:
 
 
 @contextmanager
-def serving(app: FastAPI, **options: Any) -> Iterator[TestClient]:
+def serving(app: Starlette, **options: Any) -> Iterator[TestClient]:
     """A client of an application whose lifespan runs."""
     with TestClient(app, **options) as client:
         yield client

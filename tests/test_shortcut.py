@@ -1,7 +1,7 @@
 """A hit that is answered before dependencies are resolved is the answer they would have led to."""
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import date
 from enum import Enum
 from itertools import count
@@ -37,6 +37,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator
 from redis_fastapi import Cached, CacheEvict, CacheRoute, RedisSettings, get_async_redis, route
 from redis_fastapi._answers import replayed
 from redis_fastapi._entry import Entry
+from redis_fastapi._front import Front
 from redis_fastapi._http import IGNORED, Fresh, assess_freshness
 from redis_fastapi._keys import Target
 from redis_fastapi._prepared import Prepared, prepared
@@ -433,16 +434,20 @@ def test_an_alias_of_one_mount_says_nothing_of_another() -> None:
 
 
 @contextmanager
-def both(
-    monkeypatch: pytest.MonkeyPatch, **changes: Any
-) -> Iterator[tuple[TestClient, TestClient]]:
-    """Clients of the same application with and without shortcuts."""
-    with_shortcut = app_with(plain, using=settings(prefix="with", **changes))
-    with serving(with_shortcut) as client, monkeypatch.context() as patched:
-        patched.setattr(route, "shortcut_for", lambda *_, **__: None)
-        without = app_with(plain, using=settings(prefix="without", **changes))
-        with serving(without) as other:
-            yield client, other
+def each(monkeypatch: pytest.MonkeyPatch, **changes: Any) -> Iterator[list[TestClient]]:
+    """Clients of the same application: answered in front, behind the routing, and the long way."""
+    with ExitStack() as stack:
+
+        def client_with(prefix: str) -> TestClient:
+            app = app_with(plain, using=settings(prefix=prefix, **changes))
+            if prefix != "front":
+                innermost: object = app.user_middleware.pop().cls
+                assert innermost is Front
+            return stack.enter_context(serving(app))
+
+        clients = [client_with("front"), client_with("shortcut")]
+        monkeypatch.setattr(route, "shortcut_for", lambda *_, **__: None)
+        yield [*clients, client_with("long")]
 
 
 def shown(answer: Answer) -> tuple[int, list[tuple[str, str]], bytes]:
@@ -474,21 +479,21 @@ REQUESTS = st.tuples(
 )
 
 
-def _are_the_same(clients: tuple[TestClient, TestClient], number: int) -> None:
+def _are_the_same(clients: list[TestClient], number: int) -> None:
     @examples(max_examples=number, deadline=None)
     @given(st.lists(REQUESTS, min_size=1, max_size=4))
     def are_the_same(requests: list[Any]) -> None:
         for method, path, query, headers in requests:
-            with_shortcut, without = (
+            *short, long = (
                 shown(client.request(method, path + query, headers=headers)) for client in clients
             )
-            assert with_shortcut == without
+            assert short == [long, long]
 
     are_the_same()
 
 
 def test_the_answers_are_those_of_the_long_way(monkeypatch: pytest.MonkeyPatch) -> None:
-    with both(monkeypatch) as clients:
+    with each(monkeypatch) as clients:
         _are_the_same(clients, 60)
 
 
@@ -503,13 +508,15 @@ def test_what_the_process_keeps_is_answered_like_that_too(
         return respond(one, entry)
 
     monkeypatch.setattr(Prepared, "response", respond_and_note)
-    with both(monkeypatch, url=redis_url, local_cache=True) as clients:
+    with each(monkeypatch, url=redis_url, local_cache=True) as clients:
         # until the process hears of changes it keeps nothing
         wait_until(lambda: bool(clients[0].get("/shop/items/1") and sent_again), what="a kept hit")
-        etag, _ = (one.get("/shop/items/1").headers["etag"] for one in clients)
+        etag, *_ = (one.get("/shop/items/1").headers["etag"] for one in clients)
         for _ in range(3):
-            answers = [one.get("/shop/items/1", headers={"if-none-match": etag}) for one in clients]
-            assert shown(answers[0]) == shown(answers[1])
+            *short, long = (
+                shown(one.get("/shop/items/1", headers={"if-none-match": etag})) for one in clients
+            )
+            assert short == [long, long]
         _are_the_same(clients, 60)
     assert {200, 304} <= set(sent_again)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable
+from typing import Any
 
 from fastapi import FastAPI
 from starlette.middleware.exceptions import ExceptionMiddleware
@@ -19,29 +20,27 @@ from ._context import Context
 from ._passage import CARRIED, EXPLAIN, CachePassage
 from ._refresh import RERUN
 from ._runtime import context_in
+from ._shortcut import alias_of
 from ._ways import ENTRANCE, Way, Ways
 
 _NATIVE_TELEMETRY = "fastapi.telemetry"
-"""In scopes of which newer FastAPI releases make spans: only its routing names these."""
+"""In scopes of which newer FastAPI releases make a span: its routing names that."""
 
 
-def in_front(app: ASGIApp, served: FastAPI) -> ASGIApp:
-    """A middleware to be the innermost of an application.
+class Front:
+    """A middleware that stands before the routing, and leads past it.
 
-    Where it is not, or routing is not FastAPI's own, it is left out: something would be passed by.
+    Where it would not be the innermost one it is left out, since others would be passed by: its
+    constructor hands back what stands behind it.
+
+    Args:
+        app: What stands behind it.
+        served: The application.
     """
-    router = type(served.router)
-    own = all(part.__module__ in _OWN for part in (router.__call__, router.app))
-    untouched = served.router.middleware_stack == served.router.app
-    innermost = isinstance(app, ExceptionMiddleware)
-    return _Front(app, served) if own and untouched and innermost else app
 
-
-_OWN = ("fastapi.routing", "starlette.routing")
-
-
-class _Front:
-    """The application's routing, and what leads past it."""
+    # Starlette takes what the call returns, whatever that is
+    def __new__(cls, app: ASGIApp, served: FastAPI) -> ASGIApp:  # type: ignore[misc]
+        return super().__new__(cls) if _leads_to_routing(app, served) else app
 
     def __init__(self, app: ASGIApp, served: FastAPI) -> None:
         self._routing = app
@@ -51,10 +50,13 @@ class _Front:
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         if scope["type"] != "http" or scope["method"] != "GET":
             return self._routing(scope, receive, send)
-        way = self._ways.find(scope)
-        context = None if way is None else self._context(scope)
-        if way is None or context is None:
-            scope[ENTRANCE] = self._ways, scope.get("root_path")
+        alias = alias_of(scope)
+        way = self._ways.find(alias)
+        if way is None:
+            scope[ENTRANCE] = self._ways, alias
+            return self._routing(scope, receive, send)
+        context = self._context(scope)
+        if context is None:
             return self._routing(scope, receive, send)
         return self._lead(way, context, scope, receive, send)
 
@@ -62,7 +64,7 @@ class _Front:
         """What a request needs of the cache; None where it has to go through the routing."""
         barred = (
             self._served.dependency_overrides
-            or _NATIVE_TELEMETRY in scope
+            or scope.get(_NATIVE_TELEMETRY) is not None
             or EXPLAIN in scope
             or RERUN in scope
             or scope.get("app") is not self._served
@@ -76,12 +78,13 @@ class _Front:
         try:
             answer = await passage.early(way.destination)
         except BaseException as error:
+            way.mark(scope, self._ways.router)
             await passage.abandon(error)
             raise
         if answer is None:
             await self._go_on(passage, scope, receive, send)
             return
-        way.mark(scope)
+        way.mark(scope, self._ways.router)
         await answer(scope, receive, send)
 
     async def _go_on(
@@ -94,3 +97,15 @@ class _Front:
             # nobody took it: the routes have changed in this very moment
             if scope.pop(CARRIED, None) is not None:
                 await passage.abandon(asyncio.CancelledError())
+
+
+def _leads_to_routing(app: ASGIApp, served: FastAPI) -> bool:
+    """Whether there is nothing but FastAPI's own between here and the routing."""
+    behind: Any = app.app if isinstance(app, ExceptionMiddleware) else None
+    # older FastAPI releases have none
+    if type(behind).__module__ == _EXIT_STACK:
+        behind = behind.app
+    return behind is served.router
+
+
+_EXIT_STACK = "fastapi.middleware.asyncexitstack"

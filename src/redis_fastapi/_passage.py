@@ -6,8 +6,9 @@ is in its scope while FastAPI's own handler runs.
 
 from __future__ import annotations
 
+import asyncio
 import inspect
-from collections.abc import Awaitable, Callable, Coroutine, MutableMapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, MutableMapping
 from typing import Any
 
 from starlette.requests import Request
@@ -23,7 +24,7 @@ from ._reading import Reading
 from ._refresh import RERUN
 from ._shortcut import Destination, Shortcut
 from ._use import Use
-from ._ways import ENTRANCE, way_through
+from ._ways import ENTRANCE
 from ._wrapping import Run
 from ._writing import Writing
 
@@ -43,10 +44,15 @@ class CachePassage:
         self, policy: Policy, context: Context, request: Request, shortcut: Shortcut | None
     ) -> None:
         self.policy = policy
+        self._context = context
         self._shortcut = shortcut
         self.reading = _reading(policy.read, context, request)
         self.writing = _writing(policy.write, context, request)
         self._of_other_method = policy.read is not None and self.reading is None
+
+    def is_of(self, policy: Policy, context: Context) -> bool:
+        """Whether it began for this policy, on the engine that serves the request now."""
+        return self.policy is policy and self._context is context
 
     def hear_cleanup(self, request: Request) -> None:
         """Be told how dependencies clean up, where that decides what stays in the cache."""
@@ -162,10 +168,15 @@ async def _pass_cache(
     context: Context,
     shortcut: Shortcut | None,
 ) -> Response:
-    passage, known = _carried(request.scope, policy), None
+    passage: CachePassage | None = request.scope.pop(CARRIED, None)
+    if passage is not None and not passage.is_of(policy, context):
+        # something has changed since it began, and we would wait for a lease that it has
+        await passage.abandon(asyncio.CancelledError())
+        passage = None
+    known = None
     if passage is None:
         passage = CachePassage(policy, context, request, shortcut)
-        known = None if shortcut is None else shortcut.find(request.scope)
+        known = None if shortcut is None else _known(shortcut, policy, request.scope)
     passage.hear_cleanup(request)
     try:
         if known is not None and (answer := await passage.early(known)) is not None:
@@ -183,23 +194,30 @@ async def _pass_cache(
         request.scope.pop(SCOPE_KEY, None)
 
 
-def _carried(scope: MutableMapping[str, Any], policy: Policy) -> CachePassage | None:
-    """The passage that has begun in front of the routing, if it is this policy's."""
-    passage: CachePassage | None = scope.get(CARRIED)
-    if passage is None or passage.policy is not policy:
-        return None
-    del scope[CARRIED]
-    return passage
+def _known(
+    shortcut: Shortcut, policy: Policy, scope: MutableMapping[str, Any]
+) -> Destination | None:
+    """Where a request goes, if that is known: here, or from now on in front of the routing."""
+    destination = shortcut.find(scope)
+    if destination is not None:
+        _show_way(shortcut, policy, destination, scope)
+    return destination
 
 
 def _remember(
     shortcut: Shortcut, policy: Policy, target: Target, scope: MutableMapping[str, Any]
 ) -> None:
     """Let those who ask the same find their way sooner."""
-    destination = shortcut.learn(scope, target)
-    if (entrance := scope.get(ENTRANCE)) is not None:
-        ways, root_path = entrance
-        ways.learn(scope, root_path, way_through(scope, destination, policy, shortcut.dependant))
+    _show_way(shortcut, policy, shortcut.learn(scope, target), scope)
+
+
+def _show_way(
+    shortcut: Shortcut, policy: Policy, destination: Destination, scope: Mapping[str, Any]
+) -> None:
+    entrance = scope.get(ENTRANCE)
+    if entrance is not None:
+        ways, alias = entrance
+        ways.learn(scope, alias, destination, policy, shortcut.dependant)
 
 
 def _push_first(request: Request, stack: str, due: Callable[..., Awaitable[bool]]) -> None:

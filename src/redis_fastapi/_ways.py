@@ -2,8 +2,9 @@
 
 - Path, query and root path of a request decide its way, as long as no route that may be asked
   looks at anything but them and the method. Where one does, no way is known.
-- All ways are forgotten when routes were added to the application or to a router that it includes,
-  or taken away.
+- A way is straight: it leads to a route of the application, or of a router that it includes. What
+  lies behind another ASGI application has none, since that may look at anything.
+- All ways are forgotten when routes of those routers were added, taken away or exchanged.
 - A way leads to one endpoint at one place, and only where that has a shortcut (`_shortcut.py`).
 """
 
@@ -11,22 +12,47 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Mapping, MutableMapping, Sequence
+from types import FunctionType
 from typing import Any, NamedTuple
 
 from fastapi import APIRouter
 from fastapi.dependencies.models import Dependant
-from starlette.routing import BaseRoute, Host, Router
+from fastapi.routing import APIRoute
+from starlette.routing import BaseRoute, Host, Match, Router, WebSocketRoute
 
 from ._policy import Policy
 from ._shortcut import Alias, Destination, alias_of, is_short
 
 ENTRANCE = "redis_fastapi_entrance"
-"""Where the scope of a request holds the `Ways` that wait for its way, and its root path there."""
+"""Where the scope of a request holds the `Ways` that wait for its way, and its alias there."""
 
 _MOST_KNOWN = 4_096
 
-_ROUTED = ("endpoint", "route", "router")
-"""What routing leaves in a scope, beside the path's parameters, for middleware to see."""
+
+class Place(NamedTuple):
+    """Where an endpoint is served, as it was when a way led there.
+
+    Attributes:
+        number: Of the application's own route that was chosen.
+        chosen: That route: the endpoint's, or an inclusion.
+        server: What serves the endpoint there: its route, or what the inclusion made of it.
+        app: Behind the server; None where FastAPI makes it anew for each request.
+        dependant: What was in force there: no dependencies.
+    """
+
+    number: int
+    chosen: BaseRoute | None
+    server: Any
+    app: object
+    dependant: Dependant
+
+    def is_as_it_was(self, routes: Sequence[BaseRoute]) -> bool:
+        """Whether it is served like that still; dependencies may be added at any time."""
+        return (
+            not self.dependant.dependencies
+            and routes[self.number] is self.chosen
+            and getattr(self.server, "app", None) is self.app
+        )
 
 
 class Way(NamedTuple):
@@ -35,34 +61,31 @@ class Way(NamedTuple):
     Attributes:
         destination: Its entry.
         policy: Of the endpoint, where it serves.
-        dependant: What was in force there: no dependencies.
-        routed: What routing left in its scope.
-        path_params: The parameters in its path.
+        place: Where that is.
+        routed: What routing left in its scope for middleware to see.
+        path_params: The parameters in the part of its path that the application routes.
+        private: What FastAPI left in its scope for itself; instrumentation reads it.
     """
 
     destination: Destination
     policy: Policy
-    dependant: Dependant
+    place: Place
     routed: Mapping[str, Any]
     path_params: Mapping[str, Any]
+    private: Mapping[str, Any]
 
-    @property
-    def is_open(self) -> bool:
-        """Whether there are no dependencies still: some may be added after the first request."""
-        return not self.dependant.dependencies
-
-    def mark(self, scope: MutableMapping[str, Any]) -> None:
+    def mark(self, scope: MutableMapping[str, Any], router: object) -> None:
         """Leave in a scope what routing would."""
+        scope.setdefault("router", router)
         scope.update(self.routed)
         scope["path_params"] = {**scope.get("path_params", {}), **self.path_params}
+        if self.private:
+            scope[_PRIVATE] = {**scope.get(_PRIVATE, {}), **self.private}
 
 
-def way_through(
-    scope: Mapping[str, Any], destination: Destination, policy: Policy, dependant: Dependant
-) -> Way:
-    """The way that a request has come; its scope is as routing left it."""
-    routed = {name: scope[name] for name in _ROUTED if name in scope}
-    return Way(destination, policy, dependant, routed, scope.get("path_params", {}))
+_PRIVATE = "fastapi"
+_INCLUDED = "effective_route_context"
+"""Within that, what an inclusion made of a route, where inclusion leaves the route as it is."""
 
 
 class Ways:
@@ -76,7 +99,7 @@ class Ways:
 
     def __init__(self, app: object, router: APIRouter, *, most: int = _MOST_KNOWN) -> None:
         self._app = app
-        self._router = router
+        self.router = router
         self._most = most
         self._known: OrderedDict[Alias, Way] = OrderedDict()
         self._routes: list[_Routes] = []
@@ -85,78 +108,163 @@ class Ways:
     def __len__(self) -> int:
         return len(self._known)
 
-    def find(self, scope: Mapping[str, Any]) -> Way | None:
+    def find(self, alias: Alias) -> Way | None:
         """The way of a request, if that is known."""
-        alias = alias_of(scope)
         way = self._known.get(alias)
         if way is None:
             return None
-        if self._have_changed() or not way.is_open:
+        if self._have_changed():
             self._known.clear()
+            return None
+        if not way.place.is_as_it_was(self.router.routes):
+            del self._known[alias]
             return None
         self._known.move_to_end(alias)
         return way
 
-    def learn(self, scope: Mapping[str, Any], root_path: str | None, way: Way) -> None:
+    def learn(
+        self,
+        scope: Mapping[str, Any],
+        entered: Alias,
+        destination: Destination,
+        policy: Policy,
+        dependant: Dependant,
+    ) -> None:
         """Remember the way of a request.
 
         Args:
             scope: Of the request, at the end of its way.
-            root_path: What its root path was at the beginning.
-            way: Its way.
+            entered: Its alias at the beginning.
+            destination: Its entry.
+            policy: Of the endpoint to which it was led.
+            dependant: What is in force there.
         """
-        # a mounted application or router has a part of the path to itself, and ways of its own
-        if scope["app"] is not self._app or scope.get("root_path") != root_path:
+        # a mounted application has a part of the path to itself, and ways of its own
+        if scope["app"] is not self._app or alias_of(scope) != entered or not is_short(entered):
             return
-        alias = alias_of(scope)
-        if not is_short(alias) or not self._can_know():
+        place = _place(self.router, scope, dependant) if self._can_know() else None
+        if place is None:
             return
-        self._known[alias] = way
+        routed = {name: scope[name] for name in ("endpoint", "route") if name in scope}
+        path_params = {name: scope["path_params"][name] for name in place.server.param_convertors}
+        private = dict(scope.get(_PRIVATE, {}))
+        self._known[entered] = Way(destination, policy, place, routed, path_params, private)
         if len(self._known) > self._most:
             self._known.popitem(last=False)
 
     def _have_changed(self) -> bool:
-        for router, routes, number in self._routes:
-            if router.routes is not routes or len(routes) != number:
-                return True
-        return False
+        return any(map(_Routes.have_changed, self._routes))
 
     def _can_know(self) -> bool:
         """Whether the routes that may be asked, as they are now, look at path and method only."""
         if not self._closed and (not self._routes or self._have_changed()):
             self._known.clear()
-            self._routes = list(_routes_of(self._router, set()))
-            self._closed = not all(map(_looks_at_path_only, self._routes))
+            own, *included = self._routes = _routes_of(self.router, set())
+            self._closed = not (
+                all(map(_is_ordinary, own.routes))
+                and all(_is_plain(route) for one in included for route in one.routes)
+                and all(_is_untouched(one.router) for one in self._routes)
+            )
         return not self._closed
 
 
+_VERSION = "_routes_version"
+"""What a router counts where it includes others; FastAPI derives routes anew when it has grown."""
+
+
 class _Routes(NamedTuple):
-    """A router's list of routes, and how many there were."""
+    """A router's list of routes, and what was in it.
+
+    Attributes:
+        router: The router.
+        routes: Its list.
+        known: What was in it.
+        version: `_VERSION` of the router; None where inclusion copies the routes.
+    """
 
     router: Router
     routes: Sequence[BaseRoute]
-    number: int
+    known: Sequence[BaseRoute]
+    version: int | None
+
+    def have_changed(self) -> bool:
+        """Whether the router has other routes now."""
+        return (
+            self.router.routes is not self.routes
+            or self.routes != self.known
+            or getattr(self.router, _VERSION, None) != self.version
+        )
 
 
 def _routes_of(router: Router, seen: set[int]) -> list[_Routes]:
-    """The routes of a router and of those that it includes."""
+    """The routes of a router, then those of the routers that it includes."""
     if id(router) in seen:
         return []
     seen.add(id(router))
-    found = [_Routes(router, router.routes, len(router.routes))]
+    version = getattr(router, _VERSION, None)
+    found = [_Routes(router, router.routes, list(router.routes), version)]
     for route in router.routes:
-        included = getattr(route, "original_router", None)
+        included = _included_by(route)
         if included is not None:
             found += _routes_of(included, seen)
     return found
 
 
-def _looks_at_path_only(of: _Routes) -> bool:
-    return _is_ordinary(of.router) and all(map(_is_ordinary, of.routes))
+def _included_by(route: BaseRoute | None) -> Router | None:
+    router: Router | None = getattr(route, "original_router", None)
+    return router
 
 
-def _is_ordinary(one: Router | BaseRoute) -> bool:
+def _place(router: Router, scope: Mapping[str, Any], dependant: Dependant) -> Place | None:
+    """Where a request was served, if its way was straight and FastAPI's alone."""
+    number, chosen = _chosen(router, scope)
+    server: Any = chosen
+    if _included_by(chosen) is not None:
+        server = scope.get(_PRIVATE, {}).get(_INCLUDED)
+    route = getattr(server, "original_route", server)
+    if route is None or route is not scope.get("route") or not _has_own(route, "handle"):
+        return None
+    app = getattr(server, "app", None)
+    return Place(number, chosen, server, app, dependant) if app is None or _is_own(app) else None
+
+
+def _chosen(router: Router, scope: Mapping[str, Any]) -> tuple[int, BaseRoute | None]:
+    """The route that a router chooses by itself, and which one that is."""
+    asked = {name: value for name, value in scope.items() if name != _PRIVATE}
+    for number, route in enumerate(router.routes):
+        if route.matches(asked)[0] is Match.FULL:
+            return number, route
+    return 0, None
+
+
+def _is_ordinary(route: BaseRoute) -> bool:
     """Whether it finds its requests as FastAPI and Starlette do, and not by their host."""
-    matches = getattr(type(one), "matches", None)
-    own = matches is None or matches.__module__ in ("fastapi.routing", "starlette.routing")
-    return own and "matches" not in vars(one) and not isinstance(one, Host)
+    return _has_own(route, "matches") and not isinstance(route, Host)
+
+
+def _is_plain(route: BaseRoute) -> bool:
+    """Whether a request that a router gives to this route comes to no other application."""
+    leads_to_endpoint = isinstance(route, (APIRoute, WebSocketRoute))
+    return _is_ordinary(route) and (leads_to_endpoint or _included_by(route) is not None)
+
+
+def _is_untouched(router: Router) -> bool:
+    """Whether a router passes its requests to its routes, and to nothing before them."""
+    own = _has_own(router, "__call__", "app", "handle", "matches")
+    return own and router.middleware_stack == router.app
+
+
+_OWN = ("fastapi.routing", "starlette.routing", f"{__package__}.route")
+
+
+def _has_own(one: object, *names: str) -> bool:
+    """Whether these methods, where it has them, are what FastAPI, Starlette and we define."""
+    if not getattr(one, "__dict__", {}).keys().isdisjoint(names):
+        return False
+    defined = (vars(kind).get(name) for kind in type(one).__mro__ for name in names)
+    return all(_is_own(method) for method in defined if method is not None)
+
+
+def _is_own(function: object) -> bool:
+    # what was put in its place may bear its name: where it was compiled does not lie
+    return type(function) is FunctionType and function.__globals__.get("__name__") in _OWN
