@@ -12,8 +12,10 @@ import subprocess
 import tempfile
 import time
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cache
+from itertools import cycle, islice
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -25,6 +27,9 @@ LOOPBACK = "127.0.0.1"
 START_SECONDS = 15.0
 STOP_SECONDS = 5.0
 BUS_OFFSET = 10_000
+# Below the ephemeral range: a client that retries a dead server there can connect to itself.
+PORTS = range(10_240, 10_240 + BUS_OFFSET)
+BLOCK = 200
 SLOTS = 16_384
 # Reads until its parent is gone, however that happened.
 WATCHDOG = 'read -r _; kill -KILL "$1"; rm -rf "$2"'
@@ -43,21 +48,36 @@ def redis_server_available() -> str | None:
 
 
 def free_port() -> int:
-    """A loopback port that is free together with its cluster bus port."""
-    # Below the ephemeral range: a client that retries a dead server there can connect to itself.
-    for _ in range(200):
-        port = random.randrange(10_240, 22_000)
+    """A loopback port that is free together with its cluster bus port, given to nobody else."""
+    for port in islice(_own_ports(), BLOCK):
         if _can_bind(port) and _can_bind(port + BUS_OFFSET):
             return port
-    raise RuntimeError("no free loopback port found in 10240-21999")
+    raise RuntimeError(f"no free loopback port found in {PORTS}")
+
+
+@cache
+def _own_ports() -> Iterator[int]:
+    return _claimed_ports()
+
+
+def _claimed_ports() -> Iterator[int]:
+    """The ports of a block over and over; that its first stays bound claims it for this process."""
+    blocks = random.sample(PORTS[::BLOCK], len(PORTS[::BLOCK]))
+    with socket.socket() as claim:
+        first = next(first for first in blocks if _bound(claim, first))
+        yield from cycle(range(first + 1, first + BLOCK))
 
 
 def _can_bind(port: int) -> bool:
     with socket.socket() as probe:
-        try:
-            probe.bind((LOOPBACK, port))
-        except OSError:
-            return False
+        return _bound(probe, port)
+
+
+def _bound(probe: socket.socket, port: int) -> bool:
+    try:
+        probe.bind((LOOPBACK, port))
+    except OSError:
+        return False
     return True
 
 

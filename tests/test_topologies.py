@@ -14,7 +14,7 @@ from redis.asyncio import RedisCluster
 
 from certificates import client_files, make_certificates, server_with_tls
 from outages.topologies import FailingOver
-from redis_fastapi import RedisSettings
+from redis_fastapi import RedisSettings, _store
 from redis_fastapi._engine import Engine
 from redis_fastapi._held import hold
 from redis_fastapi._keys import Target
@@ -135,6 +135,13 @@ async def test_a_user_with_the_least_rights_that_is_told_of_changes(
     assert caplog.records == []
 
 
+@pytest.fixture
+def patient_replicas(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Replicas have longer to confirm than a busy machine takes."""
+    monkeypatch.setattr(_store, "_REPLICATION_MS", int(PATIENCE * 500))
+
+
+@pytest.mark.usefixtures("patient_replicas")
 async def test_a_user_with_the_least_rights_that_waits_for_replicas() -> None:
     with ExitStack() as stack:
         primary = FailingOver(stack).primary
@@ -342,6 +349,7 @@ async def test_sentinels_change_the_primary_with_its_replica() -> None:
         assert servers.primary.command("ROLE")[0] == "slave"
 
 
+@pytest.mark.usefixtures("patient_replicas")
 async def test_replicas_that_have_to_confirm_an_eviction() -> None:
     with ExitStack() as stack:
         servers = FailingOver(stack)

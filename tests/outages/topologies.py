@@ -26,6 +26,7 @@ class FailingOver:
             )
         )
         wait_until(self._knows_replica, what="a sentinel that knows the replica")
+        wait_until(self._confirms, what="a replica that confirms writes")
 
     def change(self) -> None:
         """Let the sentinel promote the replica while the primary is well."""
@@ -40,5 +41,8 @@ class FailingOver:
 
     def _knows_replica(self) -> bool:
         known = self.sentinel.command("SENTINEL", "REPLICAS", "mymaster")
-        up = self.replica.command("INFO", "replication")["master_link_status"] == "up"
-        return bool(known) and up and str(self.replica.port) in str(known)
+        return str(self.replica.port) in str(known)
+
+    def _confirms(self) -> bool:
+        # A replica that calls its link up may still be waiting for its first copy.
+        return bool(self.primary.command("WAIT", 1, 1))
