@@ -570,9 +570,9 @@ async def test_a_leader_keeps_its_lease_while_it_computes(variant: Variant) -> N
             renewals.put_nowait(None)
 
     renewals: asyncio.Queue[None] = asyncio.Queue()
-    engine = variant.engine(Renewing, lease_ms=240)
+    engine = variant.engine(Renewing, lease_ms=600)
     lease = await miss_of(engine)
-    for _ in range(6):
+    for _ in range(4):
         await renewals.get()
     assert await lease.fill(OLD, TTL_MS)
 
