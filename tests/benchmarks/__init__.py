@@ -3,9 +3,9 @@
 import os
 import sys
 
-WITHOUT_HIREDIS = "BENCH_WITHOUT_HIREDIS"
-"""The variable that leaves redis-py alone with its own parser, in every process of a benchmark."""
+NO_HIREDIS = "BENCH_NO_HIREDIS"
+"""The variable that leaves redis-py in a process with its own parser, in Python."""
 
-if os.environ.get(WITHOUT_HIREDIS):
+if NO_HIREDIS in os.environ:
     # how redis-py finds it missing; nothing has imported redis yet
     sys.modules["hiredis"] = None  # type: ignore[assignment]

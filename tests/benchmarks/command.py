@@ -16,8 +16,8 @@ from redis.exceptions import RedisError
 
 from servers import RedisServer, redis_server_available
 
-from . import WITHOUT_HIREDIS, groups, load
-from .contenders import CONTENDERS, OURS, PLAIN, UNMARKED, Contender, contender_named
+from . import groups, load
+from .contenders import CONTENDERS, OURS, PLAIN, UNMARKED, Contender, Place, contender_named
 from .goals import Found, verdicts
 from .groups import evictions
 from .growth import growths
@@ -42,9 +42,6 @@ PROFILE_SECONDS = 4.0
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure and print; 1 when an answer was not as expected, 2 when nothing can be measured."""
     options = _parser().parse_args(arguments)
-    if options.without_hiredis:
-        # all workers have the environment of this process
-        os.environ[WITHOUT_HIREDIS] = "yes"
     contenders = [one for one in CONTENDERS if not _left_out(one, options)]
     trouble = redis_server_available() or _missing_environment(contenders)
     if trouble:
@@ -68,9 +65,6 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--quick", action="store_true", help="in process only, 15 seconds; no page")
     parser.add_argument("--alone", action="store_true", help="without the other libraries")
     parser.add_argument("--without", action="append", default=[], help="name of a contender")
-    parser.add_argument(
-        "--without-hiredis", action="store_true", help="redis-py with its own parser, everywhere"
-    )
     parser.add_argument("--dry", action="store_true", help="leave docs/performance.md as it is")
     parser.add_argument(
         "--profile", nargs="?", const=HIT.name, choices=scenarios, help="print a CPU profile"
@@ -154,7 +148,7 @@ def _conditions(server: RedisServer, workers: Workers) -> str:
         f"- {place.environment}: "
         + ", ".join(f"{name} {version}" for name, version in worker.versions.items())
         for place, worker in workers.items()
-        if not place.local
+        if place == Place(place.environment)
     ]
     redis_version = server.command("INFO", "server")["redis_version"]
     lines.append(f"- redis-server {redis_version}, {platform.platform()}, {os.cpu_count()} CPUs")

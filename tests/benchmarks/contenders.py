@@ -15,10 +15,12 @@ class Place(NamedTuple):
     Attributes:
         environment: Directory of its virtual environment.
         local: Whether the local tier is on.
+        hiredis: Whether redis-py parses with it.
     """
 
     environment: str = "ours"
     local: bool = False
+    hiredis: bool = True
 
 
 HERE = Place()
@@ -59,6 +61,9 @@ PLAIN = Contender(name="plain endpoint", app="plain")
 UNMARKED = Contender(name="unmarked endpoint", app="unmarked")
 SIGNED_IN = Contender(name="dependencies alone", app="guarded")
 MARKERS = Contender(name="markers", app="markers", states=_OURS)
+WITHOUT_HIREDIS = Contender(
+    name="markers, without hiredis", app="markers", place=Place(hiredis=False), states=_OURS
+)
 DEPENDS = Contender(name="Depends(cache())", app="depends", states=_OURS)
 GUARDED = Contender(name="markers, signed in", app="signed_in", states=_OURS)
 LOCAL = Contender(name="markers, local tier", app="markers", place=Place(local=True), states=_OURS)
@@ -73,10 +78,10 @@ FASTAPI_CACHE = Contender(
 )
 
 CONTENDERS = (
-    BARE, STARLETTE, FASTAPI, PLAIN, UNMARKED, GET, SIGNED_IN, GUARDED, LOCAL, MARKERS, DEPENDS,
-    SDK, CASHEWS, FASTAPI_CACHE,
+    BARE, STARLETTE, FASTAPI, PLAIN, UNMARKED, GET, SIGNED_IN, GUARDED, LOCAL, MARKERS,
+    WITHOUT_HIREDIS, DEPENDS, SDK, CASHEWS, FASTAPI_CACHE,
 )  # fmt: skip
-OURS = (MARKERS, DEPENDS, LOCAL, GUARDED)
+OURS = (MARKERS, WITHOUT_HIREDIS, DEPENDS, LOCAL, GUARDED)
 
 
 def contender_named(name: str) -> Contender:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 
 from redis import Redis
@@ -115,11 +116,17 @@ class _Bench:
 
 def _more_workers(contenders: Sequence[Contender], redis_url: str, rounds: int) -> Grown:
     found = Grown("uvicorn workers, 32 connections", "requests/s")
-    for processes in PROCESSES:
-        for one in contenders:
-            with uvicorn(one, redis_url, workers=processes) as port:
-                rates = [rate(port, seconds=1) for _ in range(rounds)]
-            found.cells[str(processes), one.name] += rates
+    with ExitStack() as stack:
+        ports = {
+            (str(processes), one.name): stack.enter_context(
+                uvicorn(one, redis_url, workers=processes)
+            )
+            for processes in PROCESSES
+            for one in contenders
+        }
+        for _ in range(rounds):
+            for cell, port in ports.items():
+                found.cells[cell].append(rate(port, seconds=1))
     return found
 
 

@@ -10,6 +10,7 @@ from types import TracebackType
 
 from typing_extensions import Self
 
+from . import NO_HIREDIS
 from .contenders import Place
 from .protocol import Order, Report
 
@@ -32,13 +33,15 @@ def environment_at(place: Place, redis_url: str) -> dict[str, str]:
     settings = {
         "REDIS_URL": redis_url,
         # a local tier would hear of every write under its prefix
-        "REDIS_PREFIX": f"{place.environment}-local" if place.local else place.environment,
+        "REDIS_PREFIX": "-".join(map(str, place)),
         # a busy machine may answer too late, and going without Redis is not what is measured
         "REDIS_DEADLINE": "10",
         "PYTHONPATH": str(TESTS),
     }
     if place.local:
         settings["REDIS_LOCAL_CACHE"] = "true"
+    if not place.hiredis:
+        settings[NO_HIREDIS] = "yes"
     return {**os.environ, **settings}
 
 

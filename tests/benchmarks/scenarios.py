@@ -21,6 +21,7 @@ from .contenders import (
     SIGNED_IN,
     STARLETTE,
     UNMARKED,
+    WITHOUT_HIREDIS,
     Contender,
 )
 from .driver import Header, Request
@@ -93,12 +94,23 @@ Requests = Callable[[], Request]
 
 HIT = Scenario(
     name="HIT",
-    contenders=(STARLETTE, FASTAPI, PLAIN, UNMARKED, SIGNED_IN, GUARDED, GET, BARE, *_CACHES),
+    contenders=(
+        STARLETTE,
+        FASTAPI,
+        PLAIN,
+        UNMARKED,
+        SIGNED_IN,
+        GUARDED,
+        GET,
+        BARE,
+        WITHOUT_HIREDIS,
+        *_CACHES,
+    ),
     state=b"HIT",
 )
 NOT_MODIFIED = Scenario(
     name="304",
-    contenders=(BARE, LOCAL, MARKERS, DEPENDS, SDK, FASTAPI_CACHE),
+    contenders=(BARE, LOCAL, SDK, MARKERS, DEPENDS, FASTAPI_CACHE),
     status=304,
     conditional=True,
 )
@@ -116,8 +128,8 @@ MISS = Scenario(
 SCENARIOS = (
     HIT,
     MISS,
-    NOT_MODIFIED,
     LARGE_HIT,
+    NOT_MODIFIED,
     Scenario(name="put", contenders=(PLAIN, *_FULL), method="PUT", sends_product=True),
     Scenario(name="evict one", contenders=(PLAIN, *_FULL), method="DELETE", afterwards=b"MISS"),
     Scenario(

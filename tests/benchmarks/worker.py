@@ -13,7 +13,6 @@ import importlib
 import io
 import itertools
 import json
-import os
 import platform
 import pstats
 import sys
@@ -22,9 +21,8 @@ from contextlib import AsyncExitStack, suppress
 from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 
-from benchmarks import WITHOUT_HIREDIS
 from benchmarks.contenders import Contender, contender_named
-from benchmarks.driver import Request, Server, TimedBody, serving
+from benchmarks.driver import Answer, Request, Server, TimedBody, serving
 from benchmarks.loops import runner
 from benchmarks.protocol import Order, Report
 from benchmarks.scenarios import PRODUCT, Requests, Scenario, scenario_named
@@ -132,7 +130,7 @@ class _Run:
 
     async def _lane(self, next_request: Requests, until: float) -> None:
         while True:
-            await self._request(next_request())
+            self._count(await self._server.send(next_request()))
             if time.perf_counter() >= until:
                 return
 
@@ -142,15 +140,16 @@ class _Run:
         while True:
             bodies = [TimedBody() for _ in lanes]
             started = time.perf_counter()
-            await asyncio.gather(
-                *(self._request(lane(), body) for lane, body in zip(lanes, bodies, strict=True))
+            answers = await asyncio.gather(
+                *(self._server.send(lane(), body) for lane, body in zip(lanes, bodies, strict=True))
             )
             waited += max(body.arrived for body in bodies) - started
+            for answer in answers:
+                self._count(answer)
             if time.perf_counter() >= until:
                 return waited
 
-    async def _request(self, request: Request, body: list[bytes] | None = None) -> None:
-        answer = await self._server.send(request, body)
+    def _count(self, answer: Answer) -> None:
         self._requests += 1
         as_expected = answer.status == self._expected and (
             self._state is None or self._state in answer.headers
@@ -175,8 +174,6 @@ def versions() -> dict[str, str]:
     for package in PACKAGES:
         with suppress(PackageNotFoundError):
             found[package] = version(package)
-    if WITHOUT_HIREDIS in os.environ:
-        found.pop("hiredis", None)
     return found
 
 
