@@ -22,7 +22,7 @@ from fastapi.routing import APIRoute
 from starlette.convertors import PathConvertor
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from . import _http
 from ._compile import RouteFacts, compile_policy
@@ -117,6 +117,9 @@ class CacheRoute(APIRoute):
         policies = (one.policy for one in self._compiled if one.policy is not None)
         self._reads = [one.read for one in policies if one.read is not None]
         self._records = any(read.statuses for read in self._reads)
+        if self._reads and "handle" not in vars(self):
+            # where nothing is read, requests pass through FastAPI's own alone
+            self.handle = partial(self._handle_read, self.handle)  # type: ignore[method-assign]
         return compiled
 
     def _facts(self, dependant: Dependant) -> RouteFacts:
@@ -162,15 +165,17 @@ class CacheRoute(APIRoute):
 
         return handle_with_cache
 
-    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _handle_read(
+        self, handle: ASGIApp, scope: Scope, receive: Receive, send: Send
+    ) -> None:
         """Answer HEAD as the cached GET without its body, and let raised errors be recorded."""
-        if scope["method"] == "HEAD" and self._reads and "HEAD" not in (self.methods or ()):
+        if scope["method"] == "HEAD" and "HEAD" not in (self.methods or ()):
             scope, send = as_get(scope, send)
         if not self._records:
-            await super().handle(scope, receive, send)
+            await handle(scope, receive, send)
             return
         async with with_outlet(scope, send) as outgoing:
-            await super().handle(scope, receive, outgoing)
+            await handle(scope, receive, outgoing)
 
     def _caches(self, dependant: Dependant) -> bool:
         policy = self.policy_for(dependant)
