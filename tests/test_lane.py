@@ -87,13 +87,14 @@ class ScriptedConnection:
         return reply
 
 
-def commands_in(parts: list[Any]) -> Iterator[Any]:
-    """Commands that `pack_commands` left as they were, and those that came as bytes."""
-    yield from (part for part in parts if isinstance(part, tuple))
-    stream = BytesIO(b"".join(part for part in parts if isinstance(part, bytes)))
+def commands_in(packed: list[bytes]) -> Iterator[Any]:
+    """Commands as they were before they were packed, their names as text."""
+    stream = BytesIO(b"".join(packed))
     while head := stream.readline():
-        arguments = [stream.read(int(stream.readline()[1:]) + 2)[:-2] for _ in range(int(head[1:]))]
-        yield (arguments[0].decode(), *arguments[1:])
+        name, *arguments = (
+            stream.read(int(stream.readline()[1:]) + 2)[:-2] for _ in range(int(head[1:]))
+        )
+        yield (name.decode(), *arguments)
 
 
 @pytest.fixture
@@ -153,8 +154,8 @@ async def test_commands_keep_their_order_and_their_replies(wire: Wire) -> None:
     wire.answers = lambda command: command[-1]
     async with laid(wire) as lane:
         sent = [lane.send([keyed("SET", b"k", n), keyed("SET", b"l", n)], None) for n in range(3)]
-        assert await asyncio.gather(*sent) == [[n, n] for n in range(3)]
-    assert [command[-1] for command in wire.written[0]] == [0, 0, 1, 1, 2, 2]
+        assert await asyncio.gather(*sent) == [[b"%d" % n] * 2 for n in range(3)]
+    assert [command[-1] for command in wire.written[0]] == [b"0", b"0", b"1", b"1", b"2", b"2"]
 
 
 async def test_nothing_to_send_is_answered_at_once(wire: Wire) -> None:

@@ -7,7 +7,7 @@ what a caller sent keeps its order, and a caller that gave up is left out or its
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from math import inf
 from typing import Any
 
@@ -19,8 +19,13 @@ _MERGED_KEYS = 256
 Arguments = tuple[str | bytes | int, ...]
 """Of one command, its name first."""
 
-Pack = Callable[[Iterable[Arguments]], list[bytes]]
-"""Commands as a connection sends them."""
+
+def packed(command: Arguments) -> bytes:
+    """A command as Redis reads it (RESP)."""
+    # a connection's own packing costs as much as all else that is done before a look-up is sent
+    raw = [one if isinstance(one, bytes) else str(one).encode() for one in command]
+    parts = [b"$%d\r\n%b\r\n" % (len(one), one) for one in raw]
+    return b"*%d\r\n%b" % (len(parts), b"".join(parts))
 
 
 class _Asked:
@@ -58,8 +63,8 @@ class Call(_Asked):
     def is_answered(self) -> bool:
         return len(self.replies) == len(self.commands)
 
-    def packed(self, pack: Pack) -> list[bytes]:
-        return pack(self.commands)
+    def packed(self) -> bytes:
+        return b"".join([packed(command) for command in self.commands])
 
     def land(self) -> None:
         if not self.future.done():
@@ -113,12 +118,10 @@ class Merged:
     def is_answered(self) -> bool:
         return len(self.replies) == (len(self._at) if self._spread else 1)
 
-    def packed(self, pack: Pack) -> list[bytes]:
-        # not by `pack`, which costs as much as all else that a look-up does before it is sent
-        keys = [b"$%d\r\n%b\r\n" % (len(key), key) for key in self._at]
-        if self._spread:
-            return [b"*2\r\n$3\r\nGET\r\n" + key for key in keys]
-        return [b"*%d\r\n$4\r\nMGET\r\n" % (1 + len(keys)), *keys]
+    def packed(self) -> bytes:
+        if not self._spread:
+            return packed((b"MGET", *self._at))
+        return b"".join([packed((b"GET", key)) for key in self._at])
 
     def land(self) -> None:
         values = self.replies

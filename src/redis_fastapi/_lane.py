@@ -312,7 +312,6 @@ class Lane:
             self._break(error, opens=demoted)
 
     async def _write(self, connection: Connection) -> None:
-        pack = connection.pack_commands
         while True:
             if not self._queue:
                 self._idle = asyncio.get_running_loop().create_future()
@@ -322,8 +321,8 @@ class Lane:
             if not calls:
                 continue
             self._sent.extend(calls)
-            parts = [part for call in calls for part in call.packed(pack)]
-            await connection.send_packed_command(parts, check_health=False)
+            packed = [call.packed() for call in calls]
+            await connection.send_packed_command(packed, check_health=False)
 
     async def _read(self, connection: Connection) -> None:
         while True:
