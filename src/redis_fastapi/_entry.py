@@ -87,7 +87,7 @@ class Entry(NamedTuple):
 def encode(entry: Entry, validity: bytes, compress: Compress | None = None) -> bytes:
     """Bytes of an entry that counts while `validity` is current; ValueError if they cannot be."""
     flags, body = _packed(entry, compress) if compress else (_PLAIN, entry.body)
-    block = _LINE_BREAK.join(part for pair in entry.headers for part in _storable(*pair))
+    block = _block(entry.headers)
     try:
         head = _HEAD.pack(
             *(_VERSION, _UNMARKED, flags, entry.status),
@@ -108,12 +108,16 @@ def _packed(entry: Entry, compress: Compress) -> tuple[int, bytes]:
     return (_ZSTD, packed) if len(packed) < len(entry.body) else (_PLAIN, entry.body)
 
 
-def _storable(name: bytes, value: bytes) -> tuple[bytes, bytes]:
-    if not name or b":" in name:
-        raise ValueError(f"header name {name!r} cannot be stored")
-    if any(byte in part for part in (name, value) for byte in _LINE_BREAK):
-        raise ValueError(f"header {name!r} cannot be stored: it contains a line break")
-    return name, value
+def _block(headers: tuple[tuple[bytes, bytes], ...]) -> bytes:
+    for name, _ in headers:
+        if not name or b":" in name:
+            raise ValueError(f"header name {name!r} cannot be stored")
+    parts = [part for pair in headers for part in pair]
+    block = _LINE_BREAK.join(parts)
+    between = max(0, len(parts) - 1)
+    if block.count(b"\r") != between or block.count(b"\n") != between:
+        raise ValueError(f"headers {headers!r} cannot be stored: one contains a line break")
+    return block
 
 
 def decode(raw: bytes, validity: bytes) -> Entry | None:

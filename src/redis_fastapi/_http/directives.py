@@ -119,7 +119,7 @@ def response_directives(headers: Headers) -> ResponseDirectives:
 
 
 def _arguments_by_name(headers: Headers) -> _Arguments | None:
-    if not any(name == b"cache-control" for name, _ in headers):
+    if b"cache-control" not in [name for name, _ in headers]:
         return None
     arguments: _Arguments = {}
     for name, argument in _parsed(list_elements(headers, b"cache-control")):

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from enum import Enum
 from typing import Final, Literal, TypeAlias
 
-from .fields import Headers, is_token, list_elements
+from .fields import Headers, field_lines, is_token, list_elements
 
 _CASE_INSENSITIVE: Final = frozenset({b"accept-charset", b"accept-encoding", b"accept-language"})
 
@@ -23,6 +23,8 @@ VaryNames: TypeAlias = tuple[bytes, ...] | Literal[_Star.STAR]
 
 def vary_names(headers: Headers) -> VaryNames:
     """Return the names in Vary, lower-case, sorted, each once; `STAR` where one is unmatchable."""
+    if not field_lines(headers, b"vary"):
+        return ()
     names = {element.lower() for element in list_elements(headers, b"vary")}
     if b"*" in names or not all(map(is_token, names)):
         return STAR
