@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from functools import partial
@@ -22,7 +22,7 @@ from fastapi.routing import APIRoute
 from starlette.convertors import PathConvertor
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import Receive, Scope, Send
 
 from . import _http
 from ._compile import RouteFacts, compile_policy
@@ -117,9 +117,6 @@ class CacheRoute(APIRoute):
         policies = (one.policy for one in self._compiled if one.policy is not None)
         self._reads = [one.read for one in policies if one.read is not None]
         self._records = any(read.statuses for read in self._reads)
-        if self._reads and "handle" not in vars(self):
-            # where nothing is read, requests pass through FastAPI's own alone
-            self.handle = partial(self._handle_read, self.handle)  # type: ignore[method-assign]
         return compiled
 
     def _facts(self, dependant: Dependant) -> RouteFacts:
@@ -165,17 +162,19 @@ class CacheRoute(APIRoute):
 
         return handle_with_cache
 
-    async def _handle_read(
-        self, handle: ASGIApp, scope: Scope, receive: Receive, send: Send
-    ) -> None:
+    def handle(self, scope: Scope, receive: Receive, send: Send) -> Coroutine[Any, Any, None]:
         """Answer HEAD as the cached GET without its body, and let raised errors be recorded."""
+        serve = self._handle_read if self._reads else super().handle
+        return serve(scope, receive, send)
+
+    async def _handle_read(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["method"] == "HEAD" and "HEAD" not in (self.methods or ()):
             scope, send = as_get(scope, send)
         if not self._records:
-            await handle(scope, receive, send)
+            await super().handle(scope, receive, send)
             return
         async with with_outlet(scope, send) as outgoing:
-            await handle(scope, receive, outgoing)
+            await super().handle(scope, receive, outgoing)
 
     def _caches(self, dependant: Dependant) -> bool:
         policy = self.policy_for(dependant)
