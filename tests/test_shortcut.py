@@ -34,7 +34,16 @@ from hypothesis import settings as examples
 from hypothesis import strategies as st
 from pydantic import AfterValidator, BaseModel, BeforeValidator
 
-from redis_fastapi import Cached, CacheEvict, CacheRoute, RedisSettings, get_async_redis, route
+from redis_fastapi import (
+    Cached,
+    CacheEvict,
+    CacheRoute,
+    RedisSettings,
+    _reading,
+    _shortcut,
+    get_async_redis,
+    route,
+)
 from redis_fastapi._answers import replayed
 from redis_fastapi._entry import Entry
 from redis_fastapi._front import Front
@@ -42,6 +51,7 @@ from redis_fastapi._http import IGNORED, Fresh, assess_freshness
 from redis_fastapi._keys import Target
 from redis_fastapi._prepared import Prepared, prepared
 from redis_fastapi._shortcut import Shortcut
+from redis_fastapi._targets import read_target
 from servers import wait_until
 from support import Body, Door, both_doors, new_app, serving, settings, share_server, state_of
 
@@ -306,6 +316,59 @@ def test_control_with_a_shortcut_everywhere_a_stranger_is_served(
 ) -> None:
     monkeypatch.setattr(route, "shortcut_for", lambda _, dependant, *__, **___: Shortcut(dependant))
     assert stranger_after_members() == 200
+
+
+# -- behind dependencies
+
+
+def who(name: Annotated[str, Header()], response: Response) -> str:
+    response.headers["x-hello"] = name
+    return name
+
+
+def shared_by_all(
+    item_id: int, user: Annotated[str, Depends(who)]
+) -> Annotated[Body, Cached(60, shared=True)]:
+    return {}
+
+
+def in_the_group_of(
+    item_id: int, user: Annotated[str, Depends(who)]
+) -> Annotated[Body, Cached(60, shared=True, group="of:{user}")]:
+    return {}
+
+
+def asked_by(app: FastAPI, *names: str) -> list[tuple[str | None, str]]:
+    """State of the answer, and what dependencies said, for each who asks in turn."""
+    with serving(app) as client:
+        answers = [client.get("/shop/items/1", headers={"name": name}) for name in names]
+    return [(state_of(answer), answer.headers["x-hello"]) for answer in answers]
+
+
+def test_behind_dependencies_a_key_is_made_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = []
+
+    async def make_and_note(*given: Any) -> Target:
+        made.append(await read_target(*given))
+        return made[-1]
+
+    monkeypatch.setattr(_reading, "read_target", make_and_note)
+    states = asked_by(app_with(shared_by_all), "ada", "grace", "ada")
+    assert states == [("MISS", "ada"), ("HIT", "grace"), ("HIT", "ada")]
+    assert len(made) == 1
+
+
+def test_what_names_a_value_of_a_dependency_is_made_for_each_request() -> None:
+    states = asked_by(app_with(in_the_group_of), "ada", "ada", "grace", "grace")
+    assert [state for state, _ in states] == ["MISS", "HIT", "MISS", "HIT"]
+
+
+def test_control_with_any_template_one_is_served_from_the_group_of_another(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(_shortcut, "_keyed_by_text", lambda *_: True)
+    states = asked_by(app_with(in_the_group_of), "ada", "ada", "grace")
+    assert [state for state, _ in states] == ["MISS", "HIT", "HIT"]
 
 
 def test_what_a_validator_refuses_from_now_on_is_refused() -> None:

@@ -41,8 +41,10 @@ class ToldReading(Reading):
             self._tell_answer(answer)
         return answer
 
-    async def before(self, values: Values, request: Request, injected: Response) -> Response | None:
-        return await self._timed(super().before(values, request, injected))
+    async def before(
+        self, values: Values, request: Request, injected: Response, known: Destination | None
+    ) -> Response | None:
+        return await self._timed(super().before(values, request, injected, known))
 
     async def _timed(self, look_up: Awaitable[Response | None]) -> Response | None:
         telemetry = self._telemetry

@@ -46,6 +46,7 @@ class CachePassage:
         self.policy = policy
         self._context = context
         self._shortcut = shortcut
+        self.known = None if shortcut is None else shortcut.find(request.scope)
         self.reading = _reading(policy.read, context, request)
         self.writing = _writing(policy.write, context, request)
         self._of_other_method = policy.read is not None and self.reading is None
@@ -85,8 +86,8 @@ class CachePassage:
     ) -> Response | None:
         answer = None
         if self.reading is not None:
-            answer = await self.reading.before(values, request, injected)
-            if self._shortcut is not None and self.reading.target is not None:
+            answer = await self.reading.before(values, request, injected, self.known)
+            if self._shortcut is not None and self.known is None:
                 _remember(self._shortcut, self.policy, self.reading.target, request.scope)
         if answer is None and self.writing is not None:
             answer = await self.writing.before(values, request)
@@ -173,14 +174,15 @@ async def _pass_cache(
         # something has changed since it began, and we would wait for a lease that it has
         await passage.abandon(asyncio.CancelledError())
         passage = None
-    known = None
     if passage is None:
         passage = CachePassage(policy, context, request, shortcut)
-        known = None if shortcut is None else _known(shortcut, policy, request.scope)
     passage.hear_cleanup(request)
     try:
-        if known is not None and (answer := await passage.early(known)) is not None:
-            return answer
+        known = passage.known
+        if known is not None and shortcut is not None and shortcut.early:
+            _show_way(shortcut, policy, known, request.scope)
+            if (answer := await passage.early(known)) is not None:
+                return answer
         request.scope[SCOPE_KEY] = passage
         return await passage.finish(await handler(request))
     except BaseException as error:
@@ -194,26 +196,21 @@ async def _pass_cache(
         request.scope.pop(SCOPE_KEY, None)
 
 
-def _known(
-    shortcut: Shortcut, policy: Policy, scope: MutableMapping[str, Any]
-) -> Destination | None:
-    """Where a request goes, if that is known: here, or from now on in front of the routing."""
-    destination = shortcut.find(scope)
-    if destination is not None:
-        _show_way(shortcut, policy, destination, scope)
-    return destination
-
-
 def _remember(
-    shortcut: Shortcut, policy: Policy, target: Target, scope: MutableMapping[str, Any]
+    shortcut: Shortcut, policy: Policy, target: Target | None, scope: MutableMapping[str, Any]
 ) -> None:
     """Let those who ask the same find their way sooner."""
-    _show_way(shortcut, policy, shortcut.learn(scope, target), scope)
+    if target is None:
+        return
+    destination = shortcut.learn(scope, target)
+    if shortcut.early:
+        _show_way(shortcut, policy, destination, scope)
 
 
 def _show_way(
     shortcut: Shortcut, policy: Policy, destination: Destination, scope: Mapping[str, Any]
 ) -> None:
+    """Let them be answered in front of the routing."""
     entrance = scope.get(ENTRANCE)
     if entrance is not None:
         ways, alias = entrance

@@ -62,26 +62,31 @@ class Reading:
 
         Where there is no answer, ``before`` goes on with what was found.
         """
-        headers = self._request.scope["headers"]
         self._hear()
-        if self._asked is not _http.IGNORED or RERUN in self._request.scope:
+        if not self._asks_simply():
             return None
-        # an early refresh is drawn for each hit anew
-        if not self._policy.staleness.beta:
-            self._destination, self._conditions = destination, _http.conditions(headers)
+        self._take_ready(destination)
         self._go_to(destination.target)
         return self._answer_of(await self._look_up(destination.target))
 
-    async def before(self, values: Values, request: Request, injected: Response) -> Response | None:
+    async def before(
+        self, values: Values, request: Request, injected: Response, known: Destination | None
+    ) -> Response | None:
         """Answer from the cache, or None where the endpoint has to run.
 
-        ``request`` is the one that dependencies saw: another route class may have made a new one.
+        Args:
+            values: Of the endpoint's parameters.
+            request: The one that dependencies saw; another route class may have made a new one.
+            injected: What dependencies set.
+            known: Where the request goes, if that is known.
         """
         self._request = request
         self._injected = tuple(injected.raw_headers)
         if self.target is None:
             self._hear()
-            target = await self._target(values)
+            target = await self._target(values, known)
+            if known is not None and not self._injected and self._asks_simply():
+                self._take_ready(known)
             if self._asked.only_if_cached:
                 return await self._stored_or_timeout(target)
             answer = None if target is None else await self._answer(target)
@@ -93,6 +98,17 @@ class Reading:
     def _hear(self) -> None:
         if self._context.settings.obey_client_directives:
             self._asked = _http.request_directives(self._request.scope["headers"])
+
+    def _asks_simply(self) -> bool:
+        """Whether the request wants what is there, as everybody does."""
+        return self._asked is _http.IGNORED and RERUN not in self._request.scope
+
+    def _take_ready(self, destination: Destination) -> None:
+        """Send what was prepared for the same question, while nothing in it would differ."""
+        # an early refresh is drawn for each hit anew
+        if not self._policy.staleness.beta:
+            self._destination = destination
+            self._conditions = _http.conditions(self._request.scope["headers"])
 
     async def _answer(self, target: Target) -> Response | None:
         """An answer, or None where the endpoint runs: under the lease, if there is one now."""
@@ -117,7 +133,7 @@ class Reading:
         told = self._context.settings.surrogate_header is not None
         return tuple(group.render(values) for group in self._policy.groups) if told else ()
 
-    async def _target(self, values: Values) -> Target | None:
+    async def _target(self, values: Values, known: Destination | None) -> Target | None:
         if self._asked.no_store and not self._asked.only_if_cached:
             self.use.bypass(Reason.REQUEST_NO_STORE, Forward.REQUEST)
             self.use.state = None
@@ -125,6 +141,8 @@ class Reading:
         if self._policy.uncacheable is not None:
             self.use.bypass(self._policy.uncacheable)
             return None
+        if known is not None:
+            return known.target
         try:
             return await read_target(self._policy, values, self._request, self._context.site)
         except Exception as error:  # the author's key builder or attribute may raise anything

@@ -1,10 +1,10 @@
-"""The way to an entry that leads past dependencies and validation, where both are sure to pass.
+"""The way to an entry that is known from the text of a request, and what it leads past.
 
-- It is open only where path and query alone decide: no dependencies, headers, cookies or body, no
-  ``Request``, no route class of the user's, and parameters whose validation is a function of their
-  text.
 - A path with its query leads to a target once a request with the same text has passed validation,
-  and to that target only. The raw text is an alias then: many may lead to one target.
+  and to that target only. The raw text is an alias then: many may lead to one target. So it is
+  where nothing else selects, and where parameters are validated by a function of their text.
+- It leads past dependencies and validation where both are sure to pass: no dependencies, headers,
+  cookies or body, no ``Request``. Elsewhere it is taken after them, and spares making a key.
 - How many are known is bounded, and so is their length: clients choose them.
 """
 
@@ -64,11 +64,15 @@ class Shortcut:
 
     Args:
         dependant: What is in force there.
+        early: Whether it leads past dependencies and validation.
         most: Aliases that are known at most; the one that was not used for longest goes first.
     """
 
-    def __init__(self, dependant: Dependant, *, most: int = _MOST_KNOWN) -> None:
+    def __init__(
+        self, dependant: Dependant, *, early: bool = True, most: int = _MOST_KNOWN
+    ) -> None:
         self.dependant = dependant
+        self.early = early
         self._most = most
         self._known: OrderedDict[Alias, Destination] = OrderedDict()
 
@@ -98,7 +102,7 @@ class Shortcut:
 def shortcut_for(
     route_class: type[APIRoute], dependant: Dependant, policy: Policy, *, own_request: bool
 ) -> Shortcut | None:
-    """A shortcut, or None where more than path and query may decide about a request.
+    """A shortcut, or None where more than path and query may select.
 
     Args:
         route_class: Of the route.
@@ -106,15 +110,16 @@ def shortcut_for(
         policy: Its policy there.
         own_request: Whether the endpoint itself takes the ``Request``.
     """
-    safe = (
-        not own_request
-        and not _is_customised(route_class)
+    own = (*dependant.path_params, *dependant.query_params)
+    known = (
+        not _is_customised(route_class)
         and policy.write is None
         and policy.read is not None
-        and _keyed_by_values(policy.read)
-        and _reads_path_and_query_only(dependant)
+        and _keyed_by_text(policy.read, {field.name for field in own})
+        and all(_depends_on_its_text(field.field_info) for field in own)
     )
-    return Shortcut(dependant) if safe else None
+    early = not own_request and _reads_path_and_query_only(dependant)
+    return Shortcut(dependant, early=early) if known else None
 
 
 def _is_customised(route_class: type[APIRoute]) -> bool:
@@ -122,27 +127,29 @@ def _is_customised(route_class: type[APIRoute]) -> bool:
     return not known.issuperset(one.__module__.partition(".")[0] for one in route_class.__mro__)
 
 
-def _keyed_by_values(policy: ReadPolicy) -> bool:
-    names = policy.selectors.names
-    return (
-        policy.uncacheable is None
-        and policy.key_builder is None
-        and (policy.key is None or isinstance(policy.key, ResourceTemplate))
-        and not (names.headers or names.cookies or policy.selectors.body or policy.selectors.path)
-    )
+def _keyed_by_text(policy: ReadPolicy, own: set[str]) -> bool:
+    """Whether only path and query make the key, as far as templates go by the endpoint's `own`."""
+    names, selectors = policy.selectors.names, policy.selectors
+    if policy.uncacheable is not None or policy.key_builder is not None:
+        return False
+    if names.headers or names.cookies or selectors.body or selectors.path:
+        return False
+    if policy.key is not None and not isinstance(policy.key, ResourceTemplate):
+        return False
+    templates = [*policy.groups, *((policy.key.template,) if policy.key else ())]
+    fields = [*selectors.vary, *(field for one in templates for field in one.fields)]
+    return own.issuperset(one.name for one in (*policy.parameters, *fields))
 
 
 def _reads_path_and_query_only(dependant: Dependant) -> bool:
-    read_otherwise = (
-        *dependant.dependencies,
-        *dependant.header_params,
-        *dependant.cookie_params,
-        *dependant.body_params,
+    return not (
+        dependant.dependencies
+        or dependant.header_params
+        or dependant.cookie_params
+        or dependant.body_params
+        or dependant.http_connection_param_name
+        or dependant.websocket_param_name
     )
-    if read_otherwise or dependant.http_connection_param_name or dependant.websocket_param_name:
-        return False
-    fields = (*dependant.path_params, *dependant.query_params)
-    return all(_depends_on_its_text(field.field_info) for field in fields)
 
 
 def _depends_on_its_text(field: Any) -> bool:
