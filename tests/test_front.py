@@ -491,14 +491,14 @@ def _with_one_more_dependency(app: FastAPI) -> None:
 
 
 def _in_a_router_within_a_router(app: FastAPI) -> None:
-    between = app.routes[-1].original_router  # type: ignore[attr-defined]
+    between = app.routes[-1].original_router  # type: ignore[attr-defined]  # an inclusion
     between.routes[0].original_router.routes.insert(0, answering(401, "/items/1"))
     # FastAPI derives anew what an inclusion made of the routes
     between.add_api_route("/other", refuse)
 
 
 def _derived_anew(app: FastAPI) -> None:
-    between = app.routes[-1].original_router  # type: ignore[attr-defined]
+    between = app.routes[-1].original_router  # type: ignore[attr-defined]  # an inclusion
     between.routes[0].include_context.dependencies.append(Depends(members_only))
     between.add_api_route("/other", refuse)
     between.routes.pop()

@@ -385,8 +385,8 @@ async def look_ups(store: Store, number: int) -> int:
 
 
 async def failures_in_a_busy_loop(client: Redis, transport: Any) -> int:
+    await Store(client, prefix="t", deadline=5.0, transport=transport).read(TARGET)
     store = Store(client, prefix="t", deadline=SOON, transport=transport)
-    await store.read(TARGET)
     work = asyncio.ensure_future(look_ups(store, 12))
     await kept_busy(work, 2 * SOON)
     await store.aclose()

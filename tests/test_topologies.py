@@ -259,7 +259,7 @@ async def test_a_cluster_node_that_hangs_holds_back_only_what_it_has() -> None:
         needed_by_all = {nodes.node_of(f"fastapi:g:{name}") for name in ("", "n:items")}
         hung = next(node for node in nodes.nodes if node not in needed_by_all)
         where = {"host": LOOPBACK, "port": nodes.nodes[0].port, "cluster": True}
-        async with serving(**where, deadline=1.0) as (client, _):
+        async with serving(**where, deadline=2.0) as (client, _):
             await assert_caches(client)
             for path in ITEMS:
                 await until_cached(client, path)
