@@ -11,7 +11,7 @@ import pytest
 from fastapi import APIRouter, Depends, FastAPI, Header, HTTPException
 from fastapi.dependencies.utils import get_parameterless_sub_dependant
 from fastapi.routing import APIRoute
-from httpx import ASGITransport, AsyncClient
+from httpx import AsyncClient
 from httpx import Response as Answer
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
@@ -25,7 +25,9 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from redis_fastapi import Cached, CacheEvict, CacheRoute, FastAPIRedis
 from redis_fastapi import _front as front
 from redis_fastapi import _ways as ways
+from redis_fastapi._client import client_of
 from redis_fastapi._engine import Engine
+from redis_fastapi._explain import explain
 from redis_fastapi._handlers import INCLUDES_LAZILY
 from redis_fastapi._passage import CachePassage
 from redis_fastapi._waiting import Waiters
@@ -255,6 +257,13 @@ def _behind_a_plain_route_of_an_included_router() -> FastAPI:
     return app
 
 
+def _behind_a_mount_at_its_prefix_and_beside_it() -> FastAPI:
+    app, shared = new_app(), items()
+    app.mount("/shop", Guard(shared))
+    app.routes.extend(shared.routes)
+    return app
+
+
 def _behind_a_plain_route() -> FastAPI:
     app = new_app()
     app.router.routes.append(Route("/{rest:path}", Guard(items("/shop"))))
@@ -317,6 +326,7 @@ BARRED = [
     barred(_with_a_router_class_of_its_own, "_is_untouched", marks=lazily),
     barred(_behind_a_mount_at_nothing, "_chosen"),
     barred(_behind_a_mount_and_included_too, "_chosen"),
+    barred(_behind_a_mount_at_its_prefix_and_beside_it, "alias_of"),
     barred(_behind_a_plain_route, "_chosen"),
     barred(_behind_a_plain_route_of_an_included_router, "_chosen", "_is_plain", marks=lazily),
     barred(_behind_the_default, "_chosen"),
@@ -332,6 +342,7 @@ CREDULOUS: dict[str, Any] = {
     "_is_plain": lambda _: True,
     "_is_untouched": lambda _: True,
     "_leads_to_routing": lambda *_: True,
+    "alias_of": lambda scope: (scope["path"], scope["query_string"], "", None),
 }
 """In place of each check, one that finds nothing amiss."""
 
@@ -356,7 +367,7 @@ def test_control_without_the_check_a_stranger_is_served(
     monkeypatch: pytest.MonkeyPatch, build: Callable[[], Starlette], checks: tuple[str, ...]
 ) -> None:
     for check in checks:
-        monkeypatch.setattr(front if hasattr(front, check) else ways, check, CREDULOUS[check])
+        monkeypatch.setattr(ways if hasattr(ways, check) else front, check, CREDULOUS[check])
     monkeypatch.setattr(Place, "is_as_it_was", lambda *_: True)
     assert strangers_status(build()) == 200
 
@@ -393,6 +404,27 @@ def test_fastapis_own_telemetry_hears_of_the_route(routed: Routed) -> None:
         return await call_next(request)
 
     assert routings(routed, app) == [1, 1, 1]
+
+
+def test_a_request_that_was_given_to_another_application_is_routed(routed: Routed) -> None:
+    app, other = shop(), FastAPI()
+
+    @app.middleware("http")
+    async def give_away(request: Request, call_next: Any) -> Any:
+        request.scope["app"] = other
+        return await call_next(request)
+
+    assert routings(routed, app) == [1, 1, 1]
+
+
+async def test_a_request_that_is_to_be_explained_is_not_answered(redis_url: str) -> None:
+    app = shop(using=settings(url=redis_url))
+    for _ in range(2):
+        async with client_of(app) as client:
+            await client.get(PATH)
+    explanation = await explain(app, "GET", PATH, ())
+    assert explanation.key is not None
+    assert explanation.entry is not None
 
 
 def test_without_the_lifespans_state_the_route_finds_its_cache_itself(routed: Routed) -> None:
@@ -576,9 +608,11 @@ class Noting:
         self._seen = seen
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await self._app(scope, receive, send)
-        if scope["type"] == "http":
-            self._seen.append({name: scope[name] for name in scope.keys() - PRIVATE})
+        try:
+            await self._app(scope, receive, send)
+        finally:
+            if scope["type"] == "http":
+                self._seen.append({name: scope[name] for name in scope.keys() - PRIVATE})
 
 
 def at_hosts(app: FastAPI) -> Starlette:
@@ -683,19 +717,12 @@ class Shop:
 
 
 @asynccontextmanager
-async def open_shop(**changes: Any) -> AsyncIterator[Shop]:
-    app = new_app(using=settings(**changes))
-    async with app.router.lifespan_context(app) as state:
-
-        async def with_state(scope: Scope, receive: Receive, send: Send) -> None:
-            await app({**scope, "state": dict(state or {})}, receive, send)
-
-        async with AsyncClient(
-            transport=ASGITransport(with_state), base_url="http://test"
-        ) as client:
-            found = Shop(app, client)
-            await found.prepare()
-            yield found
+async def open_shop(app: FastAPI | None = None, **changes: Any) -> AsyncIterator[Shop]:
+    app = app or new_app(using=settings(**changes))
+    async with client_of(app) as client:
+        found = Shop(app, client)
+        await found.prepare()
+        yield found
 
 
 async def look_ups_of_a_miss(monkeypatch: pytest.MonkeyPatch) -> int:
@@ -792,6 +819,27 @@ async def test_who_gives_up_waiting_in_front_takes_nothing_along() -> None:
         shop.may_end.set()
         assert state_of(await first) == "MISS"
         assert state_of(await shop.get()) == "HIT"
+
+
+async def test_of_one_who_gives_up_waiting_middleware_and_listeners_hear() -> None:
+    app, heard, seen = new_app(), list[Event](), list[Scope]()
+    FastAPIRedis(app).listen(heard.append)
+    app.add_middleware(Noting, seen=seen)
+    async with open_shop(app) as shop:
+        first = shop.begin()
+        await shop.entered.wait()
+        heard.clear()
+        seen.clear()
+        other = shop.begin()
+        await asyncio.sleep(0)
+        other.cancel()
+        await asyncio.wait((other,))
+        assert [one.reason for one in heard if isinstance(one, Answered)] == ["failed"]
+        assert [one["endpoint"] for one in seen] == [
+            one["endpoint"] for one in seen if one["route"]
+        ]
+        shop.may_end.set()
+        await first
 
 
 async def test_of_one_who_began_in_front_and_gives_up_the_next_takes_over() -> None:

@@ -18,7 +18,6 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from ._context import Context
 from ._passage import CARRIED, EXPLAIN, CachePassage
-from ._refresh import RERUN
 from ._runtime import context_in
 from ._shortcut import alias_of
 from ._ways import ENTRANCE, Way, Ways
@@ -45,7 +44,7 @@ class Front:
     def __init__(self, app: ASGIApp, served: FastAPI) -> None:
         self._routing = app
         self._served = served
-        self._ways = Ways(served, served.router)
+        self._ways = Ways(served.router)
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         if scope["type"] != "http" or scope["method"] != "GET":
@@ -66,7 +65,6 @@ class Front:
             self._served.dependency_overrides
             or scope.get(_NATIVE_TELEMETRY) is not None
             or EXPLAIN in scope
-            or RERUN in scope
             or scope.get("app") is not self._served
         )
         return None if barred else context_in(scope)

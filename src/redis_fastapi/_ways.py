@@ -92,13 +92,11 @@ class Ways:
     """The ways of one application.
 
     Args:
-        app: The application; its scopes name it.
         router: Its router.
         most: Ways that are known at most; the one that was not used for longest goes first.
     """
 
-    def __init__(self, app: object, router: APIRouter, *, most: int = _MOST_KNOWN) -> None:
-        self._app = app
+    def __init__(self, router: APIRouter, *, most: int = _MOST_KNOWN) -> None:
         self.router = router
         self._most = most
         self._known: OrderedDict[Alias, Way] = OrderedDict()
@@ -139,8 +137,8 @@ class Ways:
             policy: Of the endpoint to which it was led.
             dependant: What is in force there.
         """
-        # a mounted application has a part of the path to itself, and ways of its own
-        if scope["app"] is not self._app or alias_of(scope) != entered or not is_short(entered):
+        # behind a mount another root path is left to routing
+        if alias_of(scope) != entered or not is_short(entered):
             return
         place = _place(self.router, scope, dependant) if self._can_know() else None
         if place is None:
