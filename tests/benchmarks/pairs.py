@@ -1,4 +1,4 @@
-"""What one application computes more than another for the same request, to a fraction of a µs.
+"""What one application computes more than another for the same request, where that is little.
 
     python -m benchmarks.pairs 'unmarked endpoint' 'plain endpoint'
 
@@ -21,8 +21,8 @@ from benchmarks.loops import runner
 from benchmarks.process import environment_at, python_at
 from benchmarks.scenarios import HIT
 
-PAIRS = 300
-TURN = 100
+PAIRS = 1_000
+TURN = 20
 """Requests."""
 
 
