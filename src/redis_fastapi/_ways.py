@@ -151,7 +151,16 @@ class Ways:
             self._known.popitem(last=False)
 
     def _have_changed(self) -> bool:
-        return any(map(_Routes.have_changed, self._routes))
+        """Whether a router has other routes than it had, or FastAPI derives them anew."""
+        # each hit asks this: nothing is called where it can be helped
+        for router, routes, known, version in self._routes:
+            if (
+                router.routes is not routes
+                or routes != known
+                or getattr(router, _VERSION, None) != version
+            ):
+                return True
+        return False
 
     def _can_know(self) -> bool:
         """Whether the routes that may be asked, as they are now, look at path and method only."""
@@ -184,14 +193,6 @@ class _Routes(NamedTuple):
     routes: Sequence[BaseRoute]
     known: Sequence[BaseRoute]
     version: int | None
-
-    def have_changed(self) -> bool:
-        """Whether the router has other routes now."""
-        return (
-            self.router.routes is not self.routes
-            or self.routes != self.known
-            or getattr(self.router, _VERSION, None) != self.version
-        )
 
 
 def _routes_of(router: Router, seen: set[int]) -> list[_Routes]:
