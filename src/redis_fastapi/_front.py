@@ -49,10 +49,10 @@ class Front:
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         if scope["type"] != "http" or scope["method"] != "GET":
             return self._routing(scope, receive, send)
-        alias = alias_of(scope)
-        way = self._ways.find(alias)
+        ways = self._ways
+        way = ways.find(alias_of(scope)) if ways.known else None
         if way is None:
-            scope[ENTRANCE] = self._ways, alias
+            scope[ENTRANCE] = ways
             return self._routing(scope, receive, send)
         context = self._context(scope)
         if context is None:

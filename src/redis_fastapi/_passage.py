@@ -211,10 +211,9 @@ def _show_way(
     shortcut: Shortcut, policy: Policy, destination: Destination, scope: Mapping[str, Any]
 ) -> None:
     """Let them be answered in front of the routing."""
-    entrance = scope.get(ENTRANCE)
-    if entrance is not None:
-        ways, alias = entrance
-        ways.learn(scope, alias, destination, policy, shortcut.dependant)
+    ways = scope.get(ENTRANCE)
+    if ways is not None:
+        ways.learn(scope, destination, policy, shortcut.dependant)
 
 
 def _push_first(request: Request, stack: str, due: Callable[..., Awaitable[bool]]) -> None:

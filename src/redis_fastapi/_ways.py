@@ -24,7 +24,7 @@ from ._policy import Policy
 from ._shortcut import Alias, Destination, alias_of, is_short
 
 ENTRANCE = "redis_fastapi_entrance"
-"""Where the scope of a request holds the `Ways` that wait for its way, and its alias there."""
+"""Where the scope of a request holds the `Ways` that wait for its way."""
 
 _MOST_KNOWN = 4_096
 
@@ -99,31 +99,30 @@ class Ways:
     def __init__(self, router: APIRouter, *, most: int = _MOST_KNOWN) -> None:
         self.router = router
         self._most = most
-        self._known: OrderedDict[Alias, Way] = OrderedDict()
+        self.known: OrderedDict[Alias, Way] = OrderedDict()
         self._routes: list[_Routes] = []
         self._closed = False
 
     def __len__(self) -> int:
-        return len(self._known)
+        return len(self.known)
 
     def find(self, alias: Alias) -> Way | None:
         """The way of a request, if that is known."""
-        way = self._known.get(alias)
+        way = self.known.get(alias)
         if way is None:
             return None
         if self._have_changed():
-            self._known.clear()
+            self.known.clear()
             return None
         if not way.place.is_as_it_was(self.router.routes):
-            del self._known[alias]
+            del self.known[alias]
             return None
-        self._known.move_to_end(alias)
+        self.known.move_to_end(alias)
         return way
 
     def learn(
         self,
         scope: Mapping[str, Any],
-        entered: Alias,
         destination: Destination,
         policy: Policy,
         dependant: Dependant,
@@ -132,13 +131,13 @@ class Ways:
 
         Args:
             scope: Of the request, at the end of its way.
-            entered: Its alias at the beginning.
             destination: Its entry.
             policy: Of the endpoint to which it was led.
             dependant: What is in force there.
         """
-        # behind a mount another root path is left to routing
-        if alias_of(scope) != entered or not is_short(entered):
+        # of one that came through a mount: what its own router does with that root path
+        alias = alias_of(scope)
+        if not is_short(alias):
             return
         place = _place(self.router, scope, dependant) if self._can_know() else None
         if place is None:
@@ -146,9 +145,9 @@ class Ways:
         routed = {name: scope[name] for name in ("endpoint", "route") if name in scope}
         path_params = {name: scope["path_params"][name] for name in place.server.param_convertors}
         private = dict(scope.get(_PRIVATE, {}))
-        self._known[entered] = Way(destination, policy, place, routed, path_params, private)
-        if len(self._known) > self._most:
-            self._known.popitem(last=False)
+        self.known[alias] = Way(destination, policy, place, routed, path_params, private)
+        if len(self.known) > self._most:
+            self.known.popitem(last=False)
 
     def _have_changed(self) -> bool:
         """Whether a router has other routes than it had, or FastAPI derives them anew."""
@@ -165,7 +164,7 @@ class Ways:
     def _can_know(self) -> bool:
         """Whether the routes that may be asked, as they are now, look at path and method only."""
         if not self._closed and (not self._routes or self._have_changed()):
-            self._known.clear()
+            self.known.clear()
             own, *included = self._routes = _routes_of(self.router, set())
             self._closed = not (
                 all(map(_is_ordinary, own.routes))
