@@ -22,6 +22,7 @@ from redis_fastapi import (
     CacheSettingsError,
     CacheSetupError,
     FastAPIRedis,
+    _runtime,
     cache,
     get_async_redis,
     get_cache_backend,
@@ -568,7 +569,11 @@ async def test_two_applications_with_two_overrides_share_nothing(fake_client: Re
             assert state_of(await second.get("/x")) == "HIT"
 
 
-async def test_requests_on_an_override_share_one_flight(fake_client: Redis) -> None:
+async def test_requests_on_an_override_share_one_flight(
+    fake_client: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # without a lifespan the settings are the environment's, less patient than a busy machine needs
+    monkeypatch.setattr(_runtime, "get_settings", settings)
     runs = Runs()
     go = asyncio.Event()
     app = new_app()
