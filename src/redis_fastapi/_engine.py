@@ -192,7 +192,8 @@ class Engine:
             snapshot = await self._store.read(target, until=budget)
             found = None if refresh else self._entry(target, snapshot)
             if isinstance(found, Hit):
-                self._local.keep(target, found.entry, marks, now_ms=self.now_ms())
+                if marks is not None:
+                    self._local.keep(target, found.entry, marks, now_ms=self.now_ms())
                 return found
             patience = self._wait_max if wait and not refresh else 0.0
             until = asyncio.get_running_loop().time() + patience

@@ -117,7 +117,7 @@ class CachePassage:
 
 
 def _reading(read: ReadPolicy | None, context: Context, request: Request) -> Reading | None:
-    if read is None or request.method != "GET":
+    if read is None or request.scope["method"] != "GET":
         return None
     # a run that refreshes answers nobody
     if context.telemetry is None or RERUN in request.scope:

@@ -233,7 +233,8 @@ class Store:
 
     def until(self) -> float | None:
         """The event loop's time at which an operation that begins now fails."""
-        return self._until(self._deadline)
+        deadline = self._deadline
+        return None if deadline is None else asyncio.get_running_loop().time() + deadline
 
     async def aclose(self) -> None:
         """Close the connections that are the cache's own."""
