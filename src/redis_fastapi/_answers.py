@@ -6,8 +6,8 @@ import secrets
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from starlette.requests import Request
 from starlette.responses import Response
+from starlette.types import Scope
 
 from . import _http
 from ._entry import Entry
@@ -118,9 +118,7 @@ def without(headers: Headers, removed: Iterable[tuple[bytes, bytes]]) -> list[tu
     return left
 
 
-def replayed(
-    request: Request, entry: Entry, fresh: Headers, now_ms: int, told: Headers
-) -> Response:
+def replayed(scope: Scope, entry: Entry, fresh: Headers, now_ms: int, told: Headers) -> Response:
     """The stored response, with its age, what dependencies said this time and what is told."""
     stored = without_selection(entry.headers)
     if stored and stored[0] == OWN_RESPONSE:
@@ -128,7 +126,7 @@ def replayed(
     age = _http.age_seconds(created_ms=entry.created_ms, now_ms=now_ms)
     headers = [*with_fresh(stored, fresh), (b"age", b"%d" % age), *told]
     response = raw_response(entry.status, headers, entry.body)
-    return answered(request, response, now_ms=now_ms, received_ms=entry.created_ms)
+    return answered(scope, response, now_ms=now_ms, received_ms=entry.created_ms)
 
 
 def announced(response: Response, entry: Entry, fresh: Headers) -> None:
@@ -140,18 +138,18 @@ def announced(response: Response, entry: Entry, fresh: Headers) -> None:
 
 
 def answered(
-    request: Request, response: Response, *, now_ms: int, received_ms: int | None = None
+    scope: Scope, response: Response, *, now_ms: int, received_ms: int | None = None
 ) -> Response:
     """What a whole response gives to this request: itself, or 206, 304, 412 or 416 in its place."""
-    asked = request.scope["headers"]
+    asked = scope["headers"]
     if _http.unconditional(asked):
         return response
     in_parts = any(name == b"range" for name, _ in asked)
-    if in_parts and _may_be_compressed(request):
+    if in_parts and _may_be_compressed(scope):
         asked = [pair for pair in asked if pair[0] != b"range"]
     body = bytes(response.body)
     status, headers, content = _http.answer(
-        request.method,
+        scope["method"],
         asked,
         status=response.status_code,
         headers=response.raw_headers,
@@ -170,11 +168,11 @@ def answered(
 _COMPRESSORS = ("brotli", "compress", "gzip", "zstd")
 
 
-def _may_be_compressed(request: Request) -> bool:
+def _may_be_compressed(scope: Scope) -> bool:
     """Whether a middleware may compress what is sent, which a part of it would not survive."""
-    classes = (str(one.cls.__name__).lower() for one in request.app.user_middleware)
+    classes = (str(one.cls.__name__).lower() for one in scope["app"].user_middleware)
     installed = any(word in name for name in classes for word in _COMPRESSORS)
-    return installed and "accept-encoding" in request.headers
+    return installed and any(name == b"accept-encoding" for name, _ in scope["headers"])
 
 
 def raw_response(status: int, headers: Headers, body: bytes) -> Response:

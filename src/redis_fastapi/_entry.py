@@ -36,8 +36,8 @@ _MOST_COST_MS = 2**32 - 1
 _STATUSES = range(100, 1_000)
 """Three digits; another number is a damaged one."""
 
-_BLOCKS_KNOWN = 256
-"""Header blocks that are not taken apart again: those of entries that are read all the time."""
+_HEADS_KNOWN = _BLOCKS_KNOWN = 256
+"""Heads and header blocks that are not taken apart again: those of entries read all the time."""
 
 _HEAD = struct.Struct(">BBBxHHIIIQQQQ")
 """Version, mark, flags; status, length of validity, of header block and of body; then the times of
@@ -166,9 +166,15 @@ class _Head(NamedTuple):
 def _head_or_none(raw: bytes, validity: bytes) -> _Head | None:
     if len(raw) < _HEAD.size or not raw.startswith(validity, _HEAD.size):
         return None
-    head = _Head._make(_HEAD.unpack_from(raw))
+    head = _known_or_none(raw[: _HEAD.size])
+    return head if head is not None and head.validity_size == len(validity) else None
+
+
+@lru_cache(_HEADS_KNOWN)
+def _known_or_none(fixed: bytes) -> _Head | None:
+    head = _Head._make(_HEAD.unpack(fixed))
     known = head.version == _VERSION and head.flags in (_PLAIN, _ZSTD) and head.status in _STATUSES
-    return head if known and head.validity_size == len(validity) else None
+    return head if known else None
 
 
 def _entry_or_none(raw: bytes, head: _Head) -> Entry | None:

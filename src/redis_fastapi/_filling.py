@@ -117,7 +117,7 @@ class Filling:
         self._tell(response.raw_headers, entry)
         if isinstance(entry, Entry):
             now_ms = self._context.now_ms()
-            response = answered(self._request, response, now_ms=now_ms)
+            response = answered(self._request.scope, response, now_ms=now_ms)
         await self._end(entry, response)
         return response
 

@@ -13,7 +13,6 @@ from typing import Any
 
 from fastapi import FastAPI
 from starlette.middleware.exceptions import ExceptionMiddleware
-from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from ._context import Context
@@ -72,7 +71,7 @@ class Front:
     async def _lead(
         self, way: Way, context: Context, scope: Scope, receive: Receive, send: Send
     ) -> None:
-        passage = CachePassage(way.policy, context, Request(scope, receive, send), None)
+        passage = CachePassage(way.policy, context, scope, None)
         try:
             answer = await passage.early(way.destination)
         except BaseException as error:

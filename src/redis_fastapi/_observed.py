@@ -10,6 +10,7 @@ from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.types import Scope
 
 from ._context import Context
 from ._http import Reason
@@ -27,9 +28,9 @@ class ToldReading(Reading):
     """One GET, of which listeners hear when it was answered."""
 
     def __init__(
-        self, policy: ReadPolicy, context: Context, request: Request, telemetry: Telemetry
+        self, policy: ReadPolicy, context: Context, scope: Scope, telemetry: Telemetry
     ) -> None:
-        super().__init__(policy, context, request)
+        super().__init__(policy, context, scope)
         self._route = _route_of(policy.label)
         self._telemetry = telemetry
         self._started_ns = 0
@@ -90,10 +91,8 @@ class ToldReading(Reading):
 class ToldWriting(Writing):
     """One write, of whose evictions listeners hear."""
 
-    def __init__(
-        self, policy: WritePolicy, context: Context, request: Request, telemetry: Telemetry
-    ) -> None:
-        super().__init__(policy, context, request)
+    def __init__(self, policy: WritePolicy, context: Context, telemetry: Telemetry) -> None:
+        super().__init__(policy, context)
         self._route = _route_of(policy.label)
         self._telemetry = telemetry
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.types import Scope
 
 from ._context import Context
 from ._declare import SCOPE_KEY
@@ -41,14 +42,14 @@ class CachePassage:
     """One request's passage: what its wrapper and its handler share."""
 
     def __init__(
-        self, policy: Policy, context: Context, request: Request, shortcut: Shortcut | None
+        self, policy: Policy, context: Context, scope: Scope, shortcut: Shortcut | None
     ) -> None:
         self.policy = policy
         self._context = context
         self._shortcut = shortcut
-        self.known = None if shortcut is None else shortcut.find(request.scope)
-        self.reading = _reading(policy.read, context, request)
-        self.writing = _writing(policy.write, context, request)
+        self.known = None if shortcut is None else shortcut.find(scope)
+        self.reading = _reading(policy.read, context, scope)
+        self.writing = _writing(policy.write, context)
         self._of_other_method = policy.read is not None and self.reading is None
 
     def is_of(self, policy: Policy, context: Context) -> bool:
@@ -116,21 +117,21 @@ class CachePassage:
                 await self.writing.abandon(error)
 
 
-def _reading(read: ReadPolicy | None, context: Context, request: Request) -> Reading | None:
-    if read is None or request.scope["method"] != "GET":
+def _reading(read: ReadPolicy | None, context: Context, scope: Scope) -> Reading | None:
+    if read is None or scope["method"] != "GET":
         return None
     # a run that refreshes answers nobody
-    if context.telemetry is None or RERUN in request.scope:
-        return Reading(read, context, request)
-    return ToldReading(read, context, request, context.telemetry)
+    if context.telemetry is None or RERUN in scope:
+        return Reading(read, context, scope)
+    return ToldReading(read, context, scope, context.telemetry)
 
 
-def _writing(write: WritePolicy | None, context: Context, request: Request) -> Writing | None:
+def _writing(write: WritePolicy | None, context: Context) -> Writing | None:
     if write is None:
         return None
     if context.telemetry is None:
-        return Writing(write, context, request)
-    return ToldWriting(write, context, request, context.telemetry)
+        return Writing(write, context)
+    return ToldWriting(write, context, context.telemetry)
 
 
 async def serve(
@@ -175,7 +176,7 @@ async def _pass_cache(
         await passage.abandon(asyncio.CancelledError())
         passage = None
     if passage is None:
-        passage = CachePassage(policy, context, request, shortcut)
+        passage = CachePassage(policy, context, request.scope, shortcut)
     passage.hear_cleanup(request)
     try:
         known = passage.known

@@ -16,6 +16,7 @@ from typing import Any
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.types import Scope
 
 from . import _http
 from ._answers import replayed
@@ -41,10 +42,13 @@ from ._variants import MOST_STEPS, matches, variant_of
 class Reading:
     """What one request for a cached endpoint holds from its look-up to its answer."""
 
-    def __init__(self, policy: ReadPolicy, context: Context, request: Request) -> None:
+    _request: Request
+    """The one that dependencies saw, once they have."""
+
+    def __init__(self, policy: ReadPolicy, context: Context, scope: Scope) -> None:
         self._policy = policy
         self._context = context
-        self._request = request
+        self._scope = scope
         self._asked = _http.IGNORED
         self._injected: Headers = ()
         self.use = Use()
@@ -80,7 +84,7 @@ class Reading:
             injected: What dependencies set.
             known: Where the request goes, if that is known.
         """
-        self._request = request
+        self._request, self._scope = request, request.scope
         self._injected = tuple(injected.raw_headers)
         if self.target is None:
             self._hear()
@@ -97,23 +101,23 @@ class Reading:
 
     def _hear(self) -> None:
         if self._context.settings.obey_client_directives:
-            self._asked = _http.request_directives(self._request.scope["headers"])
+            self._asked = _http.request_directives(self._scope["headers"])
 
     def _asks_simply(self) -> bool:
         """Whether the request wants what is there, as everybody does."""
-        return self._asked is _http.IGNORED and RERUN not in self._request.scope
+        return self._asked is _http.IGNORED and RERUN not in self._scope
 
     def _take_ready(self, destination: Destination) -> None:
         """Send what was prepared for the same question, while nothing in it would differ."""
         # an early refresh is drawn for each hit anew
         if not self._policy.staleness.beta:
             self._destination = destination
-            self._conditions = _http.conditions(self._request.scope["headers"])
+            self._conditions = _http.conditions(self._scope["headers"])
 
     async def _answer(self, target: Target) -> Response | None:
         """An answer, or None where the endpoint runs: under the lease, if there is one now."""
         self._go_to(target)
-        rerun: Rerun | None = self._request.scope.get(RERUN)
+        rerun: Rerun | None = self._scope.get(RERUN)
         if rerun is None:
             return self._answer_of(await self._look_up(target))
         return self._answer_of(self._lease_to_refresh(rerun, target))
@@ -198,7 +202,7 @@ class Reading:
             found: What was found there.
             look: Finds what is at another place.
         """
-        headers = self._request.scope["headers"]
+        headers = self._scope["headers"]
         for _ in range(MOST_STEPS):
             if not isinstance(found, (Hit, Stale)) or matches(found.entry, headers):
                 break
@@ -227,7 +231,7 @@ class Reading:
         return freshness.reason if isinstance(freshness, MustRevalidate) else Forward.STALE
 
     def _wanted(self) -> Wanted:
-        scope = self._request.scope
+        scope = self._scope
         shared = not self._policy.per_user
         return Wanted(scope["headers"], self._asked, shared, only_fresh=FRESH_ONLY in scope)
 
@@ -274,7 +278,7 @@ class Reading:
     async def _refresh(self, target: Target, entry: Entry) -> None:
         """Begin to compute an entry anew."""
         body = await self._request.body() if self._policy.selectors.body else b""
-        context, scope = self._context, self._request.scope
+        context, scope = self._context, self._scope
         assert self.target is not None
         known = Known(self._policy.label, self.target, target, entry)
         run = context.refreshes.begin(context.engine, known, scope, body)
@@ -283,7 +287,7 @@ class Reading:
 
     def _replay(self, entry: Entry, now_ms: int) -> Response:
         told = self.use.fields(debug=self._context.settings.debug)
-        return replayed(self._request, entry, self._injected, now_ms, told)
+        return replayed(self._scope, entry, self._injected, now_ms, told)
 
     async def _stored_or_timeout(self, target: Target | None) -> Response:
         """What is stored, or 504 (RFC 9111 section 5.2.1.7)."""
@@ -337,7 +341,7 @@ class Reading:
         if self._filling is None:
             await self._release()
             return None
-        status = _status_of(error, self._request) if error is self._error else None
+        status = _status_of(error, self._scope) if error is self._error else None
         stand_in = None if status is None else await self._stand_in(status)
         if stand_in is None:
             await self._filling.failed(error)
@@ -347,7 +351,7 @@ class Reading:
 
     async def after_cleanup(self, kind: object, error: BaseException | None, trace: object) -> bool:
         """Store no error that a dependency raises in place of the endpoint's as it cleans up."""
-        outlet = outlet_of(self._request.scope)
+        outlet = outlet_of(self._scope)
         if outlet is not None and error is not self._error:
             await outlet.close()
         return False
@@ -368,11 +372,11 @@ class Reading:
         return self._replay(entry, now_ms)
 
 
-def _status_of(error: BaseException, request: Request) -> int | None:
+def _status_of(error: BaseException, scope: Scope) -> int | None:
     """The status that an endpoint's exception ends in; None where a handler of its own decides."""
     if isinstance(error, HTTPException):
         return error.status_code
-    handled, _ = request.scope.get("starlette.exception_handlers", ({}, {}))
+    handled, _ = scope.get("starlette.exception_handlers", ({}, {}))
     own = any(kind in handled for kind in type(error).__mro__)
     return None if own or not isinstance(error, Exception) else 500
 

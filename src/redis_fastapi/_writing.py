@@ -43,10 +43,12 @@ _REPRESENTATION = frozenset(
 class Writing:
     """What one request for a writing endpoint holds until its answer leaves."""
 
-    def __init__(self, policy: WritePolicy, context: Context, request: Request) -> None:
+    _request: Request
+    """The one that dependencies saw."""
+
+    def __init__(self, policy: WritePolicy, context: Context) -> None:
         self._policy = policy
         self._context = context
-        self._request = request
         self._evicted: list[tuple[Evicted, Callable[[Any], bool] | None]] = []
         self._put: PutTarget | None = None
         self._lease: Lease | None = None
