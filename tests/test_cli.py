@@ -19,12 +19,14 @@ from redis_fastapi import Cached, CacheEvict, FastAPIRedis, RedisSettings, cli, 
 from redis_fastapi._commands import cli as commands
 from redis_fastapi._counters import Counters
 from redis_fastapi._entry import Entry, encode
-from redis_fastapi._inspect import EntryReport, Standing, entry_report, route_reports, serving
+from redis_fastapi._explain import serving
 from redis_fastapi._keys import Target
 from redis_fastapi._load import registry_of
 from redis_fastapi._operate import warm
 from redis_fastapi._published import Publisher
+from redis_fastapi._reports import route_reports
 from redis_fastapi._runtime import settings_of
+from redis_fastapi._standing import EntryReport, Standing, entry_report
 from redis_fastapi._store import Snapshot, Store
 from redis_fastapi.telemetry import Answered, Event, Evicted
 

@@ -1,4 +1,4 @@
-"""What ``redis-fastapi`` offers, and how it is shown; what to show is decided in ``_inspect``."""
+"""What ``redis-fastapi`` offers, and how it is shown."""
 
 from __future__ import annotations
 
@@ -19,12 +19,14 @@ from rich.table import Table
 from ._client import Headers
 from ._counters import RouteCounts
 from ._explain import Explanation, explain
-from ._inspect import EntryReport, RouteReport, Standing, mermaid, route_reports
+from ._graph import mermaid
 from ._inventory import Stats
 from ._load import load_app, registry_of
 from ._operate import Warmed, addresses, evict, names_to_evict, stats, warm
 from ._registry import check_routes
+from ._reports import RouteReport, route_reports
 from ._runtime import settings_of
+from ._standing import EntryReport, Standing
 from .exceptions import CacheError
 from .settings import get_settings
 

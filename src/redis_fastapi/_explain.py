@@ -8,17 +8,20 @@ from dataclasses import dataclass, replace
 from fastapi import FastAPI
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.routing import compile_path
 
 from . import _http
 from ._client import Headers, client_of, path_in
 from ._context import Context
-from ._inspect import EntryReport, RouteReport, Standing, entry_report, report_of, serving
 from ._inventory import DEADLINE_SECONDS
 from ._keys import Target
 from ._load import registry_of
 from ._passage import EXPLAIN
 from ._policy import Policy, ReadPolicy, Values
+from ._registry import Registry, Served
+from ._reports import RouteReport, report_of
 from ._runtime import runtime_of, settings_of
+from ._standing import EntryReport, Standing, entry_report
 from ._store import Store
 from ._targets import read_target
 from .exceptions import CacheUnavailableError
@@ -71,6 +74,15 @@ async def explain(app: FastAPI, method: str, url: str, headers: Headers) -> Expl
         return explainer.explanation
     reason = "a dependency, the validation or a middleware answered before the endpoint"
     return replace(known, status=response.status_code, not_stored=(reason,))
+
+
+def serving(registry: Registry, method: str, path: str) -> Served | None:
+    """The first route that serves a request."""
+    for served in registry.served:
+        regex, _, _ = compile_path(served.path)
+        if method in served.methods and regex.match(path):
+            return served
+    return None
 
 
 class _Explainer:

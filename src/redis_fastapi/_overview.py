@@ -14,7 +14,6 @@ from typing import Any
 from ._policy import Eviction, Policy, ReadPolicy, WritePolicy
 from ._resource import ResourceTemplate
 from ._rules import Finding, closest, finding
-from ._templates import Template
 
 _ANY = "{}"
 _FIELD_NAME = re.compile(r"{\w+")
@@ -50,10 +49,10 @@ class Overview:
 
     def _unfilled(self) -> Iterator[Finding]:
         """Evictions of groups that no GET fills."""
-        filled = frozenset(_pattern(group) for read in self._reads for group in read.groups)
+        filled = frozenset(group.pattern for read in self._reads for group in read.groups)
         for write in self._writes:
             for group in (one for eviction in write.evictions for one in eviction.groups):
-                evicted = _pattern(group)
+                evicted = group.pattern
                 if any(_meet(evicted, one) for one in filled):
                     continue
                 meant = closest(evicted, filled)
@@ -66,12 +65,12 @@ class Overview:
         """Entries in groups that nobody evicts, and that do not expire either."""
         if self.by_hand or any(eviction.everything for eviction in self._evictions):
             return
-        evicted = {_pattern(group) for eviction in self._evictions for group in eviction.groups}
+        evicted = {group.pattern for eviction in self._evictions for group in eviction.groups}
         for place in self.places:
             read = place.policy.read
             if read is None or not read.groups or (read.ttl or self.default_ttl):
                 continue
-            met = any(_meet(_pattern(group), one) for group in read.groups for one in evicted)
+            met = any(_meet(group.pattern, one) for group in read.groups for one in evicted)
             if not met and not self._is_evicted_by_key(place):
                 names = ", ".join(repr(group.text) for group in read.groups)
                 yield finding(
@@ -133,10 +132,6 @@ def _names(eviction: Eviction, endpoint: Callable[..., Any], pattern: str) -> bo
     if isinstance(eviction.key, ResourceTemplate):
         return eviction.key.pattern == pattern
     return eviction.key is not None and eviction.key == endpoint
-
-
-def _pattern(group: Template) -> str:
-    return _ANY.join(group.literals)
 
 
 def _meet(one: str, other: str) -> bool:

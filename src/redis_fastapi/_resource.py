@@ -48,7 +48,7 @@ class ResourceTemplate:
     @property
     def pattern(self) -> str:
         """The template with its names gone: two routes of one pattern serve the same paths."""
-        return "{}".join(self.template.literals)
+        return self.template.pattern
 
     def render(self, values: Mapping[str, object]) -> str:
         """The resource for these values; raises KeyError or AttributeError for what is missing."""

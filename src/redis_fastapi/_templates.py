@@ -68,6 +68,11 @@ class Template:
         """A template that is its own text, braces and all."""
         return cls(text, (text,), ())
 
+    @property
+    def pattern(self) -> str:
+        """The text with its fields unnamed, since a write and a read may name them differently."""
+        return "{}".join(self.literals)
+
     def render(
         self, values: Mapping[str, object], quote: Callable[[Field, str], str] | None = None
     ) -> str:
