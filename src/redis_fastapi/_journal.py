@@ -1,0 +1,57 @@
+"""What was looked up and what was evicted, so that a test can ask what an eviction reached."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from ._keys import EPOCH, Target
+from ._targets import Evicted, evicted_resources
+
+
+@dataclass(slots=True)
+class Journal:
+    """What was looked up and what was evicted, with Redis's confirmation."""
+
+    seen: set[Target] = field(default_factory=set)
+    entries: set[str] = field(default_factory=set)
+    generations: set[str] = field(default_factory=set)
+
+    def note(self, evicted: Evicted) -> None:
+        """Remember an eviction that Redis confirmed."""
+        self.entries.update(evicted.entries)
+        self.generations.update(evicted.generations)
+
+    def clear(self) -> None:
+        """Forget the evictions; what was looked up is still there to be evicted."""
+        self.entries.clear()
+        self.generations.clear()
+
+    def covers(self, generations: Iterable[str]) -> bool:
+        """Whether one of these, or everything, was evicted."""
+        return not self.generations.isdisjoint((EPOCH, *generations))
+
+    def covers_resource(self, resource: str) -> bool:
+        """Whether every entry of a resource that was looked up is among what was evicted."""
+        named = evicted_resources([resource])
+        # a put names the variants beside its own entry, and that entry stays
+        if self.covers(()) or not self.entries.isdisjoint(named.entries):
+            return True
+        there = [target for target in self.seen if _is_of(target, named)]
+        return bool(there) and all(self.covers(target.generations) for target in there)
+
+    def account(self) -> str:
+        """What was evicted, in words."""
+        names = sorted(self.generations)
+        if EPOCH in names:
+            return "Evicted was the whole cache."
+        groups = [repr(name[4:]) for name in names if name.startswith("g:n:")]
+        return f"Evicted were {len(self.entries)} paths and " + (
+            f"the groups {', '.join(groups)}." if groups else "no group."
+        )
+
+
+def _is_of(target: Target, named: Evicted) -> bool:
+    return target.entry in named.entries or not set(named.generations).isdisjoint(
+        target.generations
+    )
