@@ -54,7 +54,7 @@ class Contender:
 _OURS = {b"HIT": b"HIT", b"MISS": b"MISS"}
 
 BARE = Contender(name="bare Response", app="bare")
-STARLETTE = Contender(name="Starlette's route", app="starlette_route")
+MIDDLEWARE = Contender(name="FastAPI's middleware", app="fastapi_middleware")
 FASTAPI = Contender(name="FastAPI's route", app="fastapi_route")
 GET = Contender(name="redis-py GET", app="round_trip")
 PLAIN = Contender(name="plain endpoint", app="plain")
@@ -78,7 +78,7 @@ FASTAPI_CACHE = Contender(
 )
 
 CONTENDERS = (
-    BARE, STARLETTE, FASTAPI, PLAIN, UNMARKED, GET, SIGNED_IN, GUARDED, LOCAL, MARKERS,
+    BARE, MIDDLEWARE, FASTAPI, PLAIN, UNMARKED, GET, SIGNED_IN, GUARDED, LOCAL, MARKERS,
     WITHOUT_HIREDIS, DEPENDS, SDK, CASHEWS, FASTAPI_CACHE,
 )  # fmt: skip
 OURS = (MARKERS, WITHOUT_HIREDIS, DEPENDS, LOCAL, GUARDED)
