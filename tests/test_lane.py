@@ -194,6 +194,16 @@ async def test_an_error_reply_is_the_answer_of_its_own_command(wire: Wire) -> No
         assert not lane.is_open
 
 
+async def test_an_error_reply_to_look_ups_fails_all_that_travelled_with_it(wire: Wire) -> None:
+    wire.answers = lambda command: ResponseError("no")
+    async with laid(wire) as lane:
+        looks = (lane.look([b"a"], None), lane.look([b"b"], None))
+        for failed in await asyncio.gather(*looks, return_exceptions=True):
+            assert isinstance(failed, CacheUnavailableError)
+            assert isinstance(failed.__cause__, ResponseError)
+        assert not lane.is_open
+
+
 async def test_a_late_answer_is_given_up_and_the_next_call_gets_a_new_connection(
     wire: Wire,
 ) -> None:

@@ -26,12 +26,14 @@ from fastapi import (
 from fastapi.dependencies.models import Dependant
 from fastapi.dependencies.utils import solve_dependencies
 from fastapi.routing import APIRoute
+from fastapi.security.base import SecurityBase
 from fastapi.testclient import TestClient
 from httpx import Response as Answer
 from hypothesis import assume, given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
 from pydantic import AfterValidator, BaseModel, BeforeValidator
+from starlette.datastructures import QueryParams
 
 from redis_fastapi import (
     Cached,
@@ -370,6 +372,66 @@ def test_control_with_any_template_one_is_served_from_the_group_of_another(
     assert [state for state, _ in states] == ["MISS", "HIT", "HIT"]
 
 
+def own_id_for_me(request: Request, name: Annotated[str, Header()]) -> None:
+    request.path_params["user_id"] = name
+
+
+class OwnIdForMe(SecurityBase):
+    async def __call__(self, request: Request) -> Any:
+        own_id_for_me(request, request.headers["name"])
+
+
+def own_name_for_none(request: Request, name: Annotated[str, Header()]) -> None:
+    request._query_params = QueryParams({"user_id": name})
+
+
+def basket(user_id: str) -> Annotated[Body, Cached(60)]:
+    return {"of": user_id}
+
+
+def basket_of(
+    user_id: str, guard: Annotated[object, Depends(OwnIdForMe())]
+) -> Annotated[Body, Cached(60, vary="user_id")]:
+    return {"of": user_id}
+
+
+def _below(change: Callable[..., Any]) -> Callable[..., Any]:
+    def below(changed: Annotated[None, Depends(change)]) -> None: ...
+
+    return below
+
+
+CHANGED = [
+    ("/baskets/{user_id}", basket, [Depends(own_id_for_me)]),
+    ("/baskets/{user_id}", basket, [Depends(_below(own_id_for_me))]),
+    ("/baskets/{user_id}", basket_of, []),
+    ("/baskets/me", basket, [Depends(own_name_for_none)]),
+]
+
+
+def baskets_of_ada_and_grace(path: str, endpoint: Any, guards: list[Any]) -> list[str]:
+    """Whose basket each of them is sent, all by the same text."""
+    with serving(app_with(endpoint, path, dependencies=guards)) as client:
+        names = ("ada", "ada", "grace")
+        answers = [client.get("/shop/baskets/me", headers={"name": name}) for name in names]
+    return [str(answer.json()["of"]) for answer in answers]
+
+
+@pytest.mark.parametrize(("path", "endpoint", "guards"), CHANGED)
+def test_what_a_dependency_makes_of_the_request_selects(
+    path: str, endpoint: Any, guards: list[Any]
+) -> None:
+    assert baskets_of_ada_and_grace(path, endpoint, guards) == ["ada", "ada", "grace"]
+
+
+@pytest.mark.parametrize(("path", "endpoint", "guards"), CHANGED)
+def test_control_where_it_is_not_asked_who_may_change_it_one_is_sent_the_basket_of_another(
+    monkeypatch: pytest.MonkeyPatch, path: str, endpoint: Any, guards: list[Any]
+) -> None:
+    monkeypatch.setattr(_shortcut, "_reaches_endpoint_as_it_came", lambda _: True)
+    assert baskets_of_ada_and_grace(path, endpoint, guards) == ["ada", "ada", "ada"]
+
+
 def test_what_a_validator_refuses_from_now_on_is_refused() -> None:
     open_until = {"last": 9}
 
@@ -484,6 +546,9 @@ def test_a_client_cannot_make_it_grow() -> None:
     assert known.target is TARGET
     shortcut.learn(scope_of("/" + "x" * 2_000), TARGET)
     assert shortcut.find(scope_of("/" + "x" * 2_000)) is None
+    long_at_root = {**scope_of("/a"), "root_path": "/" + "x" * 2_000}
+    shortcut.learn(long_at_root, TARGET)
+    assert shortcut.find(long_at_root) is None
 
 
 def test_an_alias_of_one_mount_says_nothing_of_another() -> None:
@@ -581,6 +646,43 @@ def test_what_the_process_keeps_is_answered_like_that_too(
             assert short == [long, long]
         _are_the_same(clients, 60)
     assert {200, 304} <= set(sent_again)
+
+
+def test_behind_dependencies_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    done: list[str] = []
+
+    def greet(
+        response: Response, tasks: BackgroundTasks, name: Annotated[str, Header()] = ""
+    ) -> str:
+        tasks.add_task(done.append, name)
+        if name:
+            response.set_cookie("name", name)
+            response.headers["cache-control"] = f"max-age={len(name)}"
+        return name
+
+    def greeted(
+        item_id: int, greeting: Annotated[str, Depends(greet)], size: int = 1
+    ) -> Annotated[Body, Cached(60, shared=True)]:
+        return {"id": item_id, "size": size}
+
+    fields = [{}, {}, {"range": "bytes=0-1"}, {"if-none-match": "*"}, {"cache-control": "no-cache"}]
+    asked = [
+        (method, {**said, **by})
+        for method in ("GET", "HEAD")
+        for said in fields
+        for by in ({}, {"name": "ada"}, {}, {"name": "grace"})
+    ]
+    with ExitStack() as stack:
+        late = stack.enter_context(serving(app_with(greeted)))
+        monkeypatch.setattr(route, "shortcut_for", lambda *_, **__: None)
+        long = stack.enter_context(serving(app_with(greeted)))
+        for method, headers in asked:
+            answers = [
+                shown(one.request(method, "/shop/items/1?size=2&size=3", headers=headers))
+                for one in (late, long)
+            ]
+            assert answers[0] == answers[1]
+    assert done == [headers.get("name", "") for _, headers in asked for _ in range(2)]
 
 
 ENTRY = Entry(200, ((b"etag", b'"x"'), (b"content-type", b"text/plain")), b"body", 10_500, 0)

@@ -5,6 +5,8 @@
   where nothing else selects, and where parameters are validated by a function of their text.
 - It leads past dependencies and validation where both are sure to pass: no dependencies, headers,
   cookies or body, no ``Request``. Elsewhere it is taken after them, and spares making a key.
+- A dependency that takes the ``Request`` may give it other parameters, by the user who asks, say.
+  There the text says nothing, and no way is known.
 - How many are known is bounded, and so is their length: clients choose them.
 """
 
@@ -27,11 +29,12 @@ from fastapi.routing import APIRoute
 from ._keys import Target
 from ._policy import Policy, ReadPolicy
 from ._prepared import Prepared
+from ._reads import credentials_of, tree_reads, union
 from ._resource import ResourceTemplate
 
 _MOST_KNOWN = 1_024
 _LONGEST = 1_024
-"""Characters of path and query together."""
+"""Characters of an alias."""
 
 
 Alias = tuple[str, bytes, str | None, str | None]
@@ -46,7 +49,8 @@ def alias_of(scope: Mapping[str, Any]) -> Alias:
 
 def is_short(alias: Alias) -> bool:
     """Whether an alias may be remembered."""
-    return len(alias[0]) + len(alias[1]) <= _LONGEST
+    path, query, *roots = alias
+    return len(path) + len(query) + sum(len(root or "") for root in roots) <= _LONGEST
 
 
 class Destination:
@@ -115,6 +119,7 @@ def shortcut_for(
         not _is_customised(route_class)
         and policy.write is None
         and policy.read is not None
+        and _reaches_endpoint_as_it_came(dependant)
         and _keyed_by_text(policy.read, {field.name for field in own})
         and all(_depends_on_its_text(field.field_info) for field in own)
     )
@@ -125,6 +130,12 @@ def shortcut_for(
 def _is_customised(route_class: type[APIRoute]) -> bool:
     known = {"builtins", "fastapi", "starlette", __name__.partition(".")[0]}
     return not known.issuperset(one.__module__.partition(".")[0] for one in route_class.__mro__)
+
+
+def _reaches_endpoint_as_it_came(dependant: Dependant) -> bool:
+    """Whether no dependency has the request, whose path and query it might change."""
+    below = union(map(tree_reads, dependant.dependencies))
+    return not below.opaque and credentials_of(below.schemes) is not None
 
 
 def _keyed_by_text(policy: ReadPolicy, own: set[str]) -> bool:
