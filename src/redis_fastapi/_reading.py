@@ -23,7 +23,8 @@ from ._answers import replayed
 from ._context import Context
 from ._engine import Bypass, Hit, Miss, Outcome, Stale
 from ._entry import Entry
-from ._filling import Filling
+from ._fill import Fill
+from ._filling import fail, finish
 from ._http import Forward, Fresh, Headers, MustRevalidate, Reason
 from ._inner import FRESH_ONLY
 from ._keys import Target
@@ -53,7 +54,7 @@ class Reading:
         self._injected: Headers = ()
         self.use = Use()
         self._lease: Lease | None = None
-        self._filling: Filling | None = None
+        self._fill: Fill | None = None
         self._reserve: Entry | None = None
         self._error: Exception | None = None
         self._destination: Destination | None = None
@@ -96,7 +97,7 @@ class Reading:
             answer = None if target is None else await self._answer(target)
             if answer is not None:
                 return answer
-        self._filling = self._new_filling(self._groups(values) if self.target else ())
+        self._fill = self._new_fill(self._groups(values) if self.target else ())
         return None
 
     def _hear(self) -> None:
@@ -304,11 +305,11 @@ class Reading:
         response.raw_headers += self.use.fields(debug=self._context.settings.debug)
         return response
 
-    def _new_filling(self, groups: tuple[str, ...]) -> Filling:
-        return Filling(
+    def _new_fill(self, groups: tuple[str, ...]) -> Fill:
+        return Fill(
             self._policy,
             self._context,
-            self._request,
+            self._request.scope,
             self.use,
             injected=self._injected,
             groups=groups,
@@ -317,34 +318,34 @@ class Reading:
 
     def ran(self, result: Any) -> None:
         """Hear what the endpoint returned, before it is serialized."""
-        if self._filling is not None:
-            self._filling.ran(result)
+        if self._fill is not None:
+            self._fill.ran(result)
 
     def raised(self, error: Exception) -> None:
         """Hear what the endpoint itself raised; what dependencies raise does not come here."""
         self._error = error
-        if self._filling is not None:
-            self._filling.raised(error)
+        if self._fill is not None:
+            self._fill.raised(error)
 
     async def finish(self, response: Response) -> Response:
         """The response to send: from the cache as it is, from the endpoint once it is filled in."""
-        if self._filling is None:
+        if self._fill is None:
             return response
         stand_in = await self._stand_in(response.status_code)
         if stand_in is None:
-            return await self._filling.finish(response)
+            return await finish(self._fill, response)
         stand_in.background = response.background
         return stand_in
 
     async def failed(self, error: BaseException) -> Response | None:
         """There is no response, unless a stale one stands in: whoever waits leads next."""
-        if self._filling is None:
+        if self._fill is None:
             await self._release()
             return None
         status = _status_of(error, self._scope) if error is self._error else None
         stand_in = None if status is None else await self._stand_in(status)
         if stand_in is None:
-            await self._filling.failed(error)
+            await fail(self._fill, error)
         elif not isinstance(error, HTTPException):
             self._context.answered_stale(self._policy.label, error)
         return stand_in
@@ -363,11 +364,11 @@ class Reading:
     async def _stand_in(self, status: int) -> Response | None:
         """The stale answer to send in place of an error (RFC 5861 section 4), if there is one."""
         entry, now_ms = self._reserve, self._context.now_ms()
-        if entry is None or self._filling is None or status not in _http.STALE_IF_ERROR_STATUSES:
+        if entry is None or self._fill is None or status not in _http.STALE_IF_ERROR_STATUSES:
             return None
         if not stands_in(self._wanted(), entry, now_ms):
             return None
-        await self._filling.abandon(None)
+        await self._fill.release(storable=True)
         self.use.stand_in(-(entry.staleness_ms(now_ms) // 1000), status)
         return self._replay(entry, now_ms)
 

@@ -1,0 +1,158 @@
+"""One run of a cached GET's endpoint: which entry its answer makes, and the right to store it."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+from starlette.types import Scope
+
+from ._answers import OWN_RESPONSE, unstored_headers, without
+from ._context import Context
+from ._entry import Entry
+from ._http import Headers, Reason, announced_length, is_event_stream
+from ._leases import Lease
+from ._policy import ReadPolicy
+from ._storing import Storing
+from ._use import Use
+from ._variants import selection
+
+
+class Fill:
+    """One run, from the endpoint's result to the entry in Redis.
+
+    Args:
+        policy: Of the route.
+        context: Of the application.
+        scope: Of the request that runs the endpoint.
+        use: What is told of the cache's part.
+        injected: Fields that dependencies have set.
+        groups: Names of the entry's groups, where they are told.
+        lease: The right to fill; None where nothing will be stored.
+
+    Attributes:
+        own_response: Whether the endpoint built the response itself.
+        error: What the endpoint raised, where the response made of it may be stored.
+    """
+
+    def __init__(
+        self,
+        policy: ReadPolicy,
+        context: Context,
+        scope: Scope,
+        use: Use,
+        *,
+        injected: Headers,
+        groups: tuple[str, ...],
+        lease: Lease | None,
+    ) -> None:
+        self.context = context
+        self.scope = scope
+        self.injected = injected
+        self.lease = lease
+        self.own_response = False
+        self.error: Exception | None = None
+        self._policy = policy
+        self._use = use
+        ttl_ms = context.ttl_ms(policy.ttl, jitter=policy.staleness.jitter)
+        self._storing = Storing(policy, context.settings, ttl_ms, groups, varies=True)
+        self._refusal: Reason | None = None
+        self._began_ms = context.now_ms()
+        self._cost_ms = 0
+
+    def ran(self, result: Any) -> None:
+        """Hear what the endpoint returned, before it is serialized."""
+        self._cost_ms = max(0, self.context.now_ms() - self._began_ms)
+        if isinstance(result, Response):
+            self._take_as_built()
+        when = self._policy.when
+        try:
+            wanted = when is None or bool(when(result))
+        except Exception as error:  # the author's predicate may raise anything
+            wanted = False
+            self.context.warn_once(self._policy.label, "when= raised", error)
+        if not wanted:
+            self._refusal = Reason.WHEN
+
+    def raised(self, error: Exception) -> None:
+        """Hear what the endpoint itself raised; what dependencies raise does not come here."""
+        if isinstance(error, HTTPException) and error.status_code in self._policy.statuses:
+            self.error = error
+            self._take_as_built()
+
+    def _take_as_built(self) -> None:
+        """FastAPI adds nothing of what dependencies set, now or when it is replayed."""
+        self.own_response = True
+        self.injected = ()
+
+    def entry(self, status: int, headers: Headers, body: bytes) -> Entry | Reason:
+        """What to store, or why it may not be stored."""
+        if self._refusal is not None:
+            return self._refusal
+        own, now_ms = without(headers, self.injected), self.context.now_ms()
+        entry = self._storing.entry(status, headers, body, own=own, now_ms=now_ms)
+        if not isinstance(entry, Entry):
+            return entry
+        built = (OWN_RESPONSE,) if self.own_response else ()
+        selected = selection(headers, self._policy.keyed_headers, self.scope["headers"])
+        fields = (*built, *entry.headers, *selected)
+        return entry._replace(headers=fields, cost_ms=self._cost_ms)
+
+    def early_refusal(self, status: int, headers: Headers) -> Reason | None:
+        """Why an answer may not be stored, as far as its head says."""
+        if self._refusal is not None:
+            return self._refusal
+        if is_event_stream(headers):
+            return Reason.UNFINISHED
+        size, now_ms = announced_length(headers) or 0, self.context.now_ms()
+        return self._storing.refusal(status, headers, size=size, now_ms=now_ms)
+
+    def stored_fields(self, entry: Entry) -> list[tuple[bytes, bytes]]:
+        """What an answer that is stored tells of the cache's part."""
+        self._use.stored = self.lease is not None
+        if self._use.stored and entry.fresh_ms:
+            left_ms = entry.created_ms + entry.fresh_ms - self.context.now_ms()
+            self._use.ttl = -(-left_ms // 1000)
+        return self._told()
+
+    def unstored(self, headers: Headers, reason: Reason) -> list[tuple[bytes, bytes]]:
+        """The head of an answer that is not stored."""
+        self.refuse(reason)
+        return unstored_headers(self._policy, headers) + self._told()
+
+    def unfinished(self, status: int, headers: Headers) -> list[tuple[bytes, bytes]]:
+        """The head of an answer that may be stored once its body is there."""
+        lifetime_ms = self._storing.lifetime_ms(status, headers, self.context.now_ms())
+        windows = self._storing.windows(status, headers)
+        announced = self._storing.announced(status, headers, lifetime_ms, windows)
+        names = {name for name, _ in announced}
+        return [*(pair for pair in headers if pair[0] not in names), *announced, *self._told()]
+
+    def _told(self) -> list[tuple[bytes, bytes]]:
+        return self._use.fields(debug=self.context.settings.debug)
+
+    def refuse(self, reason: Reason) -> None:
+        """Tell why nothing is stored."""
+        self._use.reason = self._use.reason or reason
+        if reason is not Reason.WHEN:
+            self.context.not_stored(self._policy.label, reason)
+
+    def begin(self, entry: Entry) -> asyncio.Future[bool] | None:
+        """Begin to store an entry, if the right to it is still here."""
+        lease, self.lease = self.lease, None
+        if lease is None:
+            return None
+        kept_ms = entry.kept_ms(self.context.now_ms())
+        return asyncio.ensure_future(lease.fill(entry, kept_ms))
+
+    async def make_way(self, reason: Reason) -> None:
+        """Let others compute beside each other, unless the next client may ask for the whole."""
+        await self.release(storable=reason is Reason.PARTIAL_CONTENT)
+
+    async def release(self, *, storable: bool) -> None:
+        """Give the lease up; where answers are storable, one who waits leads next."""
+        lease, self.lease = self.lease, None
+        if lease is not None:
+            await lease.release(storable=storable)
