@@ -275,7 +275,10 @@ class Engine:
         """
         try:
             budget = self._store.until()
-            tokens = await self._store.tokens(target, until=budget)
+            # a reader has to know: it would take the lease of another who computes under newer ones
+            tokens = self._leases.believed.of(target)
+            if tokens is None:
+                tokens = await self._store.tokens(target, until=budget)
             claimed = await self._leases.claim(WRITER, target, tokens, budget)
         except CacheUnavailableError:
             return None

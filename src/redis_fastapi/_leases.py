@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from ._background import Background
+from ._believed import Believed
 from ._changes import Changes
 from ._compression import Compress
 from ._entry import Entry, encode
@@ -180,6 +181,7 @@ class Leases:
 
     Attributes:
         flights: The leases of this process that have not ended, by value.
+        believed: The generations under which leases were claimed.
         lease_ms: Life of a lease without its holder, in milliseconds.
         compress: What makes large bodies small; None leaves them as they are.
     """
@@ -203,6 +205,7 @@ class Leases:
         self.lease_ms = lease_ms
         self.compress = compress
         self.flights: dict[bytes, Flight] = {}
+        self.believed = Believed(changes)
         self._random = random
         self._sleep = sleep
 
@@ -220,6 +223,7 @@ class Leases:
             self.refusals.granted(Wish.LOOK_UP)
             holder, tokens = acquired.holder, acquired.snapshot.tokens
             if holder and lease_validity(holder) == validity_of(target, tokens):
+                self.believed.learn(target, tokens)
                 return Claimed(claim, holder, acquired.snapshot)
         self.background.spawn(self.release(target, claim.value))
         return None

@@ -1,0 +1,46 @@
+"""Tokens of generations as this process saw them last.
+
+They may be outdated at any time. A write claims its lease under them all the same: the reply to its
+claim says which are current, and where these are others it claims once more.
+"""
+
+from __future__ import annotations
+
+from ._changes import Changes
+from ._keys import Target
+
+_MOST = 4_096
+"""Generations to remember; clients choose how many there are, where values name them."""
+
+Tokens = tuple[bytes | None, ...]
+
+
+class Believed:
+    """Tokens by the name of their generation.
+
+    Args:
+        changes: Says which of them are others now, as far as this process hears of it.
+    """
+
+    def __init__(self, changes: Changes) -> None:
+        self._tokens: dict[str, bytes] = {}
+        changes.on_change(self._forget)
+
+    def of(self, target: Target) -> Tokens | None:
+        """The tokens of a target's generations; None where one is unknown."""
+        tokens = tuple(map(self._tokens.get, target.generations))
+        return None if None in tokens else tokens
+
+    def learn(self, target: Target, tokens: Tokens) -> None:
+        """Remember what was read of a target's generations."""
+        if len(self._tokens) >= _MOST:
+            self._tokens.clear()
+        for name, token in zip(target.generations, tokens, strict=True):
+            if token is not None:
+                self._tokens[name] = token
+
+    def _forget(self, name: str | None) -> None:
+        if name is None:
+            self._tokens.clear()
+        else:
+            self._tokens.pop(name, None)
