@@ -116,7 +116,7 @@ def test_a_hit_is_answered_in_front_of_the_routing(routed: Routed, door: Door) -
         return {"id": item_id, "size": size}
 
     app.include_router(router)
-    assert routings(routed, app, f"{PATH}?size=2") == [1, 0, 0]
+    assert routings(routed, app, f"{PATH}?size=2") == [1, 1, 0]
 
 
 def _of_the_application() -> FastAPI:
@@ -167,7 +167,7 @@ def _with_files_for_the_rest() -> FastAPI:
 def test_so_it_is_wherever_its_way_is_straight(
     routed: Routed, build: Callable[[], FastAPI]
 ) -> None:
-    assert routings(routed, build()) == [1, 0, 0]
+    assert routings(routed, build()) == [1, 1, 0]
 
 
 def lifespan_of(app: FastAPI) -> Any:
@@ -185,7 +185,7 @@ def within(outer: Starlette, app: FastAPI, path: str) -> Starlette:
 def test_a_mounted_application_has_a_front_of_its_own(
     routed: Routed, outer: type[Starlette]
 ) -> None:
-    assert routings(routed, within(outer(), shop(), "/{tenant}"), f"/a{PATH}") == [2, 1, 1]
+    assert routings(routed, within(outer(), shop(), "/{tenant}"), f"/a{PATH}") == [2, 2, 1]
 
 
 # -- what is never answered in front
@@ -450,26 +450,26 @@ def test_a_client_cannot_make_it_grow(routed: Routed, monkeypatch: pytest.Monkey
     monkeypatch.setattr(front, "Ways", functools.partial(Ways, most=2))
     with serving(shop()) as client:
         found = []
-        for number in (1, 2, 1, 3, 1, 2):
+        for number in (1, 1, 2, 2, 1, 3, 3, 1, 2):
             before = routed.number
             client.get(f"/shop/items/{number}")
             found.append(routed.number - before)
-    assert found == [1, 1, 0, 1, 0, 1]  # the one that was not used for longest went
+    assert found == [1, 1, 1, 1, 0, 1, 1, 0, 1]  # the one that was not used for longest went
 
 
 def test_another_start_has_the_ways_and_a_cache_of_its_own(routed: Routed) -> None:
     app, states = shop(), []
     for _ in range(2):
         with serving(app) as client:
-            states += [state_of(client.get(PATH)) for _ in range(2)]
-    assert states == ["MISS", "HIT", "MISS", "HIT"]
-    assert routed.number == 2
+            states += [state_of(client.get(PATH)) for _ in range(3)]
+    assert states == ["MISS", "HIT", "HIT"] * 2
+    assert routed.number == 3
 
 
 def test_listeners_hear_of_what_is_answered_in_front(routed: Routed) -> None:
     app, heard = shop(), list[Event]()
     FastAPIRedis(app).listen(heard.append)
-    assert routings(routed, app) == [1, 0, 0]
+    assert routings(routed, app) == [1, 1, 0]
     states = [event.state for event in heard if isinstance(event, Answered)]
     assert states == ["MISS", "HIT", "HIT"]
 
@@ -588,7 +588,7 @@ def test_after_a_change_the_ways_are_found_again(routed: Routed) -> None:
                 client.get(PATH)
                 found.append(routed.number - before)
             app.add_api_route("/other", refuse)
-    assert found == [1, 0, 0, 1, 0, 0]
+    assert found == [1, 1, 0, 1, 0, 0]
 
 
 # -- what middleware sees
@@ -640,7 +640,9 @@ def test_middleware_sees_the_scope_that_routing_leaves(
     app.add_middleware(Noting, seen=seen)
     served = app if surround is None else surround(app)
     with serving(served) as client:
-        client.get(path, headers={"host": "b.example"})
+        for _ in range(2):
+            client.get(path, headers={"host": "b.example"})
+        seen.pop()
         before = routed.number
         client.get(path, headers={"host": "a.example"})
         client.get(path, headers={"host": "a.example"})
@@ -666,7 +668,7 @@ def test_what_one_request_does_to_its_scope_is_not_seen_by_the_next(routed: Rout
         request.scope.get("fastapi", {}).clear()
         return answer
 
-    assert routings(routed, app) == [1, 0, 0]
+    assert routings(routed, app) == [1, 1, 0]
     assert seen[0] == seen[1] == seen[2]
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, MutableMapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from typing import Any
 
 from starlette.requests import Request
@@ -18,7 +18,6 @@ from starlette.types import Scope
 from ._context import Context
 from ._declare import SCOPE_KEY
 from ._http import Forward
-from ._keys import Target
 from ._observed import ToldReading, ToldWriting
 from ._policy import Policy, ReadPolicy, Values, WritePolicy
 from ._reading import Reading
@@ -88,8 +87,9 @@ class CachePassage:
         answer = None
         if self.reading is not None:
             answer = await self.reading.before(values, request, injected, self.known)
-            if self._shortcut is not None and self.known is None:
-                _remember(self._shortcut, self.policy, self.reading.target, request.scope)
+            target = self.reading.target
+            if self._shortcut is not None and self.known is None and target is not None:
+                self._shortcut.learn(request.scope, target)
         if answer is None and self.writing is not None:
             answer = await self.writing.before(values, request)
         return answer
@@ -181,6 +181,7 @@ async def _pass_cache(
     try:
         known = passage.known
         if known is not None and shortcut is not None and shortcut.early:
+            # not before the second request: finding a way costs as much as routing
             _show_way(shortcut, policy, known, request.scope)
             if (answer := await passage.early(known)) is not None:
                 return answer
@@ -195,17 +196,6 @@ async def _pass_cache(
     finally:
         # the passage knows the request: left in its scope, both would wait for the collector
         request.scope.pop(SCOPE_KEY, None)
-
-
-def _remember(
-    shortcut: Shortcut, policy: Policy, target: Target | None, scope: MutableMapping[str, Any]
-) -> None:
-    """Let those who ask the same find their way sooner."""
-    if target is None:
-        return
-    destination = shortcut.learn(scope, target)
-    if shortcut.early:
-        _show_way(shortcut, policy, destination, scope)
 
 
 def _show_way(
