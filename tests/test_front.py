@@ -372,6 +372,19 @@ def test_control_without_the_check_a_stranger_is_served(
     assert strangers_status(build()) == 200
 
 
+def test_where_there_is_no_way_it_is_looked_for_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    chosen, looked = ways._chosen, []
+
+    def choose_and_note(*given: Any) -> tuple[int, BaseRoute | None]:
+        looked.append(given)
+        return chosen(*given)
+
+    monkeypatch.setattr(ways, "_chosen", choose_and_note)
+    with serving(_behind_a_mount_at_nothing()) as client:
+        assert [state_of(client.get(PATH, headers=MEMBER)) for _ in range(4)][1:] == ["HIT"] * 3
+    assert len(looked) == 1
+
+
 def test_what_was_put_in_the_place_of_routing_is_asked(
     routed: Routed, monkeypatch: pytest.MonkeyPatch
 ) -> None:

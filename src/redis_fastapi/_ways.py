@@ -99,7 +99,7 @@ class Ways:
     def __init__(self, router: APIRouter, *, most: int = _MOST_KNOWN) -> None:
         self.router = router
         self._most = most
-        self.known: OrderedDict[Alias, Way] = OrderedDict()
+        self.known: OrderedDict[Alias, Way | None] = OrderedDict()
         self._routes: list[_Routes] = []
         self._closed = False
 
@@ -137,15 +137,11 @@ class Ways:
         """
         # of one that came through a mount: what its own router does with that root path
         alias = alias_of(scope)
-        if not is_short(alias):
+        if not is_short(alias) or not self._can_know() or alias in self.known:
             return
-        place = _place(self.router, scope, dependant) if self._can_know() else None
-        if place is None:
-            return
-        routed = {name: scope[name] for name in ("endpoint", "route") if name in scope}
-        path_params = {name: scope["path_params"][name] for name in place.server.param_convertors}
-        private = dict(scope.get(_PRIVATE, {}))
-        self.known[alias] = Way(destination, policy, place, routed, path_params, private)
+        place = _place(self.router, scope, dependant)
+        # nor is one looked for again where there was none
+        self.known[alias] = place and _way(scope, destination, policy, place)
         if len(self.known) > self._most:
             self.known.popitem(last=False)
 
@@ -172,6 +168,14 @@ class Ways:
                 and all(_is_untouched(one.router) for one in self._routes)
             )
         return not self._closed
+
+
+def _way(scope: Mapping[str, Any], destination: Destination, policy: Policy, place: Place) -> Way:
+    """The way of a request that has come to its end."""
+    routed = {name: scope[name] for name in ("endpoint", "route") if name in scope}
+    path_params = {name: scope["path_params"][name] for name in place.server.param_convertors}
+    private = dict(scope.get(_PRIVATE, {}))
+    return Way(destination, policy, place, routed, path_params, private)
 
 
 _VERSION = "_routes_version"
