@@ -14,6 +14,7 @@ from fastapi.routing import APIRoute
 from httpx import AsyncClient
 from httpx import Response as Answer
 from starlette.applications import Starlette
+from starlette.convertors import CONVERTOR_TYPES, Convertor
 from starlette.middleware import Middleware
 from starlette.middleware.exceptions import ExceptionMiddleware
 from starlette.requests import Request
@@ -22,7 +23,7 @@ from starlette.routing import BaseRoute, Host, Match, Route, Router
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from redis_fastapi import Cached, CacheEvict, CacheRoute, FastAPIRedis
+from redis_fastapi import Cached, CacheEvict, CacheRoute, FastAPIRedis, _shortcut
 from redis_fastapi import _front as front
 from redis_fastapi import _ways as ways
 from redis_fastapi._client import client_of
@@ -604,6 +605,77 @@ def test_after_a_change_the_ways_are_found_again(routed: Routed) -> None:
     assert found == [1, 1, 0, 1, 0, 0]
 
 
+class Relative(Convertor[str]):
+    """A convertor of the author's: what ``today`` is, somebody says."""
+
+    regex = "[^/]+"
+
+    def __init__(self) -> None:
+        self.today = "monday"
+
+    def convert(self, value: str) -> str:
+        return self.today if value == "today" else value
+
+    def to_string(self, value: str) -> str:
+        return value
+
+
+def news_after_midnight(
+    monkeypatch: pytest.MonkeyPatch, build: Callable[[APIRouter], FastAPI]
+) -> str:
+    """Of which day they are, by a text that was asked for the day before."""
+    relative = Relative()
+    monkeypatch.setitem(CONVERTOR_TYPES, "relative", relative)
+    router = APIRouter(route_class=CacheRoute)
+
+    @router.get("/{day:relative}/news")
+    def news(day: str) -> Annotated[str, Cached(60)]:
+        return day
+
+    with serving(build(router)) as client:
+        for _ in range(3):
+            assert client.get("/today/news").json() == "monday"
+        relative.today = "tuesday"
+        return str(client.get("/today/news").json())
+
+
+def _included(router: APIRouter) -> FastAPI:
+    app = new_app()
+    app.include_router(router)
+    return app
+
+
+def _mounted(router: APIRouter) -> FastAPI:
+    app = new_app()
+    app.mount("", router)
+    return app
+
+
+@pytest.mark.parametrize("build", [_included, _mounted])
+def test_what_a_convertor_says_today_is_asked_today(
+    monkeypatch: pytest.MonkeyPatch, build: Callable[[APIRouter], FastAPI]
+) -> None:
+    assert news_after_midnight(monkeypatch, build) == "tuesday"
+
+
+@pytest.mark.parametrize(
+    ("build", "module", "check", "without"),
+    [
+        (_included, ways, "_depends_on_its_text", lambda _: True),
+        (_mounted, _shortcut, "_routed_alias_of", _shortcut.alias_of),
+    ],
+)
+def test_control_where_the_text_alone_is_compared_yesterdays_are_sent(
+    monkeypatch: pytest.MonkeyPatch,
+    build: Callable[[APIRouter], FastAPI],
+    module: Any,
+    check: str,
+    without: Callable[..., Any],
+) -> None:
+    monkeypatch.setattr(module, check, without)
+    assert news_after_midnight(monkeypatch, build) == "monday"
+
+
 # -- what middleware sees
 
 PRIVATE = {
@@ -730,6 +802,14 @@ class Shop:
         """Begin a request."""
         return asyncio.ensure_future(self.get())
 
+    async def begin_two(self) -> "tuple[asyncio.Task[Answer], asyncio.Task[Answer]]":
+        """Begin a request that computes, and one that waits for it."""
+        first = self.begin()
+        await self.entered.wait()
+        other = self.begin()
+        await asyncio.sleep(0)
+        return first, other
+
 
 @asynccontextmanager
 async def open_shop(app: FastAPI | None = None, **changes: Any) -> AsyncIterator[Shop]:
@@ -825,10 +905,7 @@ async def test_those_who_wait_in_front_get_what_one_computes() -> None:
 
 async def test_who_gives_up_waiting_in_front_takes_nothing_along() -> None:
     async with open_shop() as shop:
-        first = shop.begin()
-        await shop.entered.wait()
-        other = shop.begin()
-        await asyncio.sleep(0)
+        first, other = await shop.begin_two()
         other.cancel()
         await asyncio.wait((other,))
         shop.may_end.set()
@@ -859,10 +936,7 @@ async def test_of_one_who_gives_up_waiting_middleware_and_listeners_hear() -> No
 
 async def test_of_one_who_began_in_front_and_gives_up_the_next_takes_over() -> None:
     async with open_shop() as shop:
-        first = shop.begin()
-        await shop.entered.wait()
-        other = shop.begin()
-        await asyncio.sleep(0)
+        first, other = await shop.begin_two()
         first.cancel()
         await asyncio.wait((first,))
         shop.may_end.set()

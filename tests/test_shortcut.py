@@ -26,6 +26,7 @@ from fastapi import (
 from fastapi.dependencies.models import Dependant
 from fastapi.dependencies.utils import solve_dependencies
 from fastapi.routing import APIRoute
+from fastapi.security import HTTPBearer
 from fastapi.security.base import SecurityBase
 from fastapi.testclient import TestClient
 from httpx import Response as Answer
@@ -346,7 +347,10 @@ def asked_by(app: FastAPI, *names: str) -> list[tuple[str | None, str]]:
     return [(state_of(answer), answer.headers["x-hello"]) for answer in answers]
 
 
-def test_behind_dependencies_a_key_is_made_once(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("guards", [[], [Depends(HTTPBearer(auto_error=False))]])
+def test_behind_dependencies_a_key_is_made_once(
+    monkeypatch: pytest.MonkeyPatch, guards: list[Any]
+) -> None:
     made = []
 
     async def make_and_note(*given: Any) -> Target:
@@ -354,7 +358,7 @@ def test_behind_dependencies_a_key_is_made_once(monkeypatch: pytest.MonkeyPatch)
         return made[-1]
 
     monkeypatch.setattr(_reading, "read_target", make_and_note)
-    states = asked_by(app_with(shared_by_all), "ada", "grace", "ada")
+    states = asked_by(app_with(shared_by_all, dependencies=guards), "ada", "grace", "ada")
     assert states == [("MISS", "ada"), ("HIT", "grace"), ("HIT", "ada")]
     assert len(made) == 1
 
@@ -429,6 +433,7 @@ def test_control_where_it_is_not_asked_who_may_change_it_one_is_sent_the_basket_
     monkeypatch: pytest.MonkeyPatch, path: str, endpoint: Any, guards: list[Any]
 ) -> None:
     monkeypatch.setattr(_shortcut, "_reaches_endpoint_as_it_came", lambda _: True)
+    monkeypatch.setattr(_shortcut, "_routed_alias_of", _shortcut.alias_of)
     assert baskets_of_ada_and_grace(path, endpoint, guards) == ["ada", "ada", "ada"]
 
 

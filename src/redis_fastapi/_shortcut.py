@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import inspect
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from enum import Enum
@@ -47,10 +47,17 @@ def alias_of(scope: Mapping[str, Any]) -> Alias:
     return scope["path"], scope["query_string"], get("root_path"), get("app_root_path")
 
 
-def is_short(alias: Alias) -> bool:
+def is_short(alias: Iterable[str | bytes | None]) -> bool:
     """Whether an alias may be remembered."""
-    path, query, *roots = alias
-    return len(path) + len(query) + sum(len(root or "") for root in roots) <= _LONGEST
+    return sum(len(part) for part in alias if part is not None) <= _LONGEST
+
+
+_RoutedAlias = tuple[str, bytes, str | None, str | None, str]
+
+
+def _routed_alias_of(scope: Mapping[str, Any]) -> _RoutedAlias:
+    """The alias of a request at its endpoint, which sees what a convertor makes of its path now."""
+    return *alias_of(scope), str(scope.get("path_params"))
 
 
 class Destination:
@@ -78,7 +85,7 @@ class Shortcut:
         self.dependant = dependant
         self.early = early
         self._most = most
-        self._known: OrderedDict[Alias, Destination] = OrderedDict()
+        self._known: OrderedDict[_RoutedAlias, Destination] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._known)
@@ -87,7 +94,7 @@ class Shortcut:
         """Where a request goes, if that is known."""
         if scope["method"] != "GET":
             return None
-        alias = alias_of(scope)
+        alias = _routed_alias_of(scope)
         known = self._known.get(alias)
         if known is not None:
             self._known.move_to_end(alias)
@@ -95,7 +102,7 @@ class Shortcut:
 
     def learn(self, scope: Mapping[str, Any], target: Target) -> Destination:
         """Remember where a request went whose parameters were valid."""
-        alias, destination = alias_of(scope), Destination(target)
+        alias, destination = _routed_alias_of(scope), Destination(target)
         if is_short(alias):
             self._known[alias] = destination
         if len(self._known) > self._most:

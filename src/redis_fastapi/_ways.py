@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 from fastapi import APIRouter
 from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
+from starlette.convertors import Convertor
 from starlette.routing import BaseRoute, Host, Match, Router, WebSocketRoute
 
 from ._policy import Policy
@@ -227,7 +228,15 @@ def _place(router: Router, scope: Mapping[str, Any], dependant: Dependant) -> Pl
     if route is None or route is not scope.get("route") or not _has_own(route, "handle"):
         return None
     app = getattr(server, "app", None)
-    return Place(number, chosen, server, app, dependant) if app is None or _is_own(app) else None
+    if app is not None and not _is_own(app):
+        return None
+    known = all(map(_depends_on_its_text, server.param_convertors.values()))
+    return Place(number, chosen, server, app, dependant) if known else None
+
+
+def _depends_on_its_text(convertor: Convertor[Any]) -> bool:
+    """Whether a convertor is Starlette's: one of the author's may ask a clock."""
+    return type(convertor).__module__ == Convertor.__module__
 
 
 def _chosen(router: Router, scope: Mapping[str, Any]) -> tuple[int, BaseRoute | None]:
