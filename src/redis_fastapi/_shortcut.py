@@ -6,7 +6,7 @@
 - It leads past dependencies and validation where both are sure to pass: no dependencies, headers,
   cookies or body, no ``Request``. Elsewhere it is taken after them, and spares making a key.
 - A dependency that takes the ``Request`` may give it other parameters, by the user who asks, say.
-  There the text says nothing, and no way is known.
+  There the text does not decide, and there is no shortcut.
 - How many are known is bounded, and so is their length: clients choose them.
 """
 

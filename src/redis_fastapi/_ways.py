@@ -5,7 +5,8 @@
 - A way is straight: it leads to a route of the application, or of a router that it includes. What
   lies behind another ASGI application has none, since that may look at anything.
 - All ways are forgotten when routes of those routers were added, taken away or exchanged.
-- A way leads to one endpoint at one place, and only where that has a shortcut (`_shortcut.py`).
+- A way leads to one endpoint at one place, and only where that has an early shortcut
+  (`_shortcut.py`). It is looked for when a text comes the second time.
 """
 
 from __future__ import annotations
