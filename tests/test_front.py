@@ -680,7 +680,7 @@ def test_control_where_the_text_alone_is_compared_yesterdays_are_sent(
 
 PRIVATE = {
     *("fastapi_astack", "fastapi_inner_astack", "fastapi_function_astack"),
-    *("fastapi_middleware_astack", "starlette.exception_handlers"),
+    *("fastapi_middleware_astack", "starlette.exception_handlers", "redis_fastapi_entrance"),
 }
 """What frameworks leave in a scope and have closed, or need for errors only."""
 

@@ -19,7 +19,7 @@ from ._context import Context
 from ._passage import CARRIED, EXPLAIN, CachePassage
 from ._runtime import context_in
 from ._shortcut import alias_of
-from ._ways import WAYS, Way, Ways
+from ._ways import ENTRANCE, Way, Ways
 
 _NATIVE_TELEMETRY = "fastapi.telemetry"
 """In scopes of which newer FastAPI releases make a span: its routing names that."""
@@ -44,7 +44,6 @@ class Front:
         self._routing = app
         self._served = served
         self._ways = Ways(served.router)
-        setattr(served.state, WAYS, self._ways)
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         if scope["type"] != "http" or scope["method"] != "GET":
@@ -52,6 +51,7 @@ class Front:
         ways = self._ways
         way = ways.find(alias_of(scope)) if ways.known else None
         if way is None:
+            scope[ENTRANCE] = ways
             return self._routing(scope, receive, send)
         context = self._context(scope)
         if context is None:

@@ -24,7 +24,7 @@ from ._reading import Reading
 from ._refresh import RERUN
 from ._shortcut import Destination, Shortcut
 from ._use import Use
-from ._ways import WAYS
+from ._ways import ENTRANCE
 from ._wrapping import Run
 from ._writing import Writing
 
@@ -202,7 +202,7 @@ def _show_way(
     shortcut: Shortcut, policy: Policy, destination: Destination, scope: Mapping[str, Any]
 ) -> None:
     """Let them be answered in front of the routing."""
-    ways = getattr(scope["app"].state, WAYS, None)
+    ways = scope.get(ENTRANCE)
     if ways is not None:
         ways.learn(scope, destination, policy, shortcut.dependant)
 

@@ -25,8 +25,8 @@ from starlette.routing import BaseRoute, Host, Match, Router, WebSocketRoute
 from ._policy import Policy
 from ._shortcut import Alias, Destination, alias_of, is_short
 
-WAYS = "redis_fastapi_ways"
-"""Name on ``app.state`` of an application's `Ways`."""
+ENTRANCE = "redis_fastapi_entrance"
+"""Where the scope of a request holds the `Ways` that wait for its way."""
 
 _MOST_KNOWN = 4_096
 
