@@ -112,11 +112,13 @@ def _block(headers: tuple[tuple[bytes, bytes], ...]) -> bytes:
     for name, _ in headers:
         if not name or b":" in name:
             raise ValueError(f"header name {name!r} cannot be stored")
+    # counted once in all: a part that has a line break adds to those between the parts
     parts = [part for pair in headers for part in pair]
     block = _LINE_BREAK.join(parts)
     between = max(0, len(parts) - 1)
     if block.count(b"\r") != between or block.count(b"\n") != between:
-        raise ValueError(f"headers {headers!r} cannot be stored: one contains a line break")
+        names = b", ".join(name for name, _ in headers)
+        raise ValueError(f"one of the headers {names!r} cannot be stored: it contains a line break")
     return block
 
 
