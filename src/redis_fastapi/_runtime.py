@@ -272,9 +272,15 @@ def settings_of(app: FastAPI) -> RedisSettings:
 
 def runtime_of(request: Request) -> Runtime | None:
     """The runtime that serves a request, or None where no lifespan started one."""
-    state = request.scope.get("state")
-    found = state.get(STATE) if state else None
+    found = _runtime_in(request.scope)
     return found if found is not None else getattr(request.app.state, STATE, None)
+
+
+def _runtime_in(scope: Mapping[str, Any]) -> Runtime | None:
+    """What the lifespan's state, which the server passes on with each request, holds of it."""
+    state = scope.get("state")
+    runtime: Runtime | None = state.get(STATE) if state else None
+    return runtime
 
 
 def _runtime_for_override(request: Request) -> Runtime:
@@ -338,8 +344,7 @@ def context_of(request: Request) -> Context | None:
 
 def context_in(scope: Mapping[str, Any]) -> Context | None:
     """Like ``context_of``, for a request that may never come to its route; says nothing."""
-    state = scope.get("state")
-    runtime: Runtime | None = state.get(STATE) if state else None
+    runtime = _runtime_in(scope)
     return None if runtime is None or runtime.client is None else runtime.own_context
 
 

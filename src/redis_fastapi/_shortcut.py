@@ -100,14 +100,14 @@ class Shortcut:
             self._known.move_to_end(alias)
         return known
 
-    def learn(self, scope: Mapping[str, Any], target: Target) -> Destination:
+    def learn(self, scope: Mapping[str, Any], target: Target) -> None:
         """Remember where a request went whose parameters were valid."""
-        alias, destination = _routed_alias_of(scope), Destination(target)
-        if is_short(alias):
-            self._known[alias] = destination
+        alias = _routed_alias_of(scope)
+        if not is_short(alias):
+            return
+        self._known[alias] = Destination(target)
         if len(self._known) > self._most:
             self._known.popitem(last=False)
-        return destination
 
 
 def shortcut_for(

@@ -105,9 +105,6 @@ class Ways:
         self._routes: list[_Routes] = []
         self._closed = False
 
-    def __len__(self) -> int:
-        return len(self.known)
-
     def find(self, alias: Alias) -> Way | None:
         """The way of a request, if that is known."""
         way = self.known.get(alias)

@@ -164,8 +164,8 @@ class CacheRoute(APIRoute):
 
     def handle(self, scope: Scope, receive: Receive, send: Send) -> Coroutine[Any, Any, None]:
         """Answer HEAD as the cached GET without its body, and let raised errors be recorded."""
-        serve = self._handle_read if self._reads else super().handle
-        return serve(scope, receive, send)
+        handle = self._handle_read if self._reads else super().handle
+        return handle(scope, receive, send)
 
     async def _handle_read(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["method"] == "HEAD" and "HEAD" not in (self.methods or ()):
