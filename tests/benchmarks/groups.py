@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from servers import LOOPBACK, RedisServer
 
 from .contenders import MARKERS, SDK, Contender
-from .process import WorkerError, environment_at, python_at
+from .process import environment_at, next_line, python_at
 
 CONTENDERS = (MARKERS, SDK)
 GROUPS = 9
@@ -65,7 +65,7 @@ def _worker(contender: Contender, redis_url: str, *sizes: int) -> subprocess.Pop
 
 def _evictions(worker: subprocess.Popen[str], port: int) -> Evictions:
     """What came of each group but the first, by which the library has learnt all it ever does."""
-    _next_line(worker)
+    next_line(worker)
     found = Evictions()
     for number in range(GROUPS):
         with _Pinger(port) as pinger:
@@ -80,15 +80,7 @@ def _evict(worker: subprocess.Popen[str]) -> float:
     assert worker.stdin is not None
     worker.stdin.write("evict\n")
     worker.stdin.flush()
-    return float(_next_line(worker))
-
-
-def _next_line(worker: subprocess.Popen[str]) -> str:
-    assert worker.stdout is not None
-    line = worker.stdout.readline()
-    if not line:
-        raise WorkerError(f"a worker that evicts ended with {worker.wait()}")
-    return line
+    return float(next_line(worker))
 
 
 class _Pinger(threading.Thread):

@@ -45,33 +45,34 @@ def environment_at(place: Place, redis_url: str) -> dict[str, str]:
     return {**os.environ, **settings}
 
 
+def next_line(worker: subprocess.Popen[str]) -> str:
+    """What a worker says next; WorkerError where it has ended instead."""
+    assert worker.stdout is not None
+    line = worker.stdout.readline()
+    if not line:
+        raise WorkerError(f"{worker.args!r} ended with {worker.wait()}")
+    return line
+
+
 class Worker:
     """A worker process at a place."""
 
     def __init__(self, place: Place, *, redis_url: str) -> None:
-        self._python = python_at(place)
         self._process = subprocess.Popen(
-            [self._python, "-m", "benchmarks.worker"],
+            [python_at(place), "-m", "benchmarks.worker"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
             env=environment_at(place, redis_url),
         )
-        self.versions: dict[str, str] = json.loads(self._next_line())
+        self.versions: dict[str, str] = json.loads(next_line(self._process))
 
     def carry_out(self, order: Order) -> Report:
         """Wait for the report on one order; raises WorkerError."""
         assert self._process.stdin is not None
         self._process.stdin.write(order.line())
         self._process.stdin.flush()
-        return Report(**json.loads(self._next_line()))
-
-    def _next_line(self) -> str:
-        assert self._process.stdout is not None
-        line = self._process.stdout.readline()
-        if not line:
-            raise WorkerError(f"a worker of {self._python} ended with {self._process.wait()}")
-        return line
+        return Report(**json.loads(next_line(self._process)))
 
     def __enter__(self) -> Self:
         return self
