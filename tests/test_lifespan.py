@@ -18,9 +18,11 @@ from redis_fastapi import (
     CacheBackendDep,
     Cached,
     CacheEvict,
+    CachePut,
     CacheRoute,
     CacheSettingsError,
     CacheSetupError,
+    CacheUnavailableError,
     FastAPIRedis,
     _runtime,
     cache,
@@ -29,6 +31,7 @@ from redis_fastapi import (
     get_settings,
     redis_lifespan,
 )
+from redis_fastapi._lane import Lane
 from servers import RedisServer, free_port
 from support import (
     Body,
@@ -173,6 +176,60 @@ async def test_a_lease_that_is_given_up_at_shutdown_is_gone_on_the_server(
     assert await keys_of(redis_client, "l:") == []
     with pytest.raises(asyncio.CancelledError):
         await request
+
+
+async def cancelled_at_shutdown(url: str, method: str) -> str | None:
+    """How the cache is used after a write was cancelled, and ended only after the lifespan did."""
+    app, started, goes_on = new_app(using=settings(url=url)), asyncio.Event(), asyncio.Event()
+
+    @app.get("/x")
+    async def read() -> Annotated[Body, Cached(60, group="g")]:
+        return {}
+
+    async def write() -> None:
+        started.set()
+        try:
+            await asyncio.Event().wait()
+        finally:  # as a thread that cannot be cancelled
+            await goes_on.wait()
+
+    @app.put("/x")
+    async def put() -> Annotated[Body, CachePut()]:
+        await write()
+        return {}
+
+    @app.delete("/x")
+    async def drop() -> Annotated[None, CacheEvict(group="g")]:
+        await write()
+
+    async with calling(app) as client:
+        async with app.router.lifespan_context(app):
+            await client.get("/x")
+            request = asyncio.create_task(client.request(method, "/x"))
+            await started.wait()
+            request.cancel()
+        goes_on.set()
+        await asyncio.gather(request, return_exceptions=True)
+        async with app.router.lifespan_context(app):
+            return state_of(await client.get("/x"))
+
+
+@pytest.mark.parametrize("method", ["PUT", "DELETE"])
+async def test_a_write_that_ends_after_the_shutdown_evicts(redis_url: str, method: str) -> None:
+    assert await cancelled_at_shutdown(redis_url, method) == "MISS"
+
+
+async def test_control_without_a_connection_after_the_end_it_does_not_and_says_so(
+    redis_url: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def refuse(*_: object) -> None:
+        raise CacheUnavailableError("closed")
+
+    monkeypatch.setattr(Lane, "_send_alone", refuse)
+    assert await cancelled_at_shutdown(redis_url, "DELETE") == "HIT"
+    assert [one.message for one in caplog.records if one.levelname == "ERROR"] == [
+        "evictions of 1 names are lost with this process"
+    ]
 
 
 def test_start_up_does_not_need_redis() -> None:

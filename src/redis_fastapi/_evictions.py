@@ -30,6 +30,8 @@ _EVICT_PAUSES_SECONDS = (0.02, 0.05, 0.1, 0.2)
 _REPLAY_PAUSES_SECONDS = (0.1, 0.2, 0.5)
 """Between two attempts to send what is owed; the last one stays."""
 
+_LOST = "evictions of %d names are lost with this process"
+
 
 class Evictions:
     """The evictions of one engine."""
@@ -53,6 +55,7 @@ class Evictions:
         self._backlog = Backlog()
         self._replay: asyncio.Task[None] | None = None
         self._replayer: asyncio.Task[None] | None = None
+        self._closed = False
 
     def __len__(self) -> int:
         """Names that are owed."""
@@ -119,10 +122,14 @@ class Evictions:
             await asyncio.gather(self._replayer, return_exceptions=True)
         if self._backlog:
             await self._send_owed()
+        self._closed = True
         if self._backlog:
-            _log.error("evictions of %d names are lost with this process", len(self._backlog))
+            _log.error(_LOST, len(self._backlog))
 
     def _owe(self, entries: tuple[str, ...], generations: tuple[str, ...]) -> None:
+        if self._closed:
+            _log.error(_LOST, len(entries) + len(generations))
+            return
         if not self._backlog:
             _log.error("Redis did not confirm an eviction; it is kept and sent when Redis is back")
         self._backlog.keep(entries, generations)

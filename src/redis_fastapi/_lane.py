@@ -9,6 +9,8 @@
   when the server is no primary. While it is open calls fail at once; a task of the lane tries to
   connect, and a connection counts once the server has taken a write on it in time. While it is
   read from, it has to take one every second: a primary that was demoted may be read for ever.
+- What is sent after the end goes over a connection made for it: a write that its server cancels at
+  shutdown comes to its evictions only then.
 """
 
 from __future__ import annotations
@@ -117,6 +119,8 @@ class Lane:
 
     def send(self, commands: Sequence[Command], until: float | None) -> asyncio.Future[list[Any]]:
         """Replies in order, error replies as exceptions."""
+        if self._closed and not self.is_open:
+            return asyncio.ensure_future(self._send_alone(commands, until))
         future = self._begin()
         packed = [command.args for command in commands]
         if not packed:  # no reply would ever end it, and it would keep those of others
@@ -131,7 +135,7 @@ class Lane:
             raise AwayError(f"Redis at {self._name} is away")
 
     async def aclose(self) -> None:
-        """Close the connection; later calls fail."""
+        """Close the connection; later look-ups fail."""
         self._closed = True
         if self._timer is not None:
             self._timer.cancel()
@@ -277,6 +281,15 @@ class Lane:
             await _drop(connection)
             raise
         return connection
+
+    async def _send_alone(self, commands: Sequence[Command], until: float | None) -> list[Any]:
+        """Replies to what is sent after the end, over a connection of its own."""
+        async with timeout_at(until):
+            connection = await self._connect()
+            try:
+                return await exchange(connection, commands)
+            finally:
+                await _drop(connection)
 
     async def _serve(self, connection: Connection) -> None:
         """Writes and reads until the connection breaks or is given up."""
