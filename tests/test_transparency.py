@@ -38,6 +38,8 @@ from redis_fastapi import (
 CACHE_FIELDS = {"etag", "cache-control", "vary", "age", "x-redis-cache", "cache-status"}
 """What a cached answer says more than a plain one."""
 
+CACHE_STATES = {b"x-redis-cache", b"cache-status"}
+
 
 def told(response: httpx.Response) -> tuple[int, list[tuple[str, str]], bytes]:
     """All that a client learns, but for what the cache adds."""
@@ -560,16 +562,18 @@ async def test_a_response_that_is_returned_again_and_again_stays_as_it_is(
     kept = FileResponse(file) if kind == "file" else FastAPIResponse(b"tea")
     app, before = caching_app(), (type(kept), list(kept.raw_headers))
 
-    @app.get("/tea/{number}")
+    @app.api_route("/tea/{number}", methods=["GET", "HEAD"])
     async def tea(number: int) -> Annotated[FastAPIResponse, Cached(ttl=60)]:
         return kept
 
     async with serving(app) as http:
+        heads = [await http.head("/tea/1") for _ in range(2)]
+        assert [one.headers["cache-status"] for one in heads] == ["redis-fastapi; fwd=method"] * 2
         assert await states(http, "/tea/1", "/tea/2", "/tea/1", "/tea/2") == [
             *("MISS", "MISS", "HIT", "HIT"),
         ]
     assert (type(kept), kept.raw_headers[: len(before[1])]) == before
-    assert not any(name == b"x-redis-cache" for name, _ in kept.raw_headers)
+    assert not CACHE_STATES.intersection(name for name, _ in kept.raw_headers)
 
 
 async def test_a_dependency_that_swallows_exceptions_meets_none_on_a_hit() -> None:

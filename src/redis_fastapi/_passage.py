@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from copy import copy
 from typing import Any
 
 from starlette.requests import Request
@@ -105,7 +106,10 @@ class CachePassage:
         if self.reading is not None:
             response = await self.reading.finish(response)
         elif self._of_other_method:
-            response.raw_headers += Use(None, Forward.METHOD).fields(debug=False)
+            # an endpoint may return one object again and again
+            response = copy(response)
+            told = Use(None, Forward.METHOD).fields(debug=False)
+            response.raw_headers = [*response.raw_headers, *told]
         return response
 
     async def abandon(self, error: BaseException) -> Response | None:
