@@ -17,6 +17,7 @@ from redis_fastapi import (
     CacheBackend,
     CacheBackendDep,
     Cached,
+    CacheDeclarationError,
     CacheEvict,
     CachePut,
     CacheRoute,
@@ -26,6 +27,7 @@ from redis_fastapi import (
     FastAPIRedis,
     _runtime,
     cache,
+    cache_evict,
     get_async_redis,
     get_cache_backend,
     get_settings,
@@ -315,6 +317,85 @@ def test_an_existing_lifespan_runs_and_its_state_is_passed_on() -> None:
         assert states(client, "/x", "/x") == ["MISS", "HIT"]
         assert runs.names == ["start"]
     assert runs.names == ["start", "stop"]
+
+
+def add_items(app: FastAPI) -> None:
+    """A router with its evictions, by markers and by dependencies."""
+    router, plain, runs = APIRouter(route_class=CacheRoute), APIRouter(), Runs()
+
+    @router.get("/items/{number}")
+    async def item(number: int) -> Annotated[Body, Cached(60)]:
+        return {"run": runs.note()}
+
+    @router.delete("/items/{number}")
+    async def drop(number: int) -> Annotated[None, CacheEvict(key=item)]: ...
+
+    @router.post("/items/{number}")
+    async def drop_path(number: str) -> Annotated[None, CacheEvict(key="/late/items/{number}")]: ...
+
+    @router.put("/items/{number}")
+    async def put(number: int) -> Annotated[Body, CachePut()]:
+        return {"run": runs.note()}
+
+    @plain.get("/all", dependencies=[Depends(cache(60, eviction_group="g"))])
+    async def every() -> Body:
+        return {"run": runs.note()}
+
+    @plain.delete("/all", dependencies=[Depends(cache_evict(eviction_group="g"))])
+    async def drop_every() -> None: ...
+
+    app.include_router(router, prefix="/late")
+    app.include_router(plain, prefix="/late")
+
+
+def app_that_adds(add: Callable[[FastAPI], None]) -> FastAPI:
+    """An application whose own lifespan adds routes."""
+
+    @asynccontextmanager
+    async def add_routes(app: FastAPI) -> AsyncIterator[None]:
+        add(app)
+        yield
+
+    return new_app(lifespan=add_routes)
+
+
+LATE_WRITES = [
+    ("DELETE", "/late/items/1"),
+    ("POST", "/late/items/01"),
+    ("PUT", "/late/items/01"),
+    ("DELETE", "/late/all"),
+]
+
+
+@pytest.mark.parametrize(("method", "path"), LATE_WRITES)
+def test_a_write_reaches_what_a_lifespan_has_added(method: str, path: str) -> None:
+    read = path.replace("01", "1")
+    with serving(app_that_adds(add_items)) as client:
+        assert states(client, read, read) == ["MISS", "HIT"]
+        before = client.get(read).json()
+        assert client.request(method, path).status_code == 200
+        assert client.get(read).json() != before
+
+
+@pytest.mark.parametrize(("method", "path"), LATE_WRITES[:-1])
+def test_a_write_reaches_what_was_added_while_the_application_runs(method: str, path: str) -> None:
+    app, read = new_app(), path.replace("01", "1")
+    with serving(app) as client:
+        assert client.put("/late/items/1").status_code == 404
+        add_items(app)
+        before = client.get(read).json()
+        assert client.request(method, path).status_code == 200
+        assert client.get(read).json() != before
+
+
+def test_what_a_lifespan_adds_is_checked() -> None:
+    def add(app: FastAPI) -> None:
+        @app.put("/x")
+        async def put() -> Annotated[Body, CachePut()]:
+            return {}
+
+    with pytest.raises(CacheDeclarationError, match="no cached GET"):
+        start_up(app_that_adds(add))
 
 
 def test_an_existing_lifespan_can_use_the_client(monkeypatch: pytest.MonkeyPatch) -> None:

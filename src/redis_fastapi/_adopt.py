@@ -35,9 +35,13 @@ def cache_route_class(route_class: type[APIRoute]) -> type[CacheRoute]:
     return type(f"Cached{route_class.__name__}", (CacheRoute, route_class), {})
 
 
-def adopt_routes(router: APIRouter) -> None:
-    """Rebuild every plain route below a router that declares caching by a dependency."""
-    _adopt(router, asked=False, seen=set())
+def adopt_routes(router: APIRouter) -> bool:
+    """Rebuild every plain route below a router that declares caching by a dependency.
+
+    Returns:
+        Whether there was one.
+    """
+    return _adopt(router, asked=False, seen=set())
 
 
 def _adopt(router: APIRouter, *, asked: bool, seen: set[tuple[int, bool]]) -> bool:

@@ -104,7 +104,8 @@ class CacheDependency:
             return
         self._said = True
         logger.warning(
-            "%s %s: Depends(...) caches nothing here. Add FastAPIRedis(app).caching()",
+            "%s %s: Depends(...) caches nothing here. Add FastAPIRedis(app).caching() and the "
+            "route, both before the start",
             request.scope["method"],
             request.url.path,
         )

@@ -6,7 +6,7 @@ whichever way the FastAPI release keeps its included routers.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
@@ -65,6 +65,34 @@ def applications(app: FastAPI) -> Iterator[FastAPI]:
     for route in app.routes:
         if isinstance(route, Mount) and isinstance(route.app, FastAPI):
             yield from applications(route.app)
+
+
+class HasRoutes(Protocol):
+    """An application, a router or a mount."""
+
+    @property
+    def routes(self) -> Sequence[BaseRoute]: ...
+
+
+Routes = list[tuple[HasRoutes, list[BaseRoute]]]
+"""The routes of an application and of all below it, as they were."""
+
+
+def routes_of(owner: HasRoutes) -> Routes:
+    """The routes as they are."""
+    found: Routes = [(owner, list(owner.routes))]
+    for route in owner.routes:
+        below = getattr(route, "original_router", None)
+        if isinstance(route, (Mount, Host)):
+            below = route
+        if below is not None:
+            found += routes_of(below)
+    return found
+
+
+def have_changed(routes: Routes) -> bool:
+    """Whether some were added, taken away or exchanged."""
+    return any(owner.routes != known for owner, known in routes)
 
 
 def served_by(routes: Iterable[BaseRoute], mount: str = "") -> Iterator[Served]:

@@ -32,7 +32,7 @@ from ._observed import ToldStore
 from ._pool import close_client, open_client
 from ._published import Publisher
 from ._refresh import Refreshes
-from ._registry import Registry, check_routes, served_by
+from ._registry import Registry, check_routes
 from ._resource import mount_of
 from ._startup import check_process, check_server
 from ._store import Store
@@ -76,20 +76,21 @@ class Runtime:
         self._refreshes = Refreshes()
         self._engines: WeakKeyDictionary[object, Engine] = WeakKeyDictionary()
         self._site: Site | None = None
+        self._checked: Registry | None = None
         self._own_context: Context | None = None
         self.looking: asyncio.Future[None] | None = None
         self._publishing: asyncio.Future[None] | None = None
 
     @property
     def site(self) -> Site:
-        """Where resources are looked up; the routes are read at first use."""
+        """Where resources are looked up."""
         if self._site is None:
-            registry = Registry(served_by(self._app.routes, self._mount))
-            self._site = Site(registry, f"{self.settings.prefix}:cache")
+            prefix = f"{self.settings.prefix}:cache"
+            self._site = Site(self._app, mount=self._mount, prefix=prefix)
         return self._site
 
     def forget_routes(self) -> None:
-        """Read the routes again at the next use: some were changed."""
+        """Read the routes again at the next use: some were adopted."""
         self._site = self._own_context = None
 
     def engine_on(self, client: Any) -> Engine:
@@ -214,12 +215,16 @@ class Runtime:
         return self._own_context
 
     def check(self) -> None:
-        """Say what only the whole application shows.
+        """Say what only the whole application shows, once while its routes stay what they are.
 
         Raises:
             CacheDeclarationError: For the first error; further ones are logged.
         """
-        checked = check_routes(self.site.registry, default_ttl=self.settings.default_ttl)
+        registry = self.site.registry
+        if registry is self._checked:
+            return
+        self._checked = registry
+        checked = check_routes(registry, default_ttl=self.settings.default_ttl)
         errors, warnings = checked.errors, [*map(str, checked.findings), *checked.warnings]
         if self.settings.strict:
             errors += [*checked.found(), *map(_strict_error, checked.warnings)]

@@ -12,20 +12,41 @@ from ._declare import KeyBuilder
 from ._http import Headers, invalidation_targets
 from ._keys import EPOCH, Target, digest, group_name, path_name
 from ._policy import Eviction, Put, ReadPolicy, Values, WritePolicy
-from ._registry import Registry, put_problem
+from ._registry import (
+    HasRoutes,
+    Registry,
+    Routes,
+    have_changed,
+    put_problem,
+    routes_of,
+    served_by,
+)
 from ._resource import ResourceTemplate, mount_of, named_resource, path_of, path_resource
 
 
-class Site(NamedTuple):
+class Site:
     """Where resources are looked up.
 
-    Attributes:
-        registry: What the application serves.
+    Args:
+        served: Whose routes; they are read at first use, and again where some have changed.
+        mount: The path at which it is mounted.
         prefix: Prefix that key builders are told, unless the declaration has one of its own.
     """
 
-    registry: Registry
-    prefix: str
+    def __init__(self, served: HasRoutes, *, mount: str, prefix: str) -> None:
+        self.prefix = prefix
+        self._served = served
+        self._mount = mount
+        self._routes: Routes = []
+        self._registry: Registry | None = None
+
+    @property
+    def registry(self) -> Registry:
+        """What the application serves now."""
+        if self._registry is None or have_changed(self._routes):
+            self._routes = routes_of(self._served)
+            self._registry = Registry(served_by(self._served.routes, self._mount))
+        return self._registry
 
 
 class Evicted(NamedTuple):

@@ -115,6 +115,10 @@ def _around(inner: Any, settings: RedisSettings | None) -> Any:
     async def lifespan_with_redis(app: FastAPI) -> AsyncIterator[Mapping[str, Any]]:
         _prepare(app)
         async with running(app, settings) as runtime, inner(app) as state:
+            if _prepare(app):
+                runtime.forget_routes()
+            # the application's own lifespan may have added routes
+            runtime.check()
             runtime.begin()
             yield {**(state or {}), STATE: runtime}
 
@@ -130,10 +134,11 @@ async def redis_lifespan(app: FastAPI) -> AsyncIterator[Mapping[str, Any]]:
         yield {STATE: runtime}
 
 
-def _prepare(app: FastAPI) -> None:
-    """What can only be done when all routes are there."""
-    adopt_routes(app.router)
+def _prepare(app: FastAPI) -> bool:
+    """What can only be done when all routes are there; whether it changed some."""
+    adopted = adopt_routes(app.router)
     _describe(app)
+    return adopted
 
 
 def _describe(app: FastAPI) -> None:
