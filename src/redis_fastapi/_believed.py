@@ -1,7 +1,7 @@
 """Tokens of generations as this process saw them last.
 
-They may be outdated at any time. A write claims its lease under them all the same: the reply to its
-claim says which are current, and where these are others it claims once more.
+They may be outdated at any time. A lease is claimed under them all the same: the reply to the claim
+says which are current, and where these are others it is claimed once more.
 """
 
 from __future__ import annotations
@@ -26,10 +26,9 @@ class Believed:
         self._tokens: dict[str, bytes] = {}
         changes.on_change(self._forget)
 
-    def of(self, target: Target) -> Tokens | None:
-        """The tokens of a target's generations; None where one is unknown."""
-        tokens = tuple(map(self._tokens.get, target.generations))
-        return None if None in tokens else tokens
+    def of(self, target: Target) -> Tokens:
+        """The token of each of a target's generations; None for one that is unknown."""
+        return tuple(map(self._tokens.get, target.generations))
 
     def learn(self, target: Target, tokens: Tokens) -> None:
         """Remember what was read of a target's generations."""

@@ -24,9 +24,10 @@ from ._changes import Changes
 from ._compression import Compress
 from ._entry import Entry, decode, decode_outdated, head_size, is_current
 from ._evictions import Evictions
+from ._forecast import Forecast
 from ._http import Reason
 from ._keys import Target, is_path_name
-from ._leases import Ending, Lease, Leases
+from ._leases import Claimed, Ending, Lease, Leases
 from ._local import Kept, LocalTier
 from ._refusals import Refusals, Wish
 from ._store import (
@@ -146,6 +147,7 @@ class Engine:
         self._wait_max = wait_max
         self._background = Background()
         self._refusals = Refusals()
+        self._forecast = Forecast()
         self._local = LocalTier(Changes()) if local is None else local
         tools = (store, self._background, self._refusals, self._local.changes)
         self._leases = Leases(
@@ -189,7 +191,7 @@ class Engine:
             if self._evictions.owe(target):
                 await self._evictions.settle(target, budget)
             marks = self._local.begin(target) if local else None
-            snapshot = await self._store.read(target, until=budget)
+            snapshot, claimed = await self._read_or_claim(target, refresh, budget)
             found = None if refresh else self._entry(target, snapshot)
             if isinstance(found, Hit):
                 if marks is not None:
@@ -199,7 +201,7 @@ class Engine:
             until = asyncio.get_running_loop().time() + patience
             request = _Request(target, refresh, until, tolerated_ms)
             answer = request.answer(found)
-            return answer or await self._lead_or_follow(request, snapshot, budget)
+            return answer or await self._lead_or_follow(request, snapshot, claimed, budget)
         except CacheUnavailableError as error:
             self._refusals.refused(Wish.LOOK_UP, error)
             return Bypass(Reason.UNAVAILABLE)
@@ -275,9 +277,8 @@ class Engine:
         """
         try:
             budget = self._store.until()
-            # a reader has to know: it would take the lease of another who computes under newer ones
             tokens = self._leases.believed.of(target)
-            if tokens is None:
+            if None in tokens:
                 tokens = await self._store.tokens(target, until=budget)
             claimed = await self._leases.claim(WRITER, target, tokens, budget)
         except CacheUnavailableError:
@@ -339,27 +340,45 @@ class Engine:
         stale = entry or decode_outdated(snapshot.raw, validity)
         return None if stale is None else Stale(stale, stale.staleness_ms(now_ms))
 
+    async def _read_or_claim(
+        self, target: Target, refresh: bool, budget: float | None
+    ) -> tuple[Snapshot, Claimed | None]:
+        """What is there; and the lease, where a miss was expected and took it on the way."""
+        claimed = None
+        if not refresh and self._forecast.expects_none(target.shape):
+            snapshot, claimed = await self._leases.claim_absent(target, budget)
+        else:
+            snapshot = await self._store.read(target, until=budget)
+        self._forecast.learn(target.shape, absent=snapshot.raw is None)
+        return snapshot, claimed
+
     async def _lead_or_follow(
-        self, request: _Request, snapshot: Snapshot, budget: float | None
+        self,
+        request: _Request,
+        snapshot: Snapshot,
+        claimed: Claimed | None,
+        budget: float | None,
     ) -> Outcome:
-        waited = False
+        waited, leases = False, self._leases
         while True:
-            claimed = await self._leases.claim(READER, request.target, snapshot.tokens, budget)
+            if claimed is None:
+                claimed = await leases.claim(READER, request.target, snapshot.tokens, budget)
             if claimed is None:
                 return Bypass(Reason.CONTENDED)
             found = self._found(request, claimed.snapshot, collapsed=waited)
             if answer := request.answer(found):
-                self._leases.give_back(claimed)
+                leases.give_back(claimed)
                 return answer
             stale = found if isinstance(found, Stale) else None
             if claimed.won:
-                return Miss(self._leases.lead(claimed), stale)
+                return Miss(leases.lead(claimed), stale)
             followed = await self._follow(request, claimed.holder)
             if isinstance(followed, (Miss, Bypass)):
                 return replace(followed, stale=stale)
             if isinstance(followed, Hit):
                 return followed
-            snapshot, waited, budget = followed, True, self._store.until()
+            snapshot, claimed = followed, None
+            waited, budget = True, self._store.until()
             if answer := request.answer(self._found(request, snapshot, collapsed=True)):
                 return answer
 

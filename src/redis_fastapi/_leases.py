@@ -24,6 +24,7 @@ from ._keys import Target
 from ._refusals import Refusals, Wish
 from ._store import (
     NONCE_SIZE,
+    READER,
     WRITER,
     Acquired,
     Claim,
@@ -221,12 +222,32 @@ class Leases:
             claim = self._new_claim(kind, target, tokens, until)
             acquired = await self._send(claim)
             self.refusals.granted(Wish.LOOK_UP)
-            holder, tokens = acquired.holder, acquired.snapshot.tokens
-            if holder and lease_validity(holder) == validity_of(target, tokens):
-                self.believed.learn(target, tokens)
-                return Claimed(claim, holder, acquired.snapshot)
+            if claimed := self._claimed(claim, acquired):
+                return claimed
+            tokens = acquired.snapshot.tokens
         self.background.spawn(self.release(target, claim.value))
         return None
+
+    async def claim_absent(
+        self, target: Target, until: float | None
+    ) -> tuple[Snapshot, Claimed | None]:
+        """Read, and claim the lease in the same exchange if there is no entry.
+
+        It is claimed under the generations that this process saw last, and nobody's lease is ended
+        for these, since there may be others by now.
+
+        Returns:
+            What was read; and the lease of the current generations, where that came of it.
+        """
+        tokens = self.believed.of(target)
+        claim = self._new_claim(READER, target, tokens, until, if_absent=True)
+        acquired = await self._send(claim)
+        self.refusals.granted(Wish.LOOK_UP)
+        claimed, snapshot = self._claimed(claim, acquired), acquired.snapshot
+        if claimed is not None and snapshot.raw is not None:  # it came in this very moment
+            self.give_back(claimed)
+            return snapshot, None
+        return snapshot, claimed
 
     def lead(self, claimed: Claimed) -> Lease:
         """The lease that was won."""
@@ -261,18 +282,28 @@ class Leases:
                 await self.store.release(target, value, pass_ms=pass_ms)
                 return
 
+    def _claimed(self, claim: Claim, acquired: Acquired) -> Claimed | None:
+        """The lease, if it is one of the generations that were read after it was claimed."""
+        target, holder, snapshot = claim.target, acquired.holder, acquired.snapshot
+        self.believed.learn(target, snapshot.tokens)
+        if holder is None or lease_validity(holder) != validity_of(target, snapshot.tokens):
+            return None
+        return Claimed(claim, holder, snapshot)
+
     def _new_claim(
         self,
         kind: bytes,
         target: Target,
         tokens: tuple[bytes | None, ...],
         until: float | None,
+        *,
+        if_absent: bool = False,
     ) -> Claim:
         fresh = tuple(self._random(TOKEN_SIZE) if token is None else None for token in tokens)
         # Speculates that nobody else creates the missing generations meanwhile.
         believed = [new or known or b"" for new, known in zip(fresh, tokens, strict=True)]
         value = lease_value(kind, self._random(NONCE_SIZE), b"".join((target.shape, *believed)))
-        return Claim(target, value, fresh, self.lease_ms, kind == WRITER, until)
+        return Claim(target, value, fresh, self.lease_ms, kind == WRITER, if_absent, until)
 
     async def _send(self, claim: Claim) -> Acquired:
         try:

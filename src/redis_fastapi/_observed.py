@@ -123,8 +123,10 @@ class ToldStore(Store):
         return snapshot
 
     async def acquire(self, claim: Claim) -> Acquired:
-        async with _Exchange(self._telemetry, "acquire"):
-            return await super().acquire(claim)
+        async with _Exchange(self._telemetry, "acquire") as exchange:
+            acquired = await super().acquire(claim)
+            exchange.entry_bytes = len(acquired.snapshot.raw or b"")
+        return acquired
 
     async def fill(self, target: Target, lease: bytes, payload: bytes, px: int | None) -> bool:
         async with _Exchange(self._telemetry, "fill") as exchange:

@@ -102,6 +102,7 @@ class Claim:
         fresh: For each generation a token to create it with, or None where it is known.
         lease_ms: Life of the lease in milliseconds.
         force: Take the lease whoever holds it.
+        if_absent: Take it only where there is no entry; where scripting is refused, never.
         until: The event loop's time at which the claim fails; None is a deadline of its own.
     """
 
@@ -110,12 +111,16 @@ class Claim:
     fresh: tuple[bytes | None, ...]
     lease_ms: int
     force: bool = False
+    if_absent: bool = False
     until: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Acquired:
-    """Who holds the lease after a claim (None: it ended meanwhile), and what could be read then."""
+    """Who holds the lease after a claim, and what could be read then.
+
+    Nobody does where it ended meanwhile, or where an entry was there that was to be absent.
+    """
 
     holder: bytes | None
     snapshot: Snapshot
@@ -449,10 +454,11 @@ class Store:
         if claim.force:
             return await self._acquire_by_force(claim, creations, until)
         if self._scripting:
-            yields = any(token is not None for token in claim.fresh)
+            keys = (self._lease_key(claim.target.entry), self._read_keys(claim.target)[0])
+            yields = claim.if_absent or any(token is not None for token in claim.fresh)
             outcome = await self._run(
                 _ACQUIRE,
-                (self._lease_key(claim.target.entry),),
+                keys if claim.if_absent else keys[:1],
                 (claim.value, claim.lease_ms, b"" if yields else lease_validity(claim.value)),
                 before=creations,
                 until=until,
@@ -462,6 +468,8 @@ class Store:
                 return Acquired(outcome[0], self._snapshot(outcome[1:]))
             # They have been sent, and a token is sent once.
             creations = []
+        if claim.if_absent:
+            return Acquired(None, await self.read(claim.target, until=until))
         return await self._acquire_without_script(claim, creations, until)
 
     def _creations(self, claim: Claim) -> list[Command]:
