@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
 from redis_fastapi._engine import Bypass, Engine, Hit, Miss, Outcome
+from redis_fastapi._forecast import Forecast
 from redis_fastapi._http import Reason
 from redis_fastapi._keys import EPOCH, Target
 from redis_fastapi._leases import Lease
@@ -39,9 +41,22 @@ from store_contract import (
 Eviction = Callable[[Engine], Awaitable[bool]]
 
 
-@pytest.fixture
-def engine(variant: Variant) -> Engine:
-    return variant.engine()
+class ExpectsNothing(Forecast):
+    """Has every look-up claim the lease at once."""
+
+    def expects_none(self, shape: bytes) -> bool:
+        return True
+
+
+def expecting_nothing(engine: Engine) -> Engine:
+    engine._forecast = ExpectsNothing()
+    return engine
+
+
+@pytest.fixture(params=[False, True], ids=["reads-first", "claims-at-once"])
+def engine(request: pytest.FixtureRequest, variant: Variant) -> Engine:
+    engine = variant.engine()
+    return expecting_nothing(engine) if request.param else engine
 
 
 async def by_key(engine: Engine) -> bool:
@@ -659,6 +674,70 @@ async def test_round_trips_are_one_for_a_hit_three_for_a_miss_and_two_for_a_put(
     assert counting.taken() == 1
     assert await engine.put(writer, NEW, TTL_MS)
     assert counting.taken() == 1
+
+
+async def test_a_miss_that_was_expected_takes_one_round_trip_less(redis_client: Redis) -> None:
+    store = Store(redis_client, prefix="t")
+    engine = Engine(store)
+    for _ in range(2):
+        await (await miss_of(engine)).fill(OLD, TTL_MS)
+        assert await by_key(engine)
+    store._transport = counting = CountingTransport(store._transport)
+    lease = await miss_of(engine)
+    assert counting.taken() == 1
+    assert await lease.fill(OLD, TTL_MS)
+    for _ in range(2):
+        assert body_of(await engine.look_up(TARGET)) == b"old"
+    assert counting.taken() == 3
+
+
+async def test_a_look_up_that_expected_nothing_leaves_no_lease_beside_what_is_there(
+    variant: Variant,
+) -> None:
+    engine = expecting_nothing(variant.engine())
+    await (await miss_of(engine)).fill(OLD, TTL_MS)
+    assert body_of(await engine.look_up(TARGET)) == b"old"
+    await settled(engine)
+    assert (await engine._store.read(TARGET, lease=True)).lease is None
+
+
+@pytest.mark.parametrize("soft", [False, True])
+async def test_a_miss_under_generations_that_another_process_evicted_claims_once_more(
+    variant: Variant, soft: bool
+) -> None:
+    engine, other = expecting_nothing(variant.engine()), variant.engine()
+    await (await miss_of(engine)).release()
+    await other.evict((), TARGET.generations, soft=soft)
+    assert await (await miss_of(engine)).fill(NEW, TTL_MS)
+    assert body_of(await other.look_up(TARGET)) == b"new"
+
+
+async def leaders_after_an_eviction(engine: Engine, other: Engine) -> int:
+    """How many compute at once: one process believes in generations that the other evicted."""
+    await (await miss_of(engine)).release()
+    assert await by_group(other)
+    leader = await miss_of(other)
+    outcome = await engine.look_up(TARGET, wait=False)
+    assert isinstance(outcome, Miss)
+    return 2 if await leader.fill(OLD, TTL_MS) is False else 1
+
+
+async def test_who_believes_in_evicted_generations_does_not_end_the_lease_of_who_knows(
+    variant: Variant,
+) -> None:
+    engine = expecting_nothing(variant.engine())
+    assert await leaders_after_an_eviction(engine, variant.engine()) == 1
+
+
+async def test_control_where_a_claim_of_an_absent_entry_yields_to_nobody_it_does(
+    redis_client: Redis,
+) -> None:
+    class Yielding(Store):
+        async def acquire(self, claim: Claim) -> Acquired:
+            return await super().acquire(replace(claim, if_absent=False))
+
+    engine = expecting_nothing(Engine(Yielding(redis_client, prefix="t")))
+    assert await leaders_after_an_eviction(engine, Engine(Store(redis_client, prefix="t"))) == 2
 
 
 async def nothing_works_and_nothing_raises(engine: Engine, lease: Lease, writer: Lease) -> None:

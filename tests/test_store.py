@@ -19,6 +19,7 @@ from redis_fastapi._held import hold
 from redis_fastapi._keys import EPOCH, Target
 from redis_fastapi._store import (
     PASS,
+    Acquired,
     Snapshot,
     Store,
     lease_kind,
@@ -109,6 +110,32 @@ async def test_a_forced_claim_takes_over_from_anyone(store: Store) -> None:
     acquired = await store.acquire(forced)
     assert acquired.holder == forced.value
     assert (await store.read(TARGET, lease=True)).lease == forced.value
+
+
+async def test_a_claim_of_an_absent_entry_yields_to_any_holder(store: Store) -> None:
+    held = await lead(store)
+    await store.evict((), (GROUP,))
+    tokens = (await store.acquire(claim(TARGET, await store.tokens(TARGET)))).snapshot.tokens
+    wish = claim(TARGET, tokens, b"nonce--2", if_absent=True)
+    assert (await store.acquire(wish)).holder in (held, None)
+    assert (await store.read(TARGET, lease=True)).lease == held
+
+
+async def test_a_claim_of_an_absent_entry_takes_no_lease_where_one_is(store: Store) -> None:
+    assert await store.fill(TARGET, await lead(store), b"payload", TTL_MS)
+    tokens = await store.tokens(TARGET)
+    wish = claim(TARGET, tokens, b"nonce--2", if_absent=True)
+    assert await store.acquire(wish) == Acquired(None, Snapshot(b"payload", tokens))
+    assert (await store.read(TARGET, lease=True)).lease is None
+
+
+async def test_a_claim_of_an_absent_entry_takes_the_lease_where_scripts_run(
+    store: Store,
+) -> None:
+    wish = claim(TARGET, NOTHING, if_absent=True)
+    acquired = await store.acquire(wish)
+    assert acquired.holder == (wish.value if store._scripting else None)
+    assert (await store.read(TARGET, lease=True)).lease == acquired.holder
 
 
 async def test_a_fill_is_stored_and_ends_its_lease(variant: Variant, store: Store) -> None:

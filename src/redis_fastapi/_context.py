@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from . import _http
 from ._engine import Engine
+from ._heads import Heads
 from ._http import Reason
 from ._refresh import Refreshes
 from ._targets import Evicted, Site
@@ -43,6 +44,7 @@ class Context:
         said: What was logged already.
         telemetry: Who hears of this request; None is nobody.
         refreshes: The runs in the background that compute anew what is stale.
+        heads: What was found out of the heads of answers.
     """
 
     engine: Engine
@@ -52,6 +54,7 @@ class Context:
     refreshes: Refreshes
     eager: bool = False
     telemetry: Telemetry | None = None
+    heads: Heads = field(default_factory=Heads)
 
     def now_ms(self) -> int:
         """The engine's clock in milliseconds since the epoch."""

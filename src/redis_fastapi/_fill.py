@@ -57,7 +57,9 @@ class Fill:
         self._policy = policy
         self._use = use
         ttl_ms = context.ttl_ms(policy.ttl, jitter=policy.staleness.jitter)
-        self._storing = Storing(policy, context.settings, ttl_ms, groups, varies=True)
+        self._storing = Storing(
+            policy, context.settings, context.heads, ttl_ms, groups, varies=True
+        )
         self._refusal: Reason | None = None
         self._began_ms = context.now_ms()
         self._cost_ms = 0

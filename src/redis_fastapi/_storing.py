@@ -9,6 +9,7 @@ from starlette.responses import Response
 from . import _http
 from ._answers import Windows, announced_headers, kept_headers
 from ._entry import Entry
+from ._heads import Head, Heads, lasting
 from ._http import Headers, Reason
 from ._policy import ReadPolicy
 from .settings import RedisSettings
@@ -21,6 +22,7 @@ class Storing:
     Attributes:
         policy: Of the GET that will read the entry.
         settings: The limits of size.
+        heads: What was found out before.
         ttl_ms: Lifetime where the answer itself states no shorter one; None is no expiry.
         groups: Names of the entry's groups, for the field that tells them to a CDN.
         varies: Whether the answer's own Vary may select, as it may where the request is a GET.
@@ -28,6 +30,7 @@ class Storing:
 
     policy: ReadPolicy
     settings: RedisSettings
+    heads: Heads
     ttl_ms: int | None
     groups: tuple[str, ...] = ()
     varies: bool = False
@@ -44,17 +47,42 @@ class Storing:
             own: The fields among them to replay.
             now_ms: When the answer was made.
         """
+        head = self._known_head(status, headers, own, len(body), now_ms)
+        if isinstance(head, Reason):
+            return head
+        length = (b"content-length", b"%d" % len(body))
+        tag = () if head.tagged else ((b"etag", _http.etag_for(body)),)
+        fields = (length, *head.kept, *tag, *head.announced)
+        made_ms, lifetime_ms = now_ms - head.prior_ms, head.lifetime_ms or 0
+        return Entry(status, fields, body, made_ms, lifetime_ms, *head.windows)
+
+    def _known_head(
+        self, status: int, headers: Headers, own: Headers, size: int, now_ms: int
+    ) -> Head | Reason:
+        said, kept = lasting(headers), lasting(own)
+        # a lifetime drawn at random is another one each time
+        if said is None or kept is None or self.policy.staleness.jitter:
+            return self._head(status, headers, own, size, now_ms)
+        key = (status, said, kept, self.ttl_ms, self.groups, self.varies)
+        head = self.heads.get(self.policy, key)
+        if head is not None:
+            return _http.body_refusal(headers, size, self.settings.max_body_size) or head
+        found = self._head(status, headers, own, size, now_ms)
+        if isinstance(found, Head):
+            self.heads.remember(self.policy, key, found)
+        return found
+
+    def _head(
+        self, status: int, headers: Headers, own: Headers, size: int, now_ms: int
+    ) -> Head | Reason:
         lifetime_ms, prior_ms = self.lifetime_ms(status, headers, now_ms), _prior_ms(headers)
-        refusal = self._refusal(status, headers, len(body), _left_ms(lifetime_ms, prior_ms))
+        refusal = self._refusal(status, headers, size, _left_ms(lifetime_ms, prior_ms))
         if refusal is not None:
             return refusal
-        kept = kept_headers(own)
-        if not any(name == b"etag" for name, _ in kept):
-            kept.append((b"etag", _http.etag_for(body)))
-        length = (b"content-length", b"%d" % len(body))
-        windows = self.windows(status, headers)
-        kept += self.announced(status, own, lifetime_ms, windows)
-        return Entry(status, (length, *kept), body, now_ms - prior_ms, lifetime_ms or 0, *windows)
+        kept, windows = kept_headers(own), self.windows(status, headers)
+        tagged = any(name == b"etag" for name, _ in kept)
+        announced = self.announced(status, own, lifetime_ms, windows)
+        return Head(kept, tagged, announced, prior_ms, lifetime_ms, windows)
 
     def refusal(self, status: int, headers: Headers, *, size: int, now_ms: int) -> Reason | None:
         """The first reason against storing an answer, as far as is known before its body ends.

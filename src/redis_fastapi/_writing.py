@@ -164,17 +164,18 @@ class Writing:
             return None
         headers = response.raw_headers
         ttl = reader.ttl if put.ttl is None else put.ttl
-        ttl_ms = self._context.ttl_ms(ttl, jitter=reader.staleness.jitter)
-        entry = Storing(reader, self._context.settings, ttl_ms, named.groups).entry(
+        context = self._context
+        ttl_ms = context.ttl_ms(ttl, jitter=reader.staleness.jitter)
+        entry = Storing(reader, context.settings, context.heads, ttl_ms, named.groups).entry(
             reader.status,
             headers,
             body,
             own=[pair for pair in headers if pair[0] in _REPRESENTATION],
-            now_ms=self._context.now_ms(),
+            now_ms=context.now_ms(),
         )
         if isinstance(entry, Entry):
             return entry
-        self._context.not_stored(self._policy.label, entry)
+        context.not_stored(self._policy.label, entry)
         return None
 
     async def _release(self) -> None:

@@ -62,6 +62,7 @@ from .representation import (
 from .status import Forward, cache_status
 from .storing import (
     DEFAULT_STATUSES,
+    body_refusal,
     header_block_size,
     storable_headers,
     storage_refusal,
@@ -116,6 +117,7 @@ __all__ = [
     "announced_length",
     "answer",
     "assess_freshness",
+    "body_refusal",
     "cache_control_to_send",
     "cache_control_value",
     "cache_status",

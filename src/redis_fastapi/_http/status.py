@@ -5,10 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from enum import Enum
+from functools import lru_cache
 from typing import Final
 
 _TOKEN: Final = re.compile(r"[A-Za-z*][A-Za-z0-9!#$%&'*+.^_`|~:/-]*")
 _LARGEST_INTEGER: Final = 999_999_999_999_999
+_STATUSES_KNOWN: Final = 256
 _PLAIN: Final = frozenset(range(0x20, 0x7F)) - {0x25}
 
 
@@ -25,6 +27,7 @@ class Forward(Enum):
     PARTIAL = "partial"
 
 
+@lru_cache(_STATUSES_KNOWN)
 def cache_status(
     name: str,
     *,

@@ -107,6 +107,17 @@ def storable_headers(headers: Headers) -> list[tuple[bytes, bytes]]:
     return _storable(lowered, response_directives(lowered))
 
 
+def body_refusal(headers: Headers, size: int, most: int) -> Reason | None:
+    """Return what in a whole body speaks against storing a response, or None.
+
+    Args:
+        headers: Of the response, names in lower case.
+        size: Bytes of the body.
+        most: Bytes that may be stored.
+    """
+    return _refused_by_body(headers, size, most, finished=True)
+
+
 def header_block_size(headers: Headers) -> int:
     """Return the bytes that header lines take on the wire."""
     return sum(len(name) + len(value) + _FRAMING_BYTES_PER_LINE for name, value in headers)

@@ -1,0 +1,122 @@
+"""What is remembered of the heads of answers changes no entry."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from redis_fastapi import RedisSettings, _heads
+from redis_fastapi._entry import Entry
+from redis_fastapi._heads import Heads
+from redis_fastapi._http import Headers, Reason
+from redis_fastapi._policy import ReadPolicy, Selectors, Staleness
+from redis_fastapi._resource import ResourceTemplate
+from redis_fastapi._storing import Storing
+
+SETTINGS = RedisSettings(max_body_size=8, max_header_size=120, surrogate_header="Surrogate-Key")
+POLICY = ReadPolicy(
+    label="GET /",
+    template=ResourceTemplate.parse("/"),
+    parameters=(),
+    key=None,
+    key_builder=None,
+    prefix="",
+    selectors=Selectors(),
+    groups=(),
+    ttl=300,
+    private=False,
+    per_user=False,
+    vary=("accept",),
+    when=None,
+    uncacheable=None,
+    status=200,
+    model=str,
+    origin="",
+    staleness=Staleness(revalidate_ms=5_000),
+    statuses={404: 7},
+    cdn_ttl=60,
+)
+POLICIES = (POLICY, replace(POLICY, private=True, per_user=True, cdn_ttl=None))
+
+HEADER = st.sampled_from(
+    [
+        (b"content-length", b"3"),
+        (b"content-type", b"text/plain"),
+        (b"cache-control", b"max-age=20"),
+        (b"cache-control", b"no-store"),
+        (b"cache-control", b"private, stale-while-revalidate=9"),
+        (b"vary", b"accept"),
+        (b"vary", b"cookie"),
+        (b"age", b"7"),
+        (b"date", b"Thu, 01 Jan 1970 00:00:00 GMT"),
+        (b"expires", b"Thu, 01 Jan 1970 00:00:40 GMT"),
+        (b"last-modified", b"Thu, 01 Jan 1970 00:00:00 GMT"),
+        (b"etag", b'"1"'),
+        (b"set-cookie", b"a=1"),
+        (b"x-long", b"x" * 100),
+        (b"X-Mixed", b"1"),
+    ]
+)
+ANSWER = st.tuples(
+    st.sampled_from(POLICIES),
+    st.sampled_from([200, 404]),
+    st.lists(HEADER, max_size=4),
+    st.binary(max_size=9),
+    st.sampled_from([1_000, 30_000, 3_600_000]),
+    st.sampled_from([(), ("products",)]),
+    st.booleans(),
+    st.sampled_from([None, 300_000]),
+)
+Answer = tuple[ReadPolicy, int, Headers, bytes, int, tuple[str, ...], bool, int | None]
+
+
+def stored(answer: Answer, heads: Heads) -> Entry | Reason:
+    policy, status, headers, body, now_ms, groups, varies, ttl_ms = answer
+    storing = Storing(policy, SETTINGS, heads, ttl_ms, groups, varies=varies)
+    return storing.entry(status, headers, body, own=headers[1:], now_ms=now_ms)
+
+
+@given(st.lists(ANSWER, max_size=6))
+def test_what_is_remembered_changes_no_entry(answers: list[Answer]) -> None:
+    heads = Heads()
+    for answer in answers * 2:
+        assert stored(answer, heads) == stored(answer, Heads())
+
+
+def expiring(now_ms: int) -> Answer:
+    headers = [(b"content-type", b"text/plain"), (b"expires", b"Thu, 01 Jan 1970 00:01:40 GMT")]
+    return POLICY, 200, headers, b"body", now_ms, (), True, None
+
+
+def lifetimes_of_one_head() -> list[int]:
+    heads = Heads()
+    entries = [stored(expiring(now_ms), heads) for now_ms in (0, 40_000)]
+    return [entry.fresh_ms for entry in entries if isinstance(entry, Entry)]
+
+
+def test_a_head_that_speaks_of_a_moment_is_judged_each_time() -> None:
+    assert lifetimes_of_one_head() == [100_000, 60_000]
+
+
+def test_control_remembered_it_would_live_as_long_as_the_first(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(_heads, "_PASSING", frozenset())
+    assert lifetimes_of_one_head() == [100_000, 100_000]
+
+
+def test_a_lifetime_that_is_drawn_is_not_remembered() -> None:
+    heads = Heads()
+    drawn = replace(POLICY, staleness=Staleness(jitter=0.5))
+    stored((drawn, 200, [], b"", 0, (), True, 200_000), heads)
+    assert not heads._known
+
+
+def test_heads_are_bounded() -> None:
+    heads = Heads()
+    for number in range(1_000):
+        stored((POLICY, 200, [], b"", 0, (), True, 1_000 + number), heads)
+    assert len(heads._known) <= 256
