@@ -509,6 +509,24 @@ def test_switched_off_nothing_is_cached_and_nothing_is_announced() -> None:
         assert isinstance(client.get("/client").json(), int)
 
 
+def test_switched_off_a_backend_keeps_nothing_that_no_endpoint_would_evict(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    app, runs = cached_app(enabled=False), Runs()
+
+    @app.get("/backend")
+    async def by_hand(cache: CacheBackendDep) -> list[Any]:
+        await cache.set("set", 1, eviction_group="g")
+        made = await cache.get_or_set("made", runs.note, eviction_group="g")
+        return [made, await cache.get("set", eviction_group="g"), await cache.delete_group("g")]
+
+    with serving(app) as client:
+        caplog.clear()
+        answers = [client.get("/backend").json() for _ in range(2)]
+    assert answers == [[1, None, True], [2, None, True]]
+    assert caplog.records == []
+
+
 async def test_switched_off_an_override_is_not_used_for_caching(fake_client: Redis) -> None:
     app = cached_app(enabled=False)
     async with app.router.lifespan_context(app), calling(app) as client:

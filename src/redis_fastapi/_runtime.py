@@ -28,6 +28,7 @@ from ._engine import Engine
 from ._held import hold
 from ._listening import telemetry_of
 from ._local import LocalTier
+from ._no_engine import NoEngine
 from ._observed import ToldStore
 from ._pool import close_client, open_client
 from ._published import Publisher
@@ -111,6 +112,8 @@ class Runtime:
             wait_replicas=settings.wait_replicas,
             transport=self._held() if own else None,
         )
+        if not settings.enabled:
+            return NoEngine(store)
         lease_ms = round(settings.lease_ttl * 1000)
         return Engine(
             store,

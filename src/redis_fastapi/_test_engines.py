@@ -1,4 +1,4 @@
-"""Engines of a cache for tests: one that remembers, and one that does nothing."""
+"""The engine of a cache for tests: it remembers."""
 
 from __future__ import annotations
 
@@ -6,9 +6,7 @@ import asyncio
 from collections.abc import Iterable
 from typing import Any
 
-from ._engine import Bypass, Engine, Hit, Outcome, Stale
-from ._entry import Entry
-from ._http import Reason
+from ._engine import Engine, Outcome
 from ._journal import Journal
 from ._keys import Target
 from ._leases import Lease
@@ -42,30 +40,6 @@ class RememberingEngine(Engine):
         if confirmed:
             self._journal.note(evicted)
         return confirmed
-
-
-class NoEngine(Engine):
-    """The engine while caching is off: nothing is ever there, and nothing is kept."""
-
-    async def look_up(self, target: Target, **options: Any) -> Outcome:
-        return Bypass(Reason.UNAVAILABLE)
-
-    async def find(self, target: Target, *, local: bool = False) -> Hit | Stale | None:
-        return None
-
-    async def has(self, target: Target) -> bool:
-        return False
-
-    async def seize(self, target: Target) -> Lease | None:
-        return None
-
-    async def lead(self, target: Target, known: Entry) -> Lease | None:
-        return None
-
-    async def evict(
-        self, entries: Iterable[str], generations: Iterable[str], *, soft: bool = False
-    ) -> bool:
-        return True
 
 
 async def nap(seconds: float) -> None:

@@ -26,6 +26,7 @@ from ._engine import Engine, Hit, Miss
 from ._entry import Entry
 from ._keys import EPOCH, Target, digest, group_name
 from ._leases import Lease
+from ._no_engine import NoEngine
 from ._rules import seconds_of
 from ._store import Store
 from .settings import RedisSettings, get_settings
@@ -62,7 +63,8 @@ class CacheBackend:
     ) -> None:
         self._settings = settings or get_settings()
         store = Store(client, prefix=self._settings.prefix, deadline=self._settings.deadline)
-        self.engine = Engine(store, compress=compressor(self._settings.compression))
+        kind = Engine if self._settings.enabled else NoEngine
+        self.engine = kind(store, compress=compressor(self._settings.compression))
         self.telemetry: Telemetry | None = None
         self._group = eviction_group
 
@@ -146,7 +148,8 @@ class CacheBackend:
         """
         entry = self._entry(value, self._lifetime_ms(ttl))
         lease = await self.engine.seize(self._target(key, eviction_group))
-        if lease is None or not await self.engine.put(lease, entry, entry.fresh_ms or None):
+        stored = lease is not None and await self.engine.put(lease, entry, entry.fresh_ms or None)
+        if self.enabled and not stored:
             logger.warning("key %r was not stored: Redis is away or it was evicted meanwhile", key)
 
     async def delete(self, key: str, *, eviction_group: str | None = None) -> bool:

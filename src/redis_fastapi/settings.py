@@ -147,7 +147,8 @@ class RedisSettings(BaseSettings):
     """Whether ``Cache-Status`` tells the entry's key, and why an answer was not stored."""
 
     enabled: bool = True
-    """Whether anything is cached at all; off, endpoints run as if they declared nothing."""
+    """Whether anything is cached at all; off, endpoints run as if they declared nothing, and
+    ``CacheBackend`` keeps nothing."""
 
     otel_enabled: bool = False
     """Whether to make spans and metrics of OpenTelemetry (extra ``otel``)."""

@@ -48,12 +48,13 @@ from ._engine import Engine
 from ._failing import FailingServer, Trouble
 from ._journal import Journal
 from ._keys import group_name
+from ._no_engine import NoEngine
 from ._overriding import Overrides
 from ._registry import Registry, served_by
 from ._resource import path_resource
 from ._runtime import get_async_redis, get_cache_backend, runtime_of
 from ._store import Store
-from ._test_engines import NoEngine, RememberingEngine, nap
+from ._test_engines import RememberingEngine, nap
 from .backend import CacheBackend
 from .settings import RedisSettings, get_settings
 from .telemetry import Telemetry
@@ -144,7 +145,7 @@ class MemoryCache:
         store = Store(
             line.client, prefix=settings.prefix, deadline=_PATIENCE_SECONDS, clock=self.now
         )
-        if self._off:
+        if not settings.enabled:
             return NoEngine(store, clock=self.now)
         engine = line.engines.get(settings.prefix)
         if engine is None:
