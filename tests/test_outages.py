@@ -158,7 +158,32 @@ class NotEvicting(WithoutRight):
     states = frozenset({"HIT"})
 
 
-MET = [Killed, Hung, Slow, BlackHoled, NotReading]
+class PasswordChanged(WithoutRight):
+    """Whoever is logged in stays so, and comes back with a password that is none any more."""
+
+    outage = True
+
+    async def begin(self) -> None:
+        self.server.command("ACL", "SETUSER", "app", "resetpass", ">another")
+        self.server.command("CLIENT", "KILL", "USER", "app")
+
+    async def end(self) -> None:
+        self.server.command("ACL", "SETUSER", "app", ">right")
+
+
+class Full(Trouble):
+    """All connections are broken, and another client has taken the only place."""
+
+    async def begin(self) -> None:
+        self.admin = self.stack.enter_context(redis.Redis.from_url(self.server.url))
+        self.admin.config_set("maxclients", 1)
+        self.admin.execute_command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+
+    async def end(self) -> None:
+        self.admin.config_set("maxclients", 1_000)
+
+
+MET = [Killed, Hung, Slow, BlackHoled, NotReading, PasswordChanged, Full]
 """Troubles that come while the application runs, and that no look-up gets through."""
 
 
