@@ -345,19 +345,44 @@ async def test_a_put_may_evict_beside(shop: Shop) -> None:
         assert await states(http, "/products/1", "/list") == ["HIT", "MISS"]
 
 
-async def test_a_put_that_evicts_its_own_group_leaves_a_miss(shop: Shop) -> None:
+@pytest.mark.parametrize(
+    ("group", "state"), [("products", "MISS"), ("product:{product_id}", "MISS"), ("others", "HIT")]
+)
+@pytest.mark.parametrize(("first", "second"), [("fill", "evict"), ("evict", "fill")])
+async def test_a_put_that_evicts_its_own_group_leaves_a_miss(
+    shop: Shop, group: str, state: str, first: str, second: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     app = caching_app()
     add_reader(app, shop)
 
     @app.put("/products/{product_id}")
     async def put_product(
         product_id: int, product: Product
-    ) -> Annotated[Product, CachePut(), CacheEvict(group="products")]:
+    ) -> Annotated[Product, CachePut(), CacheEvict(group=group)]:
         return product
 
     async with serving(app) as http:
-        await http.put("/products/1", json=COFFEE)
-        assert await states(http, "/products/1") == ["MISS"]
+        with monkeypatch.context() as patch:
+            run_in_order(patch, first, second)
+            await http.put("/products/1", json=COFFEE)
+        assert await states(http, "/products/1") == [state]
+
+
+def run_in_order(monkeypatch: pytest.MonkeyPatch, first: str, second: str) -> None:
+    """Has one operation of all stores begin when another has ended."""
+    earlier, later, ended = getattr(Store, first), getattr(Store, second), asyncio.Event()
+
+    async def run_earlier(*args: Any, **options: Any) -> Any:
+        result = await earlier(*args, **options)
+        ended.set()
+        return result
+
+    async def run_later(*args: Any, **options: Any) -> Any:
+        await ended.wait()
+        return await later(*args, **options)
+
+    monkeypatch.setattr(Store, first, run_earlier)
+    monkeypatch.setattr(Store, second, run_later)
 
 
 @pytest.mark.parametrize(("result", "expected"), [({"sold": True}, "MISS"), ({}, "HIT")])

@@ -126,10 +126,11 @@ class Writing:
             self._due, self._written = Evicted(), False
         elif self._policy.invalidates:
             self._due = self._due.plus(self._named_by(response))
-        if self._written:
-            await self._write(response)
-        await self._release()
-        confirmed = await self._evict()
+        written = self._to_write(response) if self._written else None
+        if written is None:
+            confirmed = await self._evict_alone()
+        else:
+            confirmed = await self._put_beside(*written)
         self._running = False
         return response if confirmed or not self._policy.strict else _unconfirmed(response)
 
@@ -137,21 +138,42 @@ class Writing:
         status, headers = response.status_code, response.raw_headers
         return evicted_by_answer(self._request, status, headers, self._site)
 
-    async def _write(self, response: Response) -> None:
+    def _to_write(self, response: Response) -> tuple[Lease, Entry] | None:
+        """What is put under which lease; where that is nothing, its place is evicted."""
         assert self._put is not None
         lease, reader = self._lease, self._put.reader
         entry = None if reader is None else self._entry(reader, response)
         if lease is None or entry is None:
             self._due = self._due.plus(self._put.evicted)
-            return
+            return None
         self._lease = None
+        return lease, entry
+
+    async def _evict_alone(self) -> bool:
+        await self._release()
+        return await self._evict()
+
+    async def _put_beside(self, lease: Lease, entry: Entry) -> bool:
+        """Put and evict at once, whichever comes first; False where Redis did not confirm.
+
+        What is put names its generations: where one of them is evicted it is invalid, stored before
+        or after.
+        """
+        stored, confirmed = await asyncio.gather(self._write(lease, entry), self._evict())
+        if stored:
+            return confirmed
+        assert self._put is not None
+        self._due = self._due.plus(self._put.evicted)
+        return await self._evict()
+
+    async def _write(self, lease: Lease, entry: Entry) -> bool:
         engine = self._context.engine
-        if not await engine.put(lease, entry, entry.kept_ms(self._context.now_ms())):
-            self._due = self._due.plus(self._put.evicted)
-        elif self._policy.late_cleanup:
+        stored = await engine.put(lease, entry, entry.kept_ms(self._context.now_ms()))
+        if stored and self._policy.late_cleanup:
             # held until the commit: it tells whether another write came in between
             kept = await engine.seize(lease.target)
             self._kept = None if kept is None else (kept, entry)
+        return stored
 
     def _entry(self, reader: ReadPolicy, response: Response) -> Entry | None:
         """The GET's entry with this body, or None where a GET's answer like it would not be
