@@ -471,6 +471,27 @@ def test_a_client_cannot_make_it_grow(routed: Routed, monkeypatch: pytest.Monkey
     assert found == [1, 1, 1, 1, 0, 1, 1, 0, 1]  # the one that was not used for longest went
 
 
+def test_a_path_is_known_as_long_as_one_of_its_ways(routed: Routed) -> None:
+    app = shop()
+    with serving(app) as client:
+        for query in ("?x=1", "?x=1", "?x=2", "?x=2", "?x=1", "?x=2"):
+            client.get(PATH + query)
+        ways = ways_of(app)
+        assert (routed.number, ways.paths) == (4, {PATH: 2})
+        ways._forget(next(iter(ways._known)))
+        assert ways.paths == {PATH: 1}
+        ways._forget(next(iter(ways._known)))
+        assert not ways.paths
+
+
+def ways_of(app: FastAPI) -> Ways:
+    """The ways of a started application."""
+    behind: Any = app.middleware_stack
+    while not isinstance(behind, front.Front):
+        behind = behind.app
+    return behind._ways
+
+
 def test_another_start_has_the_ways_and_a_cache_of_its_own(routed: Routed) -> None:
     app, states = shop(), []
     for _ in range(2):

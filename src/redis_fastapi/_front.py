@@ -49,7 +49,8 @@ class Front:
         if scope["type"] != "http" or scope["method"] != "GET":
             return self._routing(scope, receive, send)
         ways = self._ways
-        way = ways.find(alias_of(scope)) if ways.known else None
+        # what is not cached pays for this look and for no other
+        way = ways.find(alias_of(scope)) if scope["path"] in ways.paths else None
         if way is None:
             scope[ENTRANCE] = ways
             return self._routing(scope, receive, send)

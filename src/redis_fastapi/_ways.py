@@ -11,7 +11,7 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Mapping, MutableMapping, Sequence
 from types import FunctionType
 from typing import Any, NamedTuple
@@ -96,27 +96,31 @@ class Ways:
     Args:
         router: Its router.
         most: Ways that are known at most; the one that was not used for longest goes first.
+
+    Attributes:
+        paths: How many ways begin with which path; who asks for another has none.
     """
 
     def __init__(self, router: APIRouter, *, most: int = _MOST_KNOWN) -> None:
         self.router = router
         self._most = most
-        self.known: OrderedDict[Alias, Way | None] = OrderedDict()
+        self.paths: Counter[str] = Counter()
+        self._known: OrderedDict[Alias, Way | None] = OrderedDict()
         self._routes: list[_Routes] = []
         self._closed = False
 
     def find(self, alias: Alias) -> Way | None:
         """The way of a request, if that is known."""
-        way = self.known.get(alias)
+        way = self._known.get(alias)
         if way is None:
             return None
         if self._have_changed():
-            self.known.clear()
+            self._forget_all()
             return None
         if not way.place.is_as_it_was(self.router.routes):
-            del self.known[alias]
+            self._forget(alias)
             return None
-        self.known.move_to_end(alias)
+        self._known.move_to_end(alias)
         return way
 
     def learn(
@@ -136,13 +140,27 @@ class Ways:
         """
         # of one that came through a mount: what its own router does with that root path
         alias = alias_of(scope)
-        if not is_short(alias) or not self._can_know() or alias in self.known:
+        if not is_short(alias) or not self._can_know() or alias in self._known:
             return
         place = _place(self.router, scope, dependant)
         # nor is one looked for again where there was none
-        self.known[alias] = place and _way(scope, destination, policy, place)
-        if len(self.known) > self._most:
-            self.known.popitem(last=False)
+        self._known[alias] = place and _way(scope, destination, policy, place)
+        if place is not None:
+            self.paths[alias[0]] += 1
+        if len(self._known) > self._most:
+            self._forget(next(iter(self._known)))
+
+    def _forget(self, alias: Alias) -> None:
+        path = alias[0]
+        if self._known.pop(alias) is None:
+            return
+        self.paths[path] -= 1
+        if not self.paths[path]:
+            del self.paths[path]
+
+    def _forget_all(self) -> None:
+        self._known.clear()
+        self.paths.clear()
 
     def _have_changed(self) -> bool:
         """Whether a router has other routes than it had, or FastAPI derives them anew."""
@@ -159,7 +177,7 @@ class Ways:
     def _can_know(self) -> bool:
         """Whether the routes that may be asked, as they are now, look at path and method only."""
         if not self._closed and (not self._routes or self._have_changed()):
-            self.known.clear()
+            self._forget_all()
             own, *included = self._routes = _routes_of(self.router, set())
             self._closed = not (
                 all(map(_is_ordinary, own.routes))

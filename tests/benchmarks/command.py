@@ -17,7 +17,16 @@ from redis.exceptions import RedisError
 from servers import RedisServer, redis_server_available
 
 from . import groups, load
-from .contenders import CONTENDERS, OURS, PLAIN, UNMARKED, Contender, Place, contender_named
+from .contenders import (
+    BESIDE_CACHED,
+    CONTENDERS,
+    OURS,
+    PLAIN,
+    UNMARKED,
+    Contender,
+    Place,
+    contender_named,
+)
 from .goals import Found, verdicts
 from .groups import evictions
 from .growth import growths
@@ -114,7 +123,8 @@ def _measure_the_rest(found: Found, contenders: Sequence[Contender], redis_url: 
     served = [one for one in load.CONTENDERS if one in contenders]
     evicting = [one for one in groups.CONTENDERS if one in contenders]
     with _going_on("unmarked endpoints"):
-        found.unmarked = differences(UNMARKED, PLAIN, redis_url)
+        for unmarked in (UNMARKED, BESIDE_CACHED):
+            found.unmarked[unmarked.name] = differences(unmarked, PLAIN, redis_url)
     with _going_on("uvicorn"):
         found.rates = rates(served, redis_url, rounds=7, seconds=1)
     with _going_on("evictions"):

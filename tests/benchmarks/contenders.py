@@ -59,6 +59,7 @@ FASTAPI = Contender(name="FastAPI's route", app="fastapi_route")
 GET = Contender(name="redis-py GET", app="round_trip")
 PLAIN = Contender(name="plain endpoint", app="plain")
 UNMARKED = Contender(name="unmarked endpoint", app="unmarked")
+BESIDE_CACHED = Contender(name="unmarked endpoint beside cached ones", app="beside_cached")
 SIGNED_IN = Contender(name="dependencies alone", app="guarded")
 MARKERS = Contender(name="markers", app="markers", states=_OURS)
 WITHOUT_HIREDIS = Contender(
@@ -78,8 +79,8 @@ FASTAPI_CACHE = Contender(
 )
 
 CONTENDERS = (
-    BARE, MIDDLEWARE, FASTAPI, PLAIN, UNMARKED, GET, SIGNED_IN, GUARDED, LOCAL, MARKERS,
-    WITHOUT_HIREDIS, DEPENDS, SDK, CASHEWS, FASTAPI_CACHE,
+    BARE, MIDDLEWARE, FASTAPI, PLAIN, UNMARKED, BESIDE_CACHED, GET, SIGNED_IN, GUARDED, LOCAL,
+    MARKERS, WITHOUT_HIREDIS, DEPENDS, SDK, CASHEWS, FASTAPI_CACHE,
 )  # fmt: skip
 OURS = (MARKERS, WITHOUT_HIREDIS, DEPENDS, LOCAL, GUARDED)
 

@@ -1,9 +1,9 @@
-"""What one application computes more than another for the same request, where that is little.
+"""How much longer one application takes than another for the same request, where that is little.
 
     python -m benchmarks.pairs 'unmarked endpoint' 'plain endpoint'
 
-Both run in this process, in turns so short that the machine's pace is the same for two neighbours.
-It prints one difference a line.
+Both run in this process and are asked in turn, one request each, so that the machine's pace is the
+same for two neighbours. It prints one difference a line.
 """
 
 from __future__ import annotations
@@ -16,18 +16,22 @@ import time
 from starlette.applications import Starlette
 
 from benchmarks.contenders import HERE, Contender, contender_named
-from benchmarks.driver import Server, serving
+from benchmarks.driver import Request, Server, serving
 from benchmarks.loops import runner
 from benchmarks.process import environment_at, python_at
 from benchmarks.scenarios import HIT
 
-PAIRS = 1_000
-TURN = 20
-"""Requests."""
+PAIRS = 20_000
+
+_UNCOUNTED = 100
+"""Pairs, until all is warm."""
+
+_ASKED_BEFORE = "/cached/products/0"
+"""A path that one of the applications may cache; three requests make its way known."""
 
 
 def differences(more: Contender, less: Contender, redis_url: str) -> list[float]:
-    """Microseconds of computing a request, a value for each pair of turns."""
+    """Microseconds, a value for each pair of requests."""
     command = [python_at(HERE), "-m", "benchmarks.pairs", more.name, less.name]
     environment = environment_at(HERE, redis_url)
     run = subprocess.run(command, env=environment, check=True, text=True, stdout=subprocess.PIPE)
@@ -36,20 +40,23 @@ def differences(more: Contender, less: Contender, redis_url: str) -> list[float]
 
 async def _compare(more: Contender, less: Contender) -> None:
     async with serving(_built(more)) as one, serving(_built(less)) as other:
-        for number in range(-1, PAIRS):
+        for _ in range(3):
+            await one.send(Request("GET", _ASKED_BEFORE))
+        for number in range(-_UNCOUNTED, PAIRS):
             # who comes first in one pair comes second in the next
             servers = (one, other) if number % 2 else (other, one)
-            found = {server: await _computing_us(server) for server in servers}
+            found = {server: await _took_us(server) for server in servers}
             if number >= 0:
                 print(found[one] - found[other])
 
 
-async def _computing_us(server: Server) -> float:
-    request = HIT.request(0, None)
-    started = time.process_time()
-    for _ in range(TURN):
-        await server.send(request)
-    return (time.process_time() - started) / TURN * 1e6
+async def _took_us(server: Server) -> float:
+    started = time.perf_counter()
+    await server.send(_REQUEST)
+    return (time.perf_counter() - started) * 1e6
+
+
+_REQUEST = HIT.request(0, None)
 
 
 def _built(contender: Contender) -> Starlette:

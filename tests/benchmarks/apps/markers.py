@@ -10,6 +10,14 @@ from redis_fastapi import Cached, CacheEvict, CachePut, CacheRoute, FastAPIRedis
 
 def build(size: int, groups: int = 1) -> FastAPI:
     """The application."""
+    app = FastAPI()
+    FastAPIRedis(app).lifespan().caching()
+    app.include_router(products(size, groups), prefix="/shop")
+    return app
+
+
+def products(size: int, groups: int = 1) -> APIRouter:
+    """The endpoints."""
     answer = product_of(0, size)
     names = ("products", *(f"group{number}" for number in range(1, groups)))
     router = APIRouter(prefix="/products", route_class=CacheRoute)
@@ -30,7 +38,4 @@ def build(size: int, groups: int = 1) -> FastAPI:
     async def delete_products() -> Annotated[None, CacheEvict(group="products")]:
         return None
 
-    app = FastAPI()
-    FastAPIRedis(app).lifespan().caching()
-    app.include_router(router, prefix="/shop")
-    return app
+    return router
