@@ -12,10 +12,12 @@ from urllib.parse import quote, unquote, urlencode
 import pytest
 from fakeredis import FakeAsyncRedis
 from fastapi import APIRouter, FastAPI, Header, Request
+from fastapi.testclient import TestClient
 from hypothesis import assume, given
 from hypothesis import strategies as st
+from starlette.applications import Starlette
 
-from redis_fastapi import CacheBackend, Cached, CacheEvict, CacheRoute, RedisSettings
+from redis_fastapi import CacheBackend, Cached, CacheEvict, CachePut, CacheRoute, RedisSettings
 from redis_fastapi._declare import default_key_builder
 from redis_fastapi._keys import EPOCH, digest, group_name, path_name
 from redis_fastapi._policy import Selectors, simple_text
@@ -496,6 +498,68 @@ def test_a_parameter_of_a_mount_selects_the_resource() -> None:
         for tenant in ("a", "b"):
             assert state_of(client.get(f"/tenants/{tenant}/items/1")) == "MISS"
         assert state_of(client.get("/tenants/a/items/1")) == "HIT"
+
+
+def items(shelf: list[int]) -> APIRouter:
+    router = APIRouter(route_class=CacheRoute)
+
+    @router.get("/items/{item_id}")
+    async def item(item_id: int) -> Annotated[Body, Cached(60)]:
+        return {"stock": shelf[0]}
+
+    @router.put("/items/{item_id}")
+    async def put(item_id: int) -> Annotated[Body, CachePut()]:
+        shelf[0] += 1
+        return {"stock": shelf[0]}
+
+    @router.post("/items/{item_id}")
+    async def drop_path(item_id: str) -> Annotated[None, CacheEvict(key="/items/{item_id}")]:
+        shelf[0] += 1
+
+    return router
+
+
+def shop_app() -> FastAPI:
+    """Items, and others below a mount of its own."""
+    app, stock, shelf = new_app(), FastAPI(), [0]
+    router = items(shelf)
+    (item, *_) = (route.author_endpoint for route in router.routes if isinstance(route, CacheRoute))
+
+    @app.delete("/items/{item_id}")
+    async def drop(item_id: int) -> Annotated[None, CacheEvict(key=item)]:
+        shelf[0] += 1
+
+    app.include_router(router)
+    stock.include_router(items(shelf))
+    app.mount("/stock/{place}", stock)
+    return app
+
+
+def assert_reached(client: TestClient, method: str, root: str, path: str) -> None:
+    before = client.get(f"{root}/items/1").json()
+    assert client.get(f"{root}/items/1").json() == before
+    assert client.request(method, f"{root}{path}").status_code == 200
+    assert client.get(f"{root}/items/1").json() != before
+
+
+@pytest.mark.parametrize("outer", [FastAPI, Starlette])
+@pytest.mark.parametrize("mount", ["/api", "/{tenant}"])
+def test_a_write_reaches_its_paths_below_a_mount_that_its_application_does_not_know(
+    outer: type[Starlette], mount: str
+) -> None:
+    app, site = shop_app(), outer()
+    lifespan: Any = app.router.lifespan_context
+    site.router.lifespan_context = lambda _: lifespan(app)
+    site.mount(mount, app)
+    with serving(site) as client:
+        for method, path in (("DELETE", "/items/1"), ("POST", "/items/01"), ("PUT", "/items/01")):
+            assert_reached(client, method, "/api", path)
+        assert_reached(client, "PUT", "/api/stock/here", "/items/01")
+
+
+def test_a_put_reaches_its_path_below_a_mount_with_any_parameter() -> None:
+    with serving(shop_app()) as client:
+        assert_reached(client, "PUT", "/stock/a@b:c d", "/items/01")
 
 
 @pytest.mark.parametrize("prefix", ["", "/proxy"])

@@ -10,7 +10,7 @@ from ._engine import Engine
 from ._heads import Heads
 from ._http import Reason
 from ._refresh import Refreshes
-from ._targets import Evicted, Site
+from ._targets import Evicted, Sites
 from .settings import RedisSettings
 from .telemetry import Telemetry
 
@@ -38,7 +38,7 @@ class Context:
     Attributes:
         engine: On the application's client, or on the one that an override gave.
         settings: Of the application.
-        site: Where resources are looked up.
+        sites: Where resources are looked up.
         eager: Whether a fill has to end before the handler does, since its client may not outlive
             it.
         said: What was logged already.
@@ -49,7 +49,7 @@ class Context:
 
     engine: Engine
     settings: RedisSettings
-    site: Site
+    sites: Sites
     said: Said
     refreshes: Refreshes
     eager: bool = False

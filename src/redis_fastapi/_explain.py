@@ -106,7 +106,7 @@ class _Explainer:
         if context is None:
             return
         try:
-            target = await read_target(read, values, request, context.site)
+            target = await read_target(read, values, request, context.sites)
             groups = tuple(group.render(values) for group in read.groups)
         except Exception as error:  # the author's key builder or attribute may raise anything
             refusals.append(f"it has no key: {error!r}")

@@ -149,7 +149,7 @@ class Reading:
         if known is not None:
             return known.target
         try:
-            return await read_target(self._policy, values, self._request, self._context.site)
+            return await read_target(self._policy, values, self._request, self._context.sites)
         except Exception as error:  # the author's key builder or attribute may raise anything
             self.use.bypass(Reason.NO_KEY)
             self._context.warn_once(self._policy.label, "no key for a request", error)

@@ -7,6 +7,7 @@ whichever way the FastAPI release keeps its included routers.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
@@ -20,7 +21,7 @@ from ._declare import KeyBuilder, declaration_error, declare, label_of
 from ._overview import Overview, Place
 from ._policy import Policy, Put, ReadPolicy, WritePolicy
 from ._reads import hands_out_cache
-from ._resource import ResourceTemplate
+from ._resource import ResourceTemplate, mount_text, quoted_mount
 from ._rules import Finding, Problem, PutFacts, check, finding
 from ._signature import resolve_signature
 from .exceptions import CacheDeclarationError
@@ -137,17 +138,31 @@ class Reader:
         self._regex, _, self._convertors = compile_path(served.path)
         self._mount = ResourceTemplate.parse(served.mount)
 
-    def resource(self, path: str) -> str | None:
-        """The resource it reads at a path, or None where it does not serve that path."""
+    def resource(self, path: str, above: str = "") -> str | None:
+        """The resource it reads at a path, or None where it does not serve that path.
+
+        Args:
+            path: From the root of what is registered.
+            above: Where that is mounted itself.
+        """
         found = self._regex.match(path)
         if found is None:
             return None
         texts = found.groupdict()
         path_params = {name: self._convertors[name].convert(text) for name, text in texts.items()}
         try:
-            return self.policy.resource_at(path_params, self._mount.render(path_params))
+            mount = quoted_mount(above + self._mount.spell(path_params))
+            return self.policy.resource_at(path_params, mount)
         except ValueError:
             return None
+
+
+def _spelt(mount: str, path_params: Mapping[str, Any]) -> str | None:
+    """A mount as a request spells it; None where that did not come through it."""
+    try:
+        return ResourceTemplate.parse(mount).spell(path_params)
+    except KeyError:
+        return None
 
 
 class Registry:
@@ -160,6 +175,24 @@ class Registry:
             for one in self.served
             if one.policy is not None and one.policy.read is not None
         )
+        self._above = ""
+
+    def below(self, mount: str) -> Registry:
+        """The same where all of it is mounted at a path that it does not know of."""
+        mounted = copy(self)
+        mounted._above = mount
+        return mounted
+
+    def above(self, policy: ReadPolicy | WritePolicy, scope: Mapping[str, Any]) -> str:
+        """Where all of it is mounted, as far as a request tells that came to this policy."""
+        mount = mount_text(scope)
+        own = [
+            _spelt(one.mount, scope["path_params"])
+            for one in (self.served if mount else ())
+            if one.policy is not None and (one.policy.read is policy or one.policy.write is policy)
+        ]
+        ends = [one for one in own if one is not None and mount.endswith(one)]
+        return mount.removesuffix(max(ends, key=len, default=mount))
 
     def reader_at(self, path: str, prefix: str = "") -> tuple[ReadPolicy, str] | None:
         """The policy that reads a path, and the resource it reads there."""
@@ -172,11 +205,14 @@ class Registry:
         return tuple(resource for _, resource in self._reading(path, prefix))
 
     def _reading(self, path: str, prefix: str) -> Iterator[tuple[ReadPolicy, str]]:
+        above = self._above
+        if above and path.startswith(f"{above}/"):
+            path = path[len(above) :]
         for reader in self._readers:
             policy = reader.policy
             if policy.key is not None or policy.key_builder is not None:
                 continue
-            resource = reader.resource(path) if policy.prefix == prefix else None
+            resource = reader.resource(path, above) if policy.prefix == prefix else None
             if resource is not None:
                 yield policy, resource
 

@@ -73,11 +73,21 @@ def _quote_path(text: str) -> str:
 
 def mount_of(scope: Mapping[str, Any]) -> str:
     """The path at which the serving application is mounted; a proxy's ``root_path`` is left out."""
+    return quoted_mount(mount_text(scope))
+
+
+def mount_text(scope: Mapping[str, Any]) -> str:
+    """That path with nothing quoted."""
     root = str(scope.get("root_path", ""))
     if not root:
         return ""
     outer = str(scope.get("app_root_path", root))
-    return _quote_path(root[len(outer) :] if root.startswith(outer) else root)
+    return root[len(outer) :] if root.startswith(outer) else root
+
+
+def quoted_mount(text: str) -> str:
+    """Such a path as it stands in a resource."""
+    return _quote_path(text) if text else ""
 
 
 def path_of(scope: Mapping[str, Any]) -> str:

@@ -34,10 +34,9 @@ from ._pool import close_client, open_client
 from ._published import Publisher
 from ._refresh import Refreshes
 from ._registry import Registry, check_routes
-from ._resource import mount_of
 from ._startup import check_process, check_server
 from ._store import Store
-from ._targets import Site
+from ._targets import Sites
 from ._tracking import Tracking
 from ._transport import Transport
 from .backend import CacheBackend, SyncCacheBackend
@@ -60,14 +59,11 @@ class Runtime:
     Without a client it only serves requests whose test overrides the client.
     """
 
-    def __init__(
-        self, app: FastAPI, settings: RedisSettings, client: Any = None, *, mount: str = ""
-    ) -> None:
+    def __init__(self, app: FastAPI, settings: RedisSettings, client: Any = None) -> None:
         self.settings = settings
         self._counters = Counters() if settings.stats_interval and client is not None else None
         own = () if self._counters is None else (self._counters,)
         self._telemetry = telemetry_of(app, settings, *own)
-        self._mount = mount
         self._compress = compressor(settings.compression)
         self.client = client
         self._app = app
@@ -76,23 +72,22 @@ class Runtime:
         self._tracking: Tracking | None = None
         self._refreshes = Refreshes()
         self._engines: WeakKeyDictionary[object, Engine] = WeakKeyDictionary()
-        self._site: Site | None = None
+        self._sites: Sites | None = None
         self._checked: Registry | None = None
         self._own_context: Context | None = None
         self.looking: asyncio.Future[None] | None = None
         self._publishing: asyncio.Future[None] | None = None
 
     @property
-    def site(self) -> Site:
+    def sites(self) -> Sites:
         """Where resources are looked up."""
-        if self._site is None:
-            prefix = f"{self.settings.prefix}:cache"
-            self._site = Site(self._app, mount=self._mount, prefix=prefix)
-        return self._site
+        if self._sites is None:
+            self._sites = Sites(self._app, f"{self.settings.prefix}:cache")
+        return self._sites
 
     def forget_routes(self) -> None:
         """Read the routes again at the next use: some were adopted."""
-        self._site = self._own_context = None
+        self._sites = self._own_context = None
 
     def engine_on(self, client: Any) -> Engine:
         """The engine on a client; one for each client, so that single flight holds."""
@@ -156,7 +151,7 @@ class Runtime:
         return self._tracking is not None
 
     def _keeps_locally(self) -> bool:
-        policies = (one.policy for one in self.site.registry.served if one.policy is not None)
+        policies = (one.policy for one in self.sites.registry.served if one.policy is not None)
         wanted = any(one.read.local for one in policies if one.read is not None)
         return self.settings.local_cache or wanted
 
@@ -181,7 +176,7 @@ class Runtime:
         check_process(self.settings)
         if not self.settings.in_memory:
             engine = self.engine_on(self.client)
-            looking = check_server(engine, self.settings, self.site.registry)
+            looking = check_server(engine, self.settings, self.sites.registry)
             self.looking = asyncio.ensure_future(looking)
 
     async def close(self) -> None:
@@ -207,7 +202,7 @@ class Runtime:
         return self._context(engine, eager=True, telemetry=told)
 
     def _context(self, engine: Engine, *, eager: bool, telemetry: Telemetry | None) -> Context:
-        shared = (self.settings, self.site, self._said, self._refreshes)
+        shared = (self.settings, self.sites, self._said, self._refreshes)
         return Context(engine, *shared, eager, telemetry)
 
     @property
@@ -223,7 +218,7 @@ class Runtime:
         Raises:
             CacheDeclarationError: For the first error; further ones are logged.
         """
-        registry = self.site.registry
+        registry = self.sites.registry
         if registry is self._checked:
             return
         self._checked = registry
@@ -295,7 +290,7 @@ def _runtime_for_override(request: Request) -> Runtime:
     """The runtime, or one without a client for an app whose lifespan a test does not run."""
     runtime = runtime_of(request)
     if runtime is None:
-        runtime = Runtime(request.app, get_settings(), mount=mount_of(request.scope))
+        runtime = Runtime(request.app, get_settings())
         setattr(request.app.state, STATE, runtime)
     return runtime
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 from starlette.requests import Request
@@ -24,29 +24,48 @@ from ._registry import (
 from ._resource import ResourceTemplate, mount_of, named_resource, path_of, path_resource
 
 
-class Site:
-    """Where resources are looked up.
+class Site(NamedTuple):
+    """Where resources are looked up for one request.
 
-    Args:
-        served: Whose routes; they are read at first use, and again where some have changed.
-        mount: The path at which it is mounted.
+    Attributes:
+        registry: What the application serves.
         prefix: Prefix that key builders are told, unless the declaration has one of its own.
     """
 
-    def __init__(self, served: HasRoutes, *, mount: str, prefix: str) -> None:
+    registry: Registry
+    prefix: str
+
+
+class Sites:
+    """The sites of one application.
+
+    Args:
+        served: Whose routes; they are read at first use, and again where some have changed.
+        prefix: Prefix that key builders are told, unless the declaration has one of its own.
+    """
+
+    def __init__(self, served: HasRoutes, prefix: str) -> None:
         self.prefix = prefix
         self._served = served
-        self._mount = mount
         self._routes: Routes = []
         self._registry: Registry | None = None
 
     @property
     def registry(self) -> Registry:
-        """What the application serves now."""
+        """What the application serves now, from its own root."""
         if self._registry is None or have_changed(self._routes):
             self._routes = routes_of(self._served)
-            self._registry = Registry(served_by(self._served.routes, self._mount))
+            self._registry = Registry(served_by(self._served.routes))
         return self._registry
+
+    def at(self, policy: ReadPolicy | WritePolicy, scope: Mapping[str, Any]) -> Site:
+        """The site of a request that came to this policy.
+
+        The application may be mounted in another one, of which it knows nothing.
+        """
+        registry = self.registry
+        above = registry.above(policy, scope)
+        return Site(registry.below(above) if above else registry, self.prefix)
 
 
 class Evicted(NamedTuple):
@@ -72,29 +91,31 @@ class Evicted(NamedTuple):
 EVERYTHING = Evicted(generations=(EPOCH,))
 
 
-async def read_target(policy: ReadPolicy, values: Values, request: Request, site: Site) -> Target:
+async def read_target(policy: ReadPolicy, values: Values, request: Request, sites: Sites) -> Target:
     """Where this request's entry is.
 
     Raises whatever a key builder or a template's attribute raises; the caller goes on without the
     cache.
     """
-    resource = await _read_resource(policy, values, request, site)
+    resource = await _read_resource(policy, values, request, sites)
     body = await request.body() if policy.selectors.body else b""
     selected = policy.selectors.parts(values, request, body)
     return policy.target(resource, selected, tuple(g.render(values) for g in policy.groups))
 
 
-async def _read_resource(policy: ReadPolicy, values: Values, request: Request, site: Site) -> str:
+async def _read_resource(policy: ReadPolicy, values: Values, request: Request, sites: Sites) -> str:
     if policy.key_builder is not None:
         group = policy.groups[0].text if policy.groups else ""
-        name = await _built(policy.key_builder, request, group, policy.prefix, site)
+        told = policy.prefix or sites.prefix
+        name = await _built(policy.key_builder, request, group, told)
         return named_resource(name, policy.prefix)
     if policy.key is None:
         return policy.resource_at(request.path_params, mount_of(request.scope))
     if isinstance(policy.key, ResourceTemplate):
         return path_resource(policy.key.render(values), policy.prefix)
-    path = site.registry.spell(policy.key, values)[0]
-    found = site.registry.resources_at(path)
+    registry = sites.at(policy, request.scope).registry
+    path = registry.spell(policy.key, values)[0]
+    found = registry.resources_at(path)
     return found[0] if found else path_resource(path, policy.prefix)
 
 
@@ -109,9 +130,8 @@ async def _evicted_by(eviction: Eviction, values: Values, request: Request, site
         return EVERYTHING
     groups = tuple(group_name(group.render(values)) for group in eviction.groups)
     if eviction.key_builder is not None:
-        name = await _built(
-            eviction.key_builder, request, eviction.told_group, eviction.prefix, site
-        )
+        told = eviction.prefix or site.prefix
+        name = await _built(eviction.key_builder, request, eviction.told_group, told)
         return evicted_resources([named_resource(name, eviction.prefix)])
     resources = _resources(eviction, values, request, site)
     return evicted_resources(resources).plus(Evicted(generations=groups))
@@ -230,14 +250,15 @@ async def _reading(
     if reader is None:
         return None
     told = _first(put.groups or tuple(group.text for group in reader.groups))
-    name = await _built(put.key_builder, request, told, put.prefix, site)
+    name = await _built(put.key_builder, request, told, put.prefix or site.prefix)
     return reader, named_resource(name, put.prefix)
 
 
 async def _unread_resource(put: Put, values: Values, request: Request, site: Site) -> str:
     if put.key_builder is None:
         return path_resource(_put_path(put, values, request, site), put.prefix)
-    name = await _built(put.key_builder, request, _first(put.groups), put.prefix, site)
+    told = put.prefix or site.prefix
+    name = await _built(put.key_builder, request, _first(put.groups), told)
     return named_resource(name, put.prefix)
 
 
@@ -253,6 +274,6 @@ def _first(groups: tuple[str, ...]) -> str:
     return groups[0] if groups else ""
 
 
-async def _built(builder: KeyBuilder, request: Request, group: str, prefix: str, site: Site) -> str:
-    name = builder(request, eviction_group=group, prefix=prefix or site.prefix)
+async def _built(builder: KeyBuilder, request: Request, group: str, prefix: str) -> str:
+    name = builder(request, eviction_group=group, prefix=prefix)
     return str(await name) if inspect.isawaitable(name) else str(name)

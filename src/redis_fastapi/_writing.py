@@ -45,6 +45,7 @@ class Writing:
 
     _request: Request
     """The one that dependencies saw."""
+    _site: Site
 
     def __init__(self, policy: WritePolicy, context: Context) -> None:
         self._policy = policy
@@ -64,6 +65,7 @@ class Writing:
             An answer in place of the endpoint's, where the request's preconditions do not hold.
         """
         self._request = request
+        self._site = self._context.sites.at(self._policy, request.scope)
         unsafe = request.method not in _http.SAFE_METHODS
         if self._policy.preconditions and unsafe:
             refused = await refused_by_preconditions(request, now_ms=self._context.now_ms())
@@ -76,10 +78,6 @@ class Writing:
             await self._prepare_put(self._policy.put, values)
         self._running = True
         return None
-
-    @property
-    def _site(self) -> Site:
-        return self._context.site
 
     async def _named(self, naming: Awaitable[_T]) -> _T | None:
         """The names, or None: an eviction that cannot be named evicts everything."""
