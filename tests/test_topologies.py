@@ -16,10 +16,11 @@ from certificates import client_files, make_certificates, server_with_tls
 from outages.topologies import FailingOver
 from redis_fastapi import RedisSettings, _store
 from redis_fastapi._engine import Engine
-from redis_fastapi._held import hold
+from redis_fastapi._held import HeldClusterTransport, hold
 from redis_fastapi._keys import Target
+from redis_fastapi._pool import close_client
 from redis_fastapi._store import Store
-from redis_fastapi._transport import AwayError
+from redis_fastapi._transport import AwayError, primary_of
 from redis_fastapi.exceptions import CacheUnavailableError
 from servers import LOOPBACK, RedisCluster3, RedisServer, redis_server_available, wait_until
 from support import Runs, calling, state_of
@@ -222,6 +223,37 @@ async def test_a_user_with_the_least_rights_on_a_cluster(
         await assert_caches(client)
     assert [denied(node) for node in nodes] == [set()] * len(nodes)
     assert caplog.records == []
+
+
+def connections(cluster: ClusterWithReplicas) -> int:
+    """How many clients are connected to any node, beside those that ask for this."""
+    nodes = (*cluster.nodes, *cluster.replicas)
+    lists = (node.command("CLIENT", "LIST", "TYPE", "NORMAL") for node in nodes)
+    return sum(len(str(listed).splitlines()) - 1 for listed in lists)
+
+
+async def test_seeking_the_primary_of_a_key_leaves_no_connection(
+    cluster: ClusterWithReplicas,
+) -> None:
+    client = RedisCluster.from_url(cluster.url)
+    held = HeldClusterTransport(client, prefix="t", name="here", deadline=PATIENCE)
+    await held.get_many([b"t:key"], until=None)
+    await client.aclose()  # as the client does by itself where a slot has no node
+    await held._ask_others(primary_of(client, b"t:key").name)
+    await held.aclose()
+    await close_client(client)
+    await until(lambda: connections(cluster) == 0)
+
+
+async def test_a_client_about_to_learn_the_nodes_anew_is_closed_with_its_connections(
+    cluster: ClusterWithReplicas,
+) -> None:
+    client = RedisCluster.from_url(cluster.url)
+    await client.get("t:key")
+    await client.aclose()  # as the client does by itself at every fifth redirection,
+    await primary_of(client, b"t:key").execute_command("GET", "t:key")  # and then follows it
+    await close_client(client)
+    await until(lambda: connections(cluster) == 0)
 
 
 async def caches_after(

@@ -300,11 +300,11 @@ class HeldClusterTransport:
 
     async def _ask_others(self, away: str) -> None:
         """Let another primary tell the client who has taken the slots of one that is away."""
+        # Were the nodes learnt after one was chosen, redis-py 6 would open one that it has dropped.
+        await self._client.initialize()
         key = self._examples.get(away)
         others = [node for node in self._client.get_primaries() if node.name != away]
-        if key is None or not others:
-            await self._client.initialize()
-        else:
+        if key is not None and others:
             await self._client.execute_command("GET", key, target_nodes=random.choice(others))
 
 

@@ -56,12 +56,19 @@ async def close_client(client: Redis | RedisCluster) -> None:
     """Close all connections of the client and of its Sentinels; a failure is logged, not raised."""
     # A hung server never ends its side of TLS, which Python 3.10 awaits without a limit.
     closing = (
-        asyncio.wait_for(each.aclose(), _CLOSING_PATIENCE)
+        asyncio.wait_for(_close(each), _CLOSING_PATIENCE)
         for each in (client, *_sentinel_clients(client))
     )
     for outcome in await asyncio.gather(*closing, return_exceptions=True):
         if isinstance(outcome, Exception):
             _LOG.warning("A Redis client did not close cleanly: %s", type(outcome).__name__)
+
+
+async def _close(client: Redis | RedisCluster) -> None:
+    await client.aclose()
+    if isinstance(client, RedisCluster):
+        # A cluster client closes nothing while it is about to learn the nodes anew.
+        await asyncio.gather(*(node.disconnect() for node in client.get_nodes()))
 
 
 def _sentinel_clients(client: Redis | RedisCluster) -> list[Redis]:
