@@ -1,6 +1,7 @@
 """CacheEvict and CachePut: what goes, what is written, and when."""
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Annotated, Any
@@ -36,6 +37,7 @@ from redis_fastapi import (
 )
 from redis_fastapi._keys import Target
 from redis_fastapi._store import Store
+from redis_fastapi._writing import Writing
 from redis_fastapi.markers import Marker
 
 TEA = {"id": 1, "name": "tea"}
@@ -568,6 +570,45 @@ async def test_a_cancelled_write_evicts_only_what_it_names(shop: Shop, how: str)
         await warm(http, "/products/1")
         await (cancel_by_task if how == "task" else cancel_by_scope)(http, gate)
         assert await states(http, "/products/1") == ["HIT"]
+
+
+async def reread_after_a_thread(shop: Shop, marker: Marker) -> httpx.Response:
+    """What is read after a write that committed when its request had been given up long before."""
+    app, loop = caching_app(), asyncio.get_running_loop()
+    started, goes_on = asyncio.Event(), threading.Event()
+    add_reader(app, shop)
+
+    @app.put("/products/{product_id}")
+    def write(product_id: int) -> Annotated[Product, marker]:
+        loop.call_soon_threadsafe(started.set)
+        goes_on.wait(10)
+        shop.names[product_id] = "coffee"
+        return Product(id=product_id)
+
+    async with serving(app) as http:
+        task = asyncio.create_task(http.put("/products/1"))
+        await started.wait()
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        await eventually(http, "/products/1", "MISS")
+        await warm(http, "/products/1")
+        goes_on.set()
+        return await eventually(http, "/products/1", "MISS")
+
+
+@pytest.mark.parametrize("marker", [CacheEvict(group="products"), CachePut()])
+async def test_a_write_that_commits_after_it_was_given_up_evicts(
+    shop: Shop, marker: Marker
+) -> None:
+    assert (await reread_after_a_thread(shop, marker)).json() == COFFEE
+
+
+async def test_control_without_a_look_at_its_thread_the_older_entry_stays(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Writing, "ended_in_thread", lambda _: None)
+    with pytest.raises(AssertionError, match="never answered MISS"):
+        await reread_after_a_thread(shop, CacheEvict(group="products"))
 
 
 async def cancel_by_task(http: httpx.AsyncClient, gate: Gate) -> None:

@@ -71,7 +71,7 @@ class CachePassage:
         if answer is not None:
             return answer
         try:
-            result = await endpoint(dict(values))
+            result = await endpoint(dict(values), self._ended_in_thread)
         except Exception as error:
             if self.reading is not None:
                 self.reading.raised(error)
@@ -81,6 +81,10 @@ class CachePassage:
         if self.writing is not None:
             self.writing.ran(result)
         return result
+
+    def _ended_in_thread(self) -> None:
+        if self.writing is not None:
+            self.writing.ended_in_thread()
 
     async def _before(
         self, values: Values, request: Request, injected: Response

@@ -26,7 +26,9 @@ DECLARATION = "__redis_fastapi__"
 _REQUEST = "redis_fastapi_request_"
 _RESPONSE = "redis_fastapi_response_"
 
-Run = Callable[[dict[str, Any]], Awaitable[Any]]
+Run = Callable[[dict[str, Any], Callable[[], None]], Awaitable[Any]]
+"""Runs an endpoint on its values; calls what it is given in the thread where a plain one ends, even
+when nobody waits for that any more."""
 
 
 class Passage(Protocol):
@@ -77,7 +79,7 @@ def wrapped(
         response = values[response_name] if own_response else values.pop(response_name)
         passage: Passage | None = request.scope.get(SCOPE_KEY)
         if passage is None:
-            return await run(values)
+            return await run(values, _unheard)
         return await passage.run(run, values, request, response)
 
     added: dict[str, Any] = {} if own_request else {request_name: Request}
@@ -113,14 +115,24 @@ def _with_parameters(signature: inspect.Signature, added: dict[str, Any]) -> ins
 def _runner(endpoint: Callable[..., Any]) -> Run:
     if is_coroutine_endpoint(endpoint):
 
-        async def run_on_loop(values: dict[str, Any]) -> Any:
+        async def run_on_loop(values: dict[str, Any], _: Callable[[], None]) -> Any:
             return await endpoint(**values)
 
         return run_on_loop
 
-    async def run_in_thread(values: dict[str, Any]) -> Any:
-        result = await run_in_threadpool(endpoint, **values)
+    async def run_in_thread(values: dict[str, Any], ended: Callable[[], None]) -> Any:
+        def run_to_its_end() -> Any:
+            try:
+                return endpoint(**values)
+            finally:
+                ended()
+
+        result = await run_in_threadpool(run_to_its_end)
         # a plain function may wrap a coroutine function
         return await result if inspect.isawaitable(result) else result
 
     return run_in_thread
+
+
+def _unheard() -> None:
+    """Nobody wants to hear that an endpoint has ended."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Any, TypeVar
 
 from starlette.exceptions import HTTPException
@@ -54,6 +55,9 @@ class Writing:
         self._put: PutTarget | None = None
         self._lease: Lease | None = None
         self._running = False
+        self._given_up = False
+        self._loop = asyncio.get_running_loop()
+        self._late: asyncio.Future[bool] | None = None
         self._due = Evicted()
         self._written = False
         self._kept: tuple[Lease, Entry] | None = None
@@ -212,6 +216,7 @@ class Writing:
         An endpoint that raised has written nothing. One that was cancelled, or whose result could
         not be serialized, may have: what it would have evicted goes.
         """
+        self._given_up = True
         redirected = isinstance(error, HTTPException) and error.status_code < 400
         returned = self._due != Evicted() or self._written or redirected
         if self._running and (returned or not isinstance(error, Exception)):
@@ -226,6 +231,18 @@ class Writing:
         await self._release()
         if self._running:
             await self._evict()
+
+    def ended_in_thread(self) -> None:
+        """Hear, in its thread, that a plain endpoint has ended: no cancellation ends that before.
+
+        What one writes after it was given up is evicted once more.
+        """
+        if self._given_up:
+            with suppress(RuntimeError):  # the loop has ended, and its process will
+                self._loop.call_soon_threadsafe(self._evict_late)
+
+    def _evict_late(self) -> None:
+        self._late = asyncio.ensure_future(self._evict())
 
     async def after_function_cleanup(
         self, kind: object, error: BaseException | None, trace: object
