@@ -228,6 +228,30 @@ async def test_a_server_that_refuses_turns_it_off_with_one_warning(
         await assert_off_with_one_warning(client, caplog)
 
 
+async def test_a_server_that_has_refused_is_asked_again(
+    redis_server: RedisServer, redis_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    user = ("ACL", "SETUSER", "limited")
+    redis_server.command(*user, "reset", "on", ">pass", "~*", "&*", "+@all", "-client")
+    changes, asked = Changes(), list[float]()
+
+    async def grant(seconds: float) -> None:
+        asked.append(seconds)
+        if len(asked) == 3:
+            redis_server.command(*user, "+client")
+        await asyncio.sleep(0)
+
+    async with Redis.from_url(redis_url, username="limited", password="pass") as client:
+        tracking = Tracking(client, changes, prefix=PREFIX, name="here", sleep=grant)
+        tracking.start()
+        await until(lambda: changes.heard)
+        await tracking.aclose()
+    begins = ("nothing is kept in this process: ", "entries are kept in this process: ")
+    for record, begin in zip(caplog.records, begins, strict=True):
+        assert record.message.startswith(begin)
+    assert asked == [15.0] * 3
+
+
 async def test_fakeredis_turns_it_off_with_one_warning(caplog: pytest.LogCaptureFixture) -> None:
     async with FakeAsyncRedis(server=FakeServer()) as client:
         await assert_off_with_one_warning(client, caplog)

@@ -2,14 +2,15 @@
 
 - Changes count as heard while every primary that the client knows tells them. A read that went to
   another server, or was sent on by one, ends that until there is a tracker for it.
-- A server that refuses (its rights, its version) is not asked again; that is said once.
+- A server that refuses (its rights, its version, a script that blocks it) is asked again after a
+  while. One line says that it begins, and one that it is over.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from functools import partial
 from typing import NamedTuple
@@ -30,6 +31,9 @@ _SILENCE_SECONDS = 1.0
 _TOPOLOGY_SECONDS = 1.0
 """Between two looks at which primaries a cluster's client knows."""
 
+_REFUSED_SECONDS = 15.0
+"""Before a server that has refused is asked again."""
+
 _ALONE = ""
 """Name of the one server where there is no cluster."""
 
@@ -49,6 +53,7 @@ class Tracking:
         name: The server in log lines, without secrets.
         silence: Seconds without a word after which a server is asked for a sign of life; after
             twice that its connection is given up.
+        sleep: Waits that many seconds after a refusal.
     """
 
     def __init__(
@@ -59,12 +64,15 @@ class Tracking:
         prefix: str,
         name: str,
         silence: float = _SILENCE_SECONDS,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._client = client
         self._changes = changes
         self._prefix = prefix
         self._name = name
         self._silence = silence
+        self._sleep = sleep
+        self._refused = ""
         self._tracked: dict[str, _Tracked] = {}
         self._news = asyncio.Event()
         self._keeper: asyncio.Task[None] | None = None
@@ -92,6 +100,11 @@ class Tracking:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _keep(self) -> None:
+        while True:
+            self._say_refused(str(await self._hear_until_refused()))
+            await self._sleep(_REFUSED_SECONDS)
+
+    async def _hear_until_refused(self) -> ResponseError:
         """Keeps a tracker to each primary of the moment, until one of them refuses."""
         while (refusal := self._refusal()) is None:
             self._news.clear()
@@ -100,11 +113,22 @@ class Tracking:
         for name in list(self._tracked):
             self._retire(name)
         self._judge()
-        _log.warning(
-            "nothing is kept in this process: Redis at %s does not tell what changes: %s",
-            *(self._name, refusal),
-            extra={"redis": self._name},
-        )
+        return refusal
+
+    def _say_refused(self, refusal: str) -> None:
+        if refusal != self._refused:
+            self._refused = refusal
+            _log.warning(
+                "nothing is kept in this process: Redis at %s does not tell what changes: %s",
+                *(self._name, refusal),
+                extra={"redis": self._name},
+            )
+
+    def _say_heard(self) -> None:
+        if self._refused:
+            self._refused = ""
+            message = "entries are kept in this process: Redis at %s tells what changes"
+            _log.warning(message, self._name, extra={"redis": self._name})
 
     async def _primaries(self) -> dict[str, Callable[[], Connection]]:
         if not isinstance(self._client, RedisCluster):
@@ -157,6 +181,7 @@ class Tracking:
         """Changes are heard while each primary that is known tells them."""
         if self._tracked and all(map(self._hears, self._tracked)):
             self._changes.begin()
+            self._say_heard()
         else:
             self._changes.end()
 
