@@ -284,7 +284,8 @@ class Lane:
 
     async def _send_alone(self, commands: Sequence[Command], until: float | None) -> list[Any]:
         """Replies to what is sent after the end, over a connection of its own."""
-        async with timeout_at(until):
+        latest = asyncio.get_running_loop().time() + max(_CONNECT_SECONDS, self._deadline)
+        async with timeout_at(latest if until is None else min(until, latest)):
             connection = await self._connect()
             try:
                 return await exchange(connection, commands)
