@@ -438,3 +438,19 @@ async def test_the_pool_is_not_asked_for_a_connection(redis_client: Redis) -> No
     held = [one for one in await connected() if one["cmd"] == "mget"]
     await store.aclose()
     assert len(held) == 1
+
+
+async def test_a_lane_closes_in_the_moment_in_which_it_has_sought_elsewhere(wire: Wire) -> None:
+    seeks, found = asyncio.Event(), asyncio.Event()
+
+    async def seek() -> None:
+        seeks.set()
+        await found.wait()
+
+    wire.refuses = ConnectionError("no")
+    async with laid(wire, seek=seek) as lane:
+        with pytest.raises(CacheUnavailableError):
+            await lane.look([b"a"], None)
+        await seeks.wait()
+        found.set()
+        await asyncio.wait_for(lane.aclose(), 5.0)

@@ -1,4 +1,4 @@
-"""Work that its caller does not wait for, or that goes on when the caller is cancelled."""
+"""Work that its caller does not wait for, or that goes on when the caller is cancelled; its end."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 _T = TypeVar("_T")
 
 _CLOSE_SECONDS = 1.0
+_CANCEL_SECONDS = 0.5
 
 
 class Background:
@@ -36,6 +37,18 @@ class Background:
         if not self.tasks:
             return
         _, late = await asyncio.wait(self.tasks, timeout=_CLOSE_SECONDS)
-        for task in late:
+        await cancel(*late)
+
+
+async def cancel(*tasks: asyncio.Future[Any]) -> None:
+    """Cancel tasks and return when all have ended, however they did.
+
+    They are cancelled again and again: before Python 3.12 a time limit (`asyncio.wait_for`) that is
+    over in the same moment swallows a cancellation, and a task that goes on for ever would go on.
+    """
+    pending = {task for task in tasks if not task.done()}
+    while pending:
+        for task in pending:
             task.cancel()
-        await asyncio.gather(*late, return_exceptions=True)
+        _, pending = await asyncio.wait(pending, timeout=_CANCEL_SECONDS)
+    await asyncio.gather(*tasks, return_exceptions=True)

@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from itertools import chain, repeat
 
-from ._background import Background
+from ._background import Background, cancel
 from ._backlog import Backlog
 from ._changes import Changes
 from ._keys import Target
@@ -118,8 +118,7 @@ class Evictions:
     async def close(self) -> None:
         """Try once more to send what is owed."""
         if self._replayer is not None:
-            self._replayer.cancel()
-            await asyncio.gather(self._replayer, return_exceptions=True)
+            await cancel(self._replayer)
         if self._backlog:
             await self._send_owed()
         self._closed = True

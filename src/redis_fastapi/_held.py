@@ -26,6 +26,7 @@ from redis.exceptions import (
     TryAgainError,
 )
 
+from ._background import cancel
 from ._lane import Lane
 from ._transport import (
     AwayError,
@@ -366,8 +367,7 @@ class _Map:
     async def aclose(self) -> None:
         """Stop learning."""
         if self._learning is not None:
-            self._learning.cancel()
-            await asyncio.gather(self._learning, return_exceptions=True)
+            await cancel(self._learning)
 
     async def _learn(self) -> None:
         while not self._is_known:

@@ -27,6 +27,7 @@ from typing import Any
 
 from redis.exceptions import ConnectionError, ReadOnlyError
 
+from ._background import cancel
 from ._batching import Call, Look, Merged, batched
 from ._transport import (
     AwayError,
@@ -141,8 +142,7 @@ class Lane:
             self._timer.cancel()
         keeper, self._keeper = self._keeper, None
         if keeper is not None:
-            keeper.cancel()
-            await asyncio.gather(keeper, return_exceptions=True)
+            await cancel(keeper)
         self._fail_all(ConnectionError("closed"))
 
     def _begin(self) -> asyncio.Future[list[Any]]:

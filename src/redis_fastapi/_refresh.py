@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 from starlette.types import Scope
 
+from ._background import cancel
 from ._engine import Engine
 from ._entry import Entry
 from ._inner import inner_scope, sent
@@ -101,10 +102,7 @@ class Refreshes:
     async def close(self) -> None:
         """Cancel what runs."""
         self._closed = True
-        tasks = tuple(self._tasks)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await cancel(*self._tasks)
 
     async def _compute(self, engine: Engine, known: Known, scope: Scope, body: bytes) -> None:
         place = known.target.entry

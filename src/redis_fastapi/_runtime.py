@@ -20,6 +20,7 @@ from fastapi.dependencies.utils import get_dependant, solve_dependencies
 from redis.asyncio import Redis
 from starlette.requests import Request
 
+from ._background import cancel
 from ._changes import Changes
 from ._compression import compressor
 from ._context import Context, Said
@@ -181,10 +182,7 @@ class Runtime:
 
     async def close(self) -> None:
         """End what runs in the background, then close the client."""
-        beside = [task for task in (self.looking, self._publishing) if task is not None]
-        for task in beside:
-            task.cancel()
-        await asyncio.gather(*beside, return_exceptions=True)
+        await cancel(*(task for task in (self.looking, self._publishing) if task is not None))
         await self._refreshes.close()
         if self._tracking is not None:
             await self._tracking.aclose()

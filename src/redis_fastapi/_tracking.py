@@ -18,6 +18,7 @@ from typing import NamedTuple
 from redis.asyncio import Redis, RedisCluster
 from redis.exceptions import ResponseError
 
+from ._background import cancel
 from ._changes import Changes
 from ._held import clone
 from ._keys import tracked, tracked_name
@@ -95,9 +96,7 @@ class Tracking:
         """Stop hearing and close the connections."""
         keeper = () if self._keeper is None else (self._keeper,)
         tasks = (*keeper, *(one.task for one in self._tracked.values()), *self._retired)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await cancel(*tasks)
 
     async def _keep(self) -> None:
         while True:
