@@ -85,6 +85,7 @@ def warnings_of(caplog: pytest.LogCaptureFixture) -> list[str]:
         ((1, "a"), tuple[int, str]),
         ({1: "a"}, dict[int, str]),
         (Priced(id=1, name="one", price=3), Priced),
+        ([ONE], list[Annotated[Product, {"not": "hashable"}]]),
     ],
     ids=lambda value: str(value)[:24],
 )

@@ -293,8 +293,15 @@ def _reason(error: ValueError) -> str:
     return "it is not JSON"
 
 
-@lru_cache(maxsize=256)
 def _adapter(wanted: Any) -> TypeAdapter[Any]:
+    try:
+        return _kept_adapter(wanted)
+    except TypeError:  # what Annotated adds to a type need not be hashable
+        return TypeAdapter(wanted)
+
+
+@lru_cache(maxsize=256)
+def _kept_adapter(wanted: Any) -> TypeAdapter[Any]:
     return TypeAdapter(wanted)
 
 
