@@ -365,7 +365,7 @@ def test_an_eviction_that_is_not_confirmed_fails(monkeypatch: pytest.MonkeyPatch
 def counts(server: str) -> None:
     """What two processes have published."""
     told: list[Event] = [
-        Answered("GET /page", "HIT", None, 6, 0, 0.001),
+        Answered("GET /page", "HIT", None, 6, 0, 0.001, local=True),
         Answered("GET /page", "BYPASS", "unavailable", 6, 0, 0.003),
         Evicted("PUT /page", 1, False, 0, 0.0),
     ]
@@ -391,7 +391,7 @@ def test_stats_tell_what_lies_in_redis_and_what_was_counted() -> None:
     assert found["memory"]["policy"] == "noeviction"
     page = found["routes"]["GET /page"]
     assert (page["hits"], page["bypasses"], page["hit_ratio"]) == (2, 2, 0.5)
-    assert page["reasons"] == {"unavailable": 2}
+    assert (page["local_hits"], page["reasons"]) == (2, {"unavailable": 2})
 
 
 @pytest.mark.usefixtures("counts")
@@ -399,7 +399,7 @@ def test_stats_are_readable() -> None:
     lines = run("stats").splitlines()
     assert "of 2 running processes" in lines[2]
     (read,) = (line.split() for line in lines if line.startswith("GET /page"))
-    assert read[2:] == ["2", "0", "0", "2", "50.0%", "2.00", "ms"]
+    assert read[2:] == ["2", "(2", "local)", "0", "0", "2", "50.0%", "2.00", "ms"]
     assert any("2 (2 unconfirmed)" in line for line in lines)
 
 

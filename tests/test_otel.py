@@ -129,7 +129,7 @@ async def test_metrics_count_requests_durations_and_bytes(observed: Observed) ->
     assert all(point.explicit_bounds[0] == 0.0001 for point in operations)
 
 
-def test_who_waited_and_what_was_stale_is_counted_apart(observed: Observed) -> None:
+def test_who_waited_what_was_stale_and_what_is_local_is_counted_apart(observed: Observed) -> None:
     app = FastAPI()
     observed.watch(app)
     telemetry = telemetry_of(app, memory_settings())
@@ -137,14 +137,18 @@ def test_who_waited_and_what_was_stale_is_counted_apart(observed: Observed) -> N
     assert telemetry is not None
     telemetry.tell(Answered(ITEM_READ, "HIT", None, 1, 0, 0.5, waited=True))
     telemetry.tell(Answered(ITEM_READ, "STALE", None, 1, 0, 0.25))
+    telemetry.tell(Answered(ITEM_READ, "HIT", None, 1, 0, 0.25, local=True))
 
     (waited,) = observed.points("redis_fastapi.wait.duration")
     assert (waited.count, waited.sum) == (1, 0.5)
     states = {
-        point.attributes["redis_fastapi.cache.state"]
+        (
+            point.attributes["redis_fastapi.cache.state"],
+            point.attributes.get("redis_fastapi.cache.tier"),
+        )
         for point in observed.points("redis_fastapi.requests")
     }
-    assert states == {"hit", "stale"}
+    assert states == {("hit", None), ("stale", None), ("hit", "local")}
 
 
 async def test_a_failed_operation_is_an_error_with_its_type_and_server(observed: Observed) -> None:

@@ -216,13 +216,14 @@ assert not [name for name in ours if name.partition(".")[0] == "opentelemetry"],
 # Counts
 
 
-def answered(state: str | None, reason: str | None = None) -> Answered:
-    return Answered(READ, state, reason, 10, 0, 0.5)
+def answered(state: str | None, reason: str | None = None, *, local: bool = False) -> Answered:
+    return Answered(READ, state, reason, 10, 0, 0.5, local=local)
 
 
 def test_counters_count_by_route_state_and_reason() -> None:
     counters = Counters()
     for event in (
+        answered("HIT", local=True),
         answered("HIT"),
         answered("STALE"),
         answered("MISS"),
@@ -234,9 +235,10 @@ def test_counters_count_by_route_state_and_reason() -> None:
         counters(event)
 
     read, write = counters[READ], counters[WRITE]
-    assert (read.hits, read.stale, read.misses, read.bypasses) == (1, 1, 1, 1)
+    assert (read.hits, read.stale, read.misses, read.bypasses) == (2, 1, 1, 1)
+    assert read.local_hits == 1
     assert read.reasons == {"unavailable": 1}
-    assert (read.hit_ratio, read.lookup_seconds, read.bytes) == (0.5, 2.5, 50)
+    assert (read.hit_ratio, read.lookup_seconds, read.bytes) == (0.6, 3.0, 60)
     assert (write.evictions, write.unconfirmed, write.hit_ratio) == (1, 1, 0.0)
     assert counters["GET /elsewhere"] == RouteCounts()
     assert list(counters) == [READ, WRITE]
@@ -244,13 +246,14 @@ def test_counters_count_by_route_state_and_reason() -> None:
 
 def test_counts_of_several_processes_add_up() -> None:
     one, other = Counters(), Counters()
-    one(answered("HIT"))
+    one(answered("HIT", local=True))
     other(answered("HIT"))
     other(answered("BYPASS", "unavailable"))
 
     total = summed([one.as_json(), other.as_json()])[READ]
 
-    assert (total.hits, total.bypasses, total.reasons) == (2, 1, {"unavailable": 1})
+    assert (total.hits, total.local_hits, total.bypasses) == (2, 1, 1)
+    assert total.reasons == {"unavailable": 1}
 
 
 # Counts that processes publish

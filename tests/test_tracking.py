@@ -403,11 +403,16 @@ async def test_listeners_hear_of_a_kept_hit_and_of_no_operation_on_redis(redis_u
     async with serving(app) as client:
         await until_kept(app, client)
         heard.clear()
+        # a new question is answered by assembling, the same one again by what was prepared
+        for _ in range(2):
+            await client.get("/", headers={"if-none-match": '"another"'})
+        kept = heard.copy()
+        runtime(app)._changes.all_changed()
         await client.get("/")
 
-    (answered,) = heard
-    assert isinstance(answered, Answered)
-    assert answered.state == "HIT"
+    told = [event for event in heard if isinstance(event, Answered)]
+    assert kept == told[:2]
+    assert [(one.state, one.local) for one in told] == [("HIT", True)] * 2 + [("HIT", False)]
 
 
 async def test_memory_is_not_kept_twice(caplog: pytest.LogCaptureFixture) -> None:

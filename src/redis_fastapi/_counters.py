@@ -16,6 +16,7 @@ class RouteCounts:
 
     Attributes:
         hits: Answers from the cache.
+        local_hits: Those among them that came from the local tier.
         stale: Answers from the cache whose lifetime had ended.
         misses: Answers of the endpoint that were stored where they may be.
         bypasses: Answers of the endpoint without the cache, while Redis was away for example.
@@ -27,6 +28,7 @@ class RouteCounts:
     """
 
     hits: int = 0
+    local_hits: int = 0
     stale: int = 0
     misses: int = 0
     bypasses: int = 0
@@ -60,6 +62,7 @@ class RouteCounts:
 
 _NUMBERS = (
     "hits",
+    "local_hits",
     "stale",
     "misses",
     "bypasses",
@@ -90,6 +93,7 @@ class Counters(Mapping[str, RouteCounts]):
         counts = self._of(event.route)
         if (name := _STATES.get(event.state or "")) is not None:
             setattr(counts, name, getattr(counts, name) + 1)
+        counts.local_hits += event.local
         if event.reason is not None:
             counts.reasons[event.reason] += 1
         counts.lookup_seconds += event.lookup_seconds

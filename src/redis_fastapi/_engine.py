@@ -51,10 +51,12 @@ class Hit(NamedTuple):
     Attributes:
         entry: The entry.
         collapsed: Whether the look-up waited for another's computation.
+        local: Whether this process kept the entry; Redis was not asked for it.
     """
 
     entry: Entry
     collapsed: bool = False
+    local: bool = False
 
 
 class Stale(NamedTuple):
@@ -185,7 +187,7 @@ class Engine:
             local: Whether this process may keep the entry, and answer from what it keeps.
         """
         if local and not refresh and (kept := self.recall(target)) is not None:
-            return Hit(kept.entry)
+            return Hit(kept.entry, local=True)
         try:
             budget = self._store.until()
             if self._evictions.owe(target):
@@ -217,7 +219,7 @@ class Engine:
     async def find(self, target: Target, *, local: bool = False) -> Hit | Stale | None:
         """What is there, without any wish to fill it; None also when Redis does not answer."""
         if local and (kept := self.recall(target)) is not None:
-            return Hit(kept.entry)
+            return Hit(kept.entry, local=True)
         try:
             await self._evictions.settle(target, self._store.until())
             marks = self._local.begin(target) if local else None

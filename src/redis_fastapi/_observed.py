@@ -84,6 +84,7 @@ class ToldReading(Reading):
                 started_ns=self._started_ns,
                 lookup_seconds=self._seconds,
                 waited=use.collapsed,
+                local=use.local,
             )
         )
 

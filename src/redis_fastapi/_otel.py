@@ -74,6 +74,8 @@ class OpenTelemetry:
         attributes["redis_fastapi.cache.state"] = (event.state or "none").lower()
         if event.reason is not None:
             attributes["redis_fastapi.cache.reason"] = event.reason
+        if event.local:
+            attributes["redis_fastapi.cache.tier"] = "local"
         self._requests.add(1, attributes)
         self._lookups.record(event.lookup_seconds, attributes)
         self._bodies.record(event.body_bytes, attributes)

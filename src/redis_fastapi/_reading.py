@@ -245,7 +245,8 @@ class Reading:
         else:
             due = self._ends_soon(found.entry)
             collapsed = isinstance(found, Hit) and found.collapsed
-            self.use.hit(freshness.ttl, collapsed=collapsed)
+            local = isinstance(found, Hit) and found.local
+            self.use.hit(freshness.ttl, collapsed=collapsed, local=local)
         if due:
             await self._refresh(target, found.entry)
         response = self._replay(found.entry, now_ms)
@@ -262,7 +263,7 @@ class Reading:
             return None
         if not ready.answers(found.entry, self._conditions, self._context.now_ms()):
             return None
-        self.use.hit(ready.ttl, collapsed=False)
+        self.use.hit(ready.ttl, collapsed=False, local=found.local)
         return ready.response(found.entry)
 
     def _ends_soon(self, entry: Entry) -> bool:

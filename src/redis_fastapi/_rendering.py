@@ -155,7 +155,9 @@ def counts_table(routes: Mapping[str, RouteCounts]) -> Table:
 
 
 def _count_cells(counts: RouteCounts) -> Iterator[str]:
-    for number in (counts.hits, counts.stale, counts.misses, counts.bypasses):
+    local = f" ({counts.local_hits:,} local)" if counts.local_hits else ""
+    yield f"{counts.hits:,}{local}" if counts.reads else ""
+    for number in (counts.stale, counts.misses, counts.bypasses):
         yield f"{number:,}" if counts.reads else ""
     yield f"{counts.hit_ratio:.1%}" if counts.reads else ""
     yield f"{1000 * counts.lookup_seconds / counts.reads:.2f} ms" if counts.reads else ""

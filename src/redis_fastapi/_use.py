@@ -27,6 +27,7 @@ class Use:
         ttl: Seconds the answer stays fresh; None is no expiry.
         stored: Whether its answer is on the way into the cache.
         collapsed: Whether it waited for the run of another request.
+        local: Whether the answer came from what the process keeps.
         failed: Status of the endpoint's answer, where a stale entry was sent in its place.
     """
 
@@ -37,11 +38,12 @@ class Use:
     ttl: int | None = None
     stored: bool = False
     collapsed: bool = False
+    local: bool = False
     failed: int | None = None
 
-    def hit(self, ttl: int | None, *, collapsed: bool) -> None:
+    def hit(self, ttl: int | None, *, collapsed: bool, local: bool) -> None:
         """The answer came from the cache, or from the run that another request waited for too."""
-        self.state, self.ttl, self.collapsed = HIT, ttl, collapsed
+        self.state, self.ttl, self.collapsed, self.local = HIT, ttl, collapsed, local
         self.forward = Forward.MISS if collapsed else None
 
     def stale(self, ttl: int) -> None:

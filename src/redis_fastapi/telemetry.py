@@ -38,6 +38,7 @@ class Answered:
         started_ns: When its look-up began, in nanoseconds since 1970.
         lookup_seconds: How long the look-up took, waiting for another's computation included.
         waited: Whether it waited for another's computation, and was given that.
+        local: Whether a hit came from the local tier, so that Redis was not asked for it.
     """
 
     route: str
@@ -47,6 +48,7 @@ class Answered:
     started_ns: int
     lookup_seconds: float
     waited: bool = False
+    local: bool = False
 
 
 @dataclass(frozen=True, slots=True)
