@@ -19,14 +19,16 @@ How to switch mypy's part on, what it can prove and how to ignore a rule: [Types
 TAIL = """
 ## What only the whole application shows
 
-`redis-fastapi check main:app` ends with exit code 1 where a rule above is broken, the four of all
-routes together included. To a start those four are warnings, under `REDIS_STRICT` errors; so is
+`redis-fastapi check main:app` ends with exit code 1 where a rule above is broken, the five of all
+routes together included. To a start those five are warnings, under `REDIS_STRICT` errors; so is
 what is said of one route alone, such as an endpoint that takes the whole `Request` and names
 neither `vary` nor `shared`.
 
-Group templates are compared with every placeholder as `{}`. `redis-cache-unfilled` names the group
-that was most likely meant. Nothing is said of it, nor of `redis-cache-endless`, where an endpoint
-receives the cache or the client itself and may fill or evict groups by hand.
+Templates are compared with every placeholder as `{}`. `redis-cache-unfilled` and
+`redis-cache-unserved` name the group or the path that was most likely meant. Nothing is said of
+groups, by `redis-cache-unfilled` or `redis-cache-endless`, where an endpoint receives the cache or
+the client itself and may fill or evict them by hand. Another application on the same Redis is not
+seen: what it serves may be evicted from here all the same.
 """
 
 

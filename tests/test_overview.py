@@ -111,6 +111,64 @@ async def test_groups_that_code_may_fill_by_hand_are_its_own_business(
     assert await warnings_of(app, caplog) == []
 
 
+@pytest.mark.parametrize(
+    ("read", "evicted", "meant"),
+    [
+        (Cached(ttl=60), "/product/{product_id}", "/products/{product_id}"),
+        (Cached(ttl=60), "/products/{product_id}/", "/products/{product_id}"),
+        (Cached(ttl=60, key="/teas/{product_id}"), "/tea/{product_id}", "/teas/{product_id}"),
+        (Cached(ttl=60, key="/teas/{product_id}"), "/orders", None),
+    ],
+)
+async def test_an_eviction_of_a_path_that_no_cached_get_serves_is_a_warning(
+    read: Cached, evicted: str, meant: str | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    app = caching_app()
+    reader(app, read, "/products/{product_id}")
+    evictor(app, CacheEvict(key=evicted))
+
+    (message,) = await warnings_of(app, caplog)
+
+    hint = f"; did you mean {meant!r}?" if meant else ""
+    label = "DELETE /w/{product_id} (write)"
+    assert message == f"{label}: evicts path {evicted!r}, which no cached GET serves{hint}"
+
+
+@pytest.mark.parametrize(
+    ("served", "evicted"),
+    [
+        ("/p/{product_id:int}", "/p/{product_id}"),
+        ("/p/{product_id}", "/p/7"),
+        ("/p/7", "/p/{product_id}"),
+        ("/{product_id}/p", "/shop/{product_id}"),
+        ("/{product_id:path}", "/p/q/{product_id}"),
+    ],
+)
+async def test_an_eviction_of_a_path_that_a_cached_get_may_serve_is_accepted(
+    served: str, evicted: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    app = caching_app()
+    reader(app, Cached(ttl=60), served)
+    evictor(app, CacheEvict(key=evicted))
+
+    assert await warnings_of(app, caplog) == []
+
+
+async def test_an_eviction_reaches_the_paths_of_an_endpoint_that_is_a_key(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    app = caching_app()
+
+    @app.get("/plain/{product_id}")
+    async def plain(product_id: int) -> Product:
+        return Product(id=product_id)
+
+    reader(app, Cached(ttl=60, key=plain))
+    evictor(app, CacheEvict(key="/plain/{product_id}"))
+
+    assert await warnings_of(app, caplog) == []
+
+
 async def test_dependencies_fill_and_evict_groups_too(caplog: pytest.LogCaptureFixture) -> None:
     app = caching_app()
 

@@ -1,7 +1,8 @@
-"""What only all routes together show: groups that miss each other, GETs that share their entries.
+"""What only all routes together show: groups and paths that miss each other, GETs that share their
+entries.
 
-Group templates are compared by their text with every field as ``{}``, where a field may stand for
-any text. Nothing is said about groups that code may fill or evict by hand.
+Templates are compared by their text with every field as ``{}``, where a field may stand for any
+text. Nothing is said about groups that code may fill or evict by hand.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from ._resource import ResourceTemplate
 from ._rules import Finding, closest, finding
 
 _ANY = "{}"
+_ANYWHERE = ResourceTemplate.parse("/{path:path}")
 _FIELD_NAME = re.compile(r"{\w+")
 
 
@@ -44,7 +46,8 @@ class Overview:
 
     def findings(self) -> Iterator[Finding]:
         """Each once, however often its route is served."""
-        found = (*self._unfilled(), *self._endless(), *_sharing(self.places))
+        unmet = (*self._unfilled(), *self._unserved())
+        found = (*unmet, *self._endless(), *_sharing(self.places))
         yield from dict.fromkeys(found)
 
     def _unfilled(self) -> Iterator[Finding]:
@@ -60,6 +63,24 @@ class Overview:
                     hint = f"; did you mean {meant!r}?" if meant else ""
                     message = f"evicts group {group.text!r}, which no GET fills{hint}"
                     yield finding("redis-cache-unfilled", write.label, message)
+
+    def _unserved(self) -> Iterator[Finding]:
+        """Evictions of paths that no cached GET serves."""
+        served = self._read_by_path()
+        for write in self._writes:
+            for eviction in write.evictions:
+                if isinstance(eviction.key, ResourceTemplate):
+                    paths = served.get(eviction.prefix, [])
+                    yield from _unserved_among(paths, write.label, eviction.key)
+
+    def _read_by_path(self) -> dict[str, list[ResourceTemplate]]:
+        """The paths that cached GETs read, by prefix."""
+        found: dict[str, list[ResourceTemplate]] = {}
+        for place in self.places:
+            read = place.policy.read
+            if read is not None and read.key_builder is None:
+                found.setdefault(read.prefix, []).append(_read_path(place, read))
+        return found
 
     def _endless(self) -> Iterator[Finding]:
         """Entries in groups that nobody evicts, and that do not expire either."""
@@ -107,6 +128,26 @@ class Overview:
         return [eviction for write in self._writes for eviction in write.evictions]
 
 
+def _read_path(place: Place, read: ReadPolicy) -> ResourceTemplate:
+    if read.key is None:
+        return ResourceTemplate.parse(place.path)
+    # an endpoint that is a key need not be cached itself, and is not known here then
+    return read.key if isinstance(read.key, ResourceTemplate) else _ANYWHERE
+
+
+def _unserved_among(
+    paths: Iterable[ResourceTemplate], label: str, key: ResourceTemplate
+) -> Iterator[Finding]:
+    """What is wrong with an eviction by path, where GETs read these."""
+    if any(_may_be_one_path(key, one) for one in paths):
+        return
+    texts = {one.pattern: one.template.text for one in paths}
+    meant = closest(key.pattern, frozenset(texts))
+    hint = f"; did you mean {texts[meant]!r}?" if meant else ""
+    message = f"evicts path {key.template.text!r}, which no cached GET serves{hint}"
+    yield finding("redis-cache-unserved", label, message)
+
+
 def _sharing(places: Iterable[Place]) -> Iterator[Finding]:
     """GETs of different endpoints with one key, each of which refuses what the other stored."""
     first: dict[tuple[str, str], tuple[Callable[..., Any], str]] = {}
@@ -139,6 +180,17 @@ def _meet(one: str, other: str) -> bool:
     return one == other or _covers(one, other) or _covers(other, one)
 
 
+def _may_be_one_path(one: ResourceTemplate, other: ResourceTemplate) -> bool:
+    """Whether two templates can stand for one path; most fields hold no slash."""
+    if (one.slashes or other.slashes) and _meet(one.pattern, other.pattern):
+        return True
+    mine, theirs = one.pattern.split("/"), other.pattern.split("/")
+    return len(mine) == len(theirs) and all(map(_meet, mine, theirs))
+
+
 def _covers(pattern: str, name: str) -> bool:
+    """Whether some texts in place of a pattern's fields make it another."""
+    if _ANY not in pattern:
+        return False
     parts = map(re.escape, pattern.split(_ANY))
     return re.fullmatch(".+".join(parts), name, re.DOTALL) is not None

@@ -755,6 +755,15 @@ RULES: Final[tuple[Rule, ...]] = (
         seen=WHOLE_APP,
     ),
     Rule(
+        "redis-cache-unserved",
+        "Evicting a path that no cached GET serves does nothing; most often it is misspelt.",
+        '@router.post("/products/{product_id}/sale") ... -> '
+        'Annotated[None, CacheEvict(key="/product/{product_id}")]',
+        '@router.post("/products/{product_id}/sale") ... -> '
+        'Annotated[None, CacheEvict(key="/products/{product_id}")]',
+        seen=WHOLE_APP,
+    ),
+    Rule(
         "redis-cache-endless",
         "Entries in groups that no write evicts, and without a ttl, are never renewed.",
         '-> Annotated[Product, Cached(group="products")]',
