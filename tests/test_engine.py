@@ -774,6 +774,17 @@ async def test_without_the_embedded_redis_every_look_up_is_a_bypass() -> None:
         await nothing_works_and_nothing_raises(engine, lease, writer)
 
 
+async def test_look_ups_of_an_outage_do_not_each_leave_a_lease_to_give_back() -> None:
+    async with Redis.from_url("redis://localhost:1", retry=Retry(NoBackoff(), 0)) as nobody:
+        engine = Engine(Store(nobody, prefix="t"))
+        for _ in range(3):
+            engine._forecast.learn(TARGET.shape, absent=True)
+        for _ in range(20):
+            assert await engine.look_up(TARGET) == Bypass(Reason.UNAVAILABLE)
+        assert len(engine._background.tasks) <= 4
+        await engine.aclose()
+
+
 async def test_followers_of_a_leader_that_lost_redis_compute_by_themselves(
     variant: Variant,
 ) -> None:

@@ -346,12 +346,15 @@ class Engine:
         self, target: Target, refresh: bool, budget: float | None
     ) -> tuple[Snapshot, Claimed | None]:
         """What is there; and the lease, where a miss was expected and took it on the way."""
-        claimed = None
-        if not refresh and self._forecast.expects_none(target.shape):
-            snapshot, claimed = await self._leases.claim_absent(target, budget)
-        else:
-            snapshot = await self._store.read(target, until=budget)
-        self._forecast.learn(target.shape, absent=snapshot.raw is None)
+        claimed, absent = None, False
+        try:
+            if not refresh and self._forecast.expects_none(target.shape):
+                snapshot, claimed = await self._leases.claim_absent(target, budget)
+            else:
+                snapshot = await self._store.read(target, until=budget)
+            absent = snapshot.raw is None
+        finally:  # a claim that failed has to be given back: in an outage there are no more of them
+            self._forecast.learn(target.shape, absent=absent)
         return snapshot, claimed
 
     async def _lead_or_follow(
