@@ -1,13 +1,16 @@
 """What clients choose cannot make the process grow, nor cost more than the endpoint does."""
 
 import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
 from typing import Annotated
 
 import pytest
 from fakeredis import FakeAsyncRedis, FakeServer
-from fastapi import HTTPException, Response
+from fastapi import Depends, HTTPException, Response
+from httpx import AsyncClient
 
-from redis_fastapi import Cached
+from redis_fastapi import Cached, CachePut
 from redis_fastapi._engine import Engine, Miss
 from redis_fastapi._keys import EPOCH, Target, digest
 from redis_fastapi._runtime import STATE
@@ -90,6 +93,59 @@ async def test_a_flood_leaves_at_most_one_entry_and_no_waiting_request(
         assert len(await keys_of(runtime.client, "e:")) <= 1
         assert len(await keys_of(runtime.client)) <= 4
         assert state_sizes(runtime.engine_on(runtime.client)) == (0, 0, 0, 0)
+
+
+@asynccontextmanager
+async def putting(
+    commit: Callable[[], None], before_return: Callable[[], object]
+) -> AsyncIterator[tuple[AsyncClient, Engine]]:
+    """A put whose session commits as it cleans up, and the engine that serves it."""
+    app = new_app()
+
+    async def session() -> AsyncIterator[None]:
+        yield
+        commit()
+
+    @app.get("/items/{number}")
+    async def get(number: int) -> Annotated[int, Cached(ttl=60)]:
+        return number
+
+    @app.put("/items/{number}", dependencies=[Depends(session)])
+    async def put(number: int) -> Annotated[int, CachePut()]:
+        before_return()
+        return number
+
+    async with app.router.lifespan_context(app), calling(app) as client:
+        runtime = getattr(app.state, STATE)
+        yield client, runtime.engine_on(runtime.client)
+
+
+def commit_nothing() -> None:
+    raise ValueError("the row was changed meanwhile")
+
+
+@pytest.mark.parametrize("commit", [lambda: None, commit_nothing])
+async def test_a_put_holds_no_lease_when_it_is_over(commit: Callable[[], None]) -> None:
+    async with putting(commit, lambda: None) as (client, engine):
+        with suppress(ValueError):
+            await client.put("/items/1")
+        assert state_sizes(engine) == (0, 0, 0, 0)
+
+
+async def test_a_put_that_is_cancelled_before_it_is_sent_holds_no_lease() -> None:
+    def give_up() -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        task.cancel()
+
+    async with putting(lambda: None, give_up) as (client, engine):
+        ends = await asyncio.gather(
+            asyncio.ensure_future(client.put("/items/1")), return_exceptions=True
+        )
+        assert isinstance(ends[0], asyncio.CancelledError)
+        while engine._background.tasks:
+            await asyncio.wait(engine._background.tasks)
+        assert state_sizes(engine) == (0, 0, 0, 0)
 
 
 async def test_every_key_that_a_client_can_make_ends_by_itself() -> None:

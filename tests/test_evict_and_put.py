@@ -370,6 +370,40 @@ async def test_a_put_that_evicts_its_own_group_leaves_a_miss(
         assert await states(http, "/products/1") == [state]
 
 
+@pytest.mark.parametrize(
+    "soft",
+    [
+        CacheEvict(key="/products/{product_id}", soft=True),
+        CacheEvict(group="products", soft=True),
+    ],
+)
+@pytest.mark.parametrize(("first", "second"), [("fill", "outdate"), ("outdate", "fill")])
+async def test_a_put_that_outdates_itself_never_leaves_what_was_there_before(
+    shop: Shop, soft: Marker, first: str, second: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = caching_app()
+
+    @app.get("/products/{product_id}")
+    async def read(
+        product_id: int,
+    ) -> Annotated[Product, Cached(ttl=60, stale_while_revalidate=60, group="products")]:
+        return Product(id=product_id, name=shop.names[product_id])
+
+    @app.put("/products/{product_id}")
+    async def write(product_id: int, product: Product) -> Annotated[Product, CachePut(), soft]:
+        shop.names[product_id] = product.name
+        return product
+
+    async with serving(app) as http:
+        await warm(http, "/products/1")
+        with monkeypatch.context() as patch:
+            run_in_order(patch, first, second)
+            await http.put("/products/1", json=COFFEE)
+        answer = await http.get("/products/1")
+        assert answer.json() == COFFEE
+        assert state_of(answer) in ("STALE", "MISS")
+
+
 def run_in_order(monkeypatch: pytest.MonkeyPatch, first: str, second: str) -> None:
     """Has one operation of all stores begin when another has ended."""
     earlier, later, ended = getattr(Store, first), getattr(Store, second), asyncio.Event()

@@ -60,7 +60,8 @@ class CachePassage:
         """Be told how dependencies clean up, where that decides what stays in the cache."""
         read, write = self.policy.read, self.policy.write
         if self.writing is not None and write is not None and write.late_cleanup:
-            _push_first(request, "fastapi_inner_astack", self.writing.after_cleanup)
+            heard = _push_first(request, "fastapi_inner_astack", self.writing.after_cleanup)
+            self.writing.hears_cleanup = heard
             _push_first(request, "fastapi_function_astack", self.writing.after_function_cleanup)
         if self.reading is not None and read is not None and read.statuses:
             _push_first(request, "fastapi_inner_astack", self.reading.after_cleanup)
@@ -215,10 +216,16 @@ def _show_way(
         ways.learn(scope, destination, policy, shortcut.dependant)
 
 
-def _push_first(request: Request, stack: str, due: Callable[..., Awaitable[bool]]) -> None:
-    """Have something done after the dependencies' own cleanup, which is pushed later."""
-    if (cleanup := request.scope.get(stack)) is not None:
+def _push_first(request: Request, stack: str, due: Callable[..., Awaitable[bool]]) -> bool:
+    """Have something done after the dependencies' own cleanup, which is pushed later.
+
+    Returns:
+        Whether it will be; FastAPI before 0.118 cleans up before the answer is known.
+    """
+    cleanup = request.scope.get(stack)
+    if cleanup is not None:
         cleanup.push_async_exit(due)
+    return cleanup is not None
 
 
 async def _clean_up(request: Request, error: BaseException) -> None:

@@ -42,7 +42,11 @@ _REPRESENTATION = frozenset(
 
 
 class Writing:
-    """What one request for a writing endpoint holds until its answer leaves."""
+    """What one request for a writing endpoint holds until its answer leaves.
+
+    Attributes:
+        hears_cleanup: Whether `after_cleanup` will be called.
+    """
 
     _request: Request
     """The one that dependencies saw."""
@@ -60,7 +64,8 @@ class Writing:
         self._late: asyncio.Future[bool] | None = None
         self._due = Evicted()
         self._written = False
-        self._kept: tuple[Lease, Entry] | None = None
+        self._kept: Entry | None = None
+        self.hears_cleanup = False
 
     async def before(self, values: Values, request: Request) -> Response | None:
         """Name what will be evicted, and take the lease of what will be written.
@@ -148,7 +153,6 @@ class Writing:
         if lease is None or entry is None:
             self._due = self._due.plus(self._put.evicted)
             return None
-        self._lease = None
         return lease, entry
 
     async def _evict_alone(self) -> bool:
@@ -170,11 +174,11 @@ class Writing:
 
     async def _write(self, lease: Lease, entry: Entry) -> bool:
         engine = self._context.engine
+        self._lease = None  # not before: one that was cancelled by now releases it
         stored = await engine.put(lease, entry, entry.kept_ms(self._context.now_ms()))
-        if stored and self._policy.late_cleanup:
+        if stored and self.hears_cleanup:
             # held until the commit: it tells whether another write came in between
-            kept = await engine.seize(lease.target)
-            self._kept = None if kept is None else (kept, entry)
+            self._lease, self._kept = await engine.seize(lease.target), entry
         return stored
 
     def _entry(self, reader: ReadPolicy, response: Response) -> Entry | None:
@@ -262,15 +266,16 @@ class Writing:
         """Evicts what was due, and a put that does not stand; False lets an error go its way."""
         if self._put is not None and self._written and not stands:
             self._due = self._due.plus(self._put.evicted)
-        await self._evict()
+        evicting = self._evict() if stands else self._evict_alone()
+        # one task: where a scope is cancelled, each further await here would be too
+        await asyncio.shield(asyncio.ensure_future(evicting))
         return False
 
     async def _stands(self) -> bool:
         """Whether what was put is still the last word; stored once more, it is."""
-        kept, self._kept = self._kept, None
-        if kept is None:
+        (lease, self._lease), entry = (self._lease, None), self._kept
+        if lease is None or entry is None:
             return False
-        lease, entry = kept
         return await lease.fill(entry, entry.kept_ms(self._context.now_ms()))
 
 
