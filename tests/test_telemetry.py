@@ -11,15 +11,18 @@ import orjson
 import pytest
 import redis
 from fastapi import FastAPI, HTTPException
+from redis.asyncio import Redis
 
 from apps import ITEM_READ as READ
 from apps import ITEM_WRITE as WRITE
 from apps import Gate, caching_app, memory_settings, serving, with_items
 from redis_fastapi import Cached, FastAPIRedis, RedisSettings
 from redis_fastapi._counters import Counters, RouteCounts, summed
+from redis_fastapi._observed import ToldStore
 from redis_fastapi._published import Publisher, published
 from redis_fastapi._store import Store
-from redis_fastapi.telemetry import Answered, Event, Evicted, Exchanged
+from redis_fastapi.telemetry import Answered, Event, Evicted, Exchanged, Telemetry
+from store_contract import TARGET, claim
 
 E = TypeVar("E", Answered, Evicted, Exchanged)
 
@@ -135,6 +138,14 @@ async def test_operations_on_redis_tell_their_size_and_their_errors() -> None:
     fill, hit = exchanged[2], exchanged[3]
     assert fill.entry_bytes == hit.entry_bytes > 1
     assert {event.error for event in exchanged} == {None}
+
+
+@pytest.mark.parametrize("scripting", [True, False])
+async def test_a_claim_tells_of_itself_once(fake_client: Redis, scripting: bool) -> None:
+    heard = Heard()
+    store = ToldStore(fake_client, Telemetry((heard,)), prefix="t", scripting=scripting)
+    await store.acquire(claim(TARGET, (None,) * len(TARGET.generations), if_absent=True))
+    assert [event.operation for event in heard.of(Exchanged)] == ["acquire"]
 
 
 async def test_while_redis_is_away_reads_tell_that_they_went_without() -> None:

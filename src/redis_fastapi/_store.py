@@ -454,22 +454,14 @@ class Store:
         if claim.force:
             return await self._acquire_by_force(claim, creations, until)
         if self._scripting:
-            keys = (self._lease_key(claim.target.entry), self._read_keys(claim.target)[0])
-            yields = claim.if_absent or any(token is not None for token in claim.fresh)
-            outcome = await self._run(
-                _ACQUIRE,
-                keys if claim.if_absent else keys[:1],
-                (claim.value, claim.lease_ms, b"" if yields else lease_validity(claim.value)),
-                before=creations,
-                until=until,
-                after=self._reads(claim.target),
-            )
-            if outcome is not None:
-                return Acquired(outcome[0], self._snapshot(outcome[1:]))
+            acquired = await self._acquire_by_script(claim, creations, until)
+            if acquired is not None:
+                return acquired
             # They have been sent, and a token is sent once.
             creations = []
         if claim.if_absent:
-            return Acquired(None, await self.read(claim.target, until=until))
+            replies = await self._send_or_raise(self._reads(claim.target), until)
+            return Acquired(None, self._snapshot(replies))
         return await self._acquire_without_script(claim, creations, until)
 
     def _creations(self, claim: Claim) -> list[Command]:
@@ -492,6 +484,22 @@ class Store:
         """What the replies to `_reads` say."""
         raw, *tokens = replies if self._transport.spread else replies[0]
         return Snapshot(raw or None, tuple(tokens))
+
+    async def _acquire_by_script(
+        self, claim: Claim, creations: list[Command], until: float | None
+    ) -> Acquired | None:
+        """None when the server has no scripting for us."""
+        lease, entry = self._lease_key(claim.target.entry), self._read_keys(claim.target)[0]
+        yields = claim.if_absent or any(claim.fresh)
+        outcome = await self._run(
+            _ACQUIRE,
+            (lease, entry) if claim.if_absent else (lease,),
+            (claim.value, claim.lease_ms, b"" if yields else lease_validity(claim.value)),
+            before=creations,
+            until=until,
+            after=self._reads(claim.target),
+        )
+        return None if outcome is None else Acquired(outcome[0], self._snapshot(outcome[1:]))
 
     async def _acquire_by_force(
         self, claim: Claim, creations: list[Command], until: float | None
