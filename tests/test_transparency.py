@@ -31,6 +31,7 @@ from apps import (
 from endpoint_forms import FASTAPI_VERSION, FORMS, bench_on
 from redis_fastapi import (
     Cached,
+    CacheRoute,
     FastAPIRedis,
     RedisSettings,
 )
@@ -574,6 +575,35 @@ async def test_a_response_that_is_returned_again_and_again_stays_as_it_is(
         ]
     assert (type(kept), kept.raw_headers[: len(before[1])]) == before
     assert not CACHE_STATES.intersection(name for name, _ in kept.raw_headers)
+
+
+@pytest.mark.parametrize("built", [True, False])
+async def test_a_field_that_a_route_class_sets_on_an_answer_is_sent(built: bool) -> None:
+    class Signed(CacheRoute):
+        def get_route_handler(self) -> Any:
+            handler = super().get_route_handler()
+
+            async def sign(request: Request) -> FastAPIResponse:
+                response = await handler(request)
+                response.headers["x-signed"] = request.method
+                return response
+
+            return sign
+
+    app, kept = caching_app(), FastAPIResponse(b"tea")
+    kept.headers["x-own"] = "1"
+    app.router.route_class = Signed
+
+    @app.api_route("/tea", methods=["GET", "HEAD"])
+    async def tea(response: FastAPIResponse) -> Annotated[Any, Cached(ttl=60)]:
+        response.headers["x-injected"] = "1"
+        return kept if built else "tea"
+
+    async with serving(app) as http:
+        for method, state in (("HEAD", None), ("GET", "MISS"), ("GET", "HIT")):
+            answer = await http.request(method, "/tea")
+            assert (answer.headers["x-signed"], state_of(answer)) == (method, state)
+    assert "x-signed" not in kept.headers
 
 
 async def test_a_dependency_that_swallows_exceptions_meets_none_on_a_hit() -> None:

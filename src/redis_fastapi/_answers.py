@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterable
+from copy import copy
 from typing import NamedTuple
 
 from starlette.responses import Response
@@ -134,7 +135,7 @@ def announced(response: Response, entry: Entry, fresh: Headers) -> None:
     stored = [pair for pair in without_selection(entry.headers) if pair != OWN_RESPONSE]
     names = {name for name, _ in stored}
     unstored = [pair for pair in without(response.raw_headers, fresh) if pair[0] not in names]
-    response.raw_headers = with_fresh(stored, [*unstored, *fresh])
+    response.raw_headers[:] = with_fresh(stored, [*unstored, *fresh])
 
 
 def answered(
@@ -173,6 +174,15 @@ def _may_be_compressed(scope: Scope) -> bool:
     classes = (str(one.cls.__name__).lower() for one in scope["app"].user_middleware)
     installed = any(word in name for name in classes for word in _COMPRESSORS)
     return installed and any(name == b"accept-encoding" for name, _ in scope["headers"])
+
+
+def own_copy(response: Response) -> Response:
+    """The same with fields of its own: an endpoint may return one object again and again."""
+    copied = copy(response)
+    copied.raw_headers = list(response.raw_headers)
+    # or Starlette's view would go on showing, and changing, the fields of the other
+    vars(copied).pop("_headers", None)
+    return copied
 
 
 def raw_response(status: int, headers: Headers, body: bytes) -> Response:

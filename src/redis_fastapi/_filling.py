@@ -7,10 +7,10 @@ stream, a file, an error that was raised) is recorded on its way out.
 from __future__ import annotations
 
 import asyncio
-from copy import copy
 
 from starlette.responses import Response
 
+from ._answers import own_copy
 from ._entry import Entry
 from ._fill import Fill
 from ._http import Headers, Reason
@@ -22,8 +22,7 @@ from ._whole import complete
 async def finish(fill: Fill, response: Response) -> Response:
     """The response to send; what is stored of it is stored by then, or while it is sent."""
     if fill.own_response:
-        # an endpoint may return one object again and again
-        response = copy(response)
+        response = own_copy(response)
     body = whole_body(response)
     if body is not None:
         return await complete(fill, response, body)

@@ -9,13 +9,13 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
-from copy import copy
 from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Scope
 
+from ._answers import own_copy
 from ._context import Context
 from ._declare import SCOPE_KEY
 from ._http import Forward
@@ -111,10 +111,8 @@ class CachePassage:
         if self.reading is not None:
             response = await self.reading.finish(response)
         elif self._of_other_method:
-            # an endpoint may return one object again and again
-            response = copy(response)
-            told = Use(None, Forward.METHOD).fields(debug=False)
-            response.raw_headers = [*response.raw_headers, *told]
+            response = own_copy(response)
+            response.raw_headers += Use(None, Forward.METHOD).fields(debug=False)
         return response
 
     async def abandon(self, error: BaseException) -> Response | None:

@@ -18,7 +18,7 @@ async def complete(fill: Fill, response: Response, body: bytes) -> Response:
     """Announce lifetime and use of the cache, and store what may be stored."""
     entry = fill.entry(response.status_code, response.raw_headers, body)
     if isinstance(entry, Reason):
-        response.raw_headers = fill.unstored(response.raw_headers, entry)
+        response.raw_headers[:] = fill.unstored(response.raw_headers, entry)
         await fill.make_way(entry)
         return response
     announced(response, entry, fill.injected)
