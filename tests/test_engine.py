@@ -774,13 +774,26 @@ async def test_without_the_embedded_redis_every_look_up_is_a_bypass() -> None:
         await nothing_works_and_nothing_raises(engine, lease, writer)
 
 
-async def test_look_ups_of_an_outage_do_not_each_leave_a_lease_to_give_back() -> None:
-    async with Redis.from_url("redis://localhost:1", retry=Retry(NoBackoff(), 0)) as nobody:
+async def look_up_without_redis(engine: Engine) -> None:
+    assert await engine.look_up(TARGET) == Bypass(Reason.UNAVAILABLE)
+
+
+async def seize_without_redis(engine: Engine) -> None:
+    assert await engine.seize(TARGET) is None
+
+
+@pytest.mark.parametrize("claim", [look_up_without_redis, seize_without_redis])
+async def test_not_every_request_of_an_outage_leaves_a_lease_to_give_back(
+    claim: Callable[[Engine], Awaitable[None]],
+) -> None:
+    url, never = "redis://localhost:1", Retry(NoBackoff(), 0)
+    async with Redis.from_url(url, retry=never) as nobody:
         engine = Engine(Store(nobody, prefix="t"))
         for _ in range(3):
             engine._forecast.learn(TARGET.shape, absent=True)
+        engine._leases.believed.learn(TARGET, (b"a token of bytes",) * len(TARGET.generations))
         for _ in range(20):
-            assert await engine.look_up(TARGET) == Bypass(Reason.UNAVAILABLE)
+            await claim(engine)
         assert len(engine._background.tasks) <= 4
         await engine.aclose()
 

@@ -38,6 +38,11 @@ class Believed:
             if token is not None:
                 self._tokens[name] = token
 
+    def forget(self, target: Target) -> None:
+        """Forget a target's generations."""
+        for name in target.generations:
+            self._tokens.pop(name, None)
+
     def _forget(self, name: str | None) -> None:
         if name is None:
             self._tokens.clear()

@@ -284,6 +284,8 @@ class Engine:
                 tokens = await self._store.tokens(target, until=budget)
             claimed = await self._leases.claim(WRITER, target, tokens, budget)
         except CacheUnavailableError:
+            # a claim that failed has to be given back: in an outage the next one asks before
+            self._leases.believed.forget(target)
             return None
         return self._leases.lead(claimed) if claimed else None
 

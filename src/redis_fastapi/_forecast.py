@@ -24,7 +24,7 @@ class Forecast:
         return self._absent.get(shape, 0) >= _EXPECTED
 
     def learn(self, shape: bytes, *, absent: bool) -> None:
-        """Hear what a look-up found."""
+        """Hear whether a look-up found nothing; one that failed has not."""
         known = self._absent.get(shape, 0)
         if absent and known < _SURE:
             if len(self._absent) >= _MOST:
