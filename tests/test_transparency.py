@@ -31,6 +31,7 @@ from apps import (
 from endpoint_forms import FASTAPI_VERSION, FORMS, bench_on
 from redis_fastapi import (
     Cached,
+    CachePut,
     CacheRoute,
     FastAPIRedis,
     RedisSettings,
@@ -604,6 +605,29 @@ async def test_a_field_that_a_route_class_sets_on_an_answer_is_sent(built: bool)
             answer = await http.request(method, "/tea")
             assert (answer.headers["x-signed"], state_of(answer)) == (method, state)
     assert "x-signed" not in kept.headers
+
+
+@pytest.mark.parametrize("kind", [tuple, list])
+@pytest.mark.parametrize("put", [False, True])
+async def test_fields_that_an_author_spelt_in_capitals_count(kind: type, put: bool) -> None:
+    app, tea = caching_app(), FastAPIResponse(b"tea")
+    spelt = [(b"Cache-Control", b"max-age=5"), (b"ETag", b'"1"'), (b"Content-Length", b"3")]
+    tea.raw_headers = [kind(field) for field in spelt]
+
+    @app.get("/tea")
+    async def get() -> Annotated[FastAPIResponse, Cached(ttl=60)]:
+        return tea
+
+    @app.put("/tea")
+    async def write() -> Annotated[FastAPIResponse, CachePut()]:
+        return tea
+
+    async with serving(app) as http:
+        await (http.put if put else http.get)("/tea")
+        hit = await http.get("/tea")
+    assert state_of(hit) == "HIT"
+    assert hit.headers.get_list("etag") == ['"1"']
+    assert hit.headers["cache-control"] == "max-age=5"
 
 
 async def test_a_dependency_that_swallows_exceptions_meets_none_on_a_hit() -> None:

@@ -63,5 +63,4 @@ def lasting(headers: Headers) -> Headers | None:
     """What a head says each time; None where it says something of this answer only."""
     if any(name in _PASSING for name, _ in headers):
         return None
-    # an author's pairs may be lists
-    return tuple([(name, value) for name, value in headers if name != _LENGTH])
+    return tuple([pair for pair in headers if pair[0] != _LENGTH])

@@ -111,12 +111,11 @@ def body_refusal(headers: Headers, size: int, most: int) -> Reason | None:
     """Return what in a whole body speaks against storing a response, or None.
 
     Args:
-        headers: Of the response, names in any case.
+        headers: Of the response, names in lower case.
         size: Bytes of the body.
         most: Bytes that may be stored.
     """
-    lowered = [(name.lower(), value) for name, value in headers]
-    return _refused_by_body(lowered, size, most, finished=True)
+    return _refused_by_body(headers, size, most, finished=True)
 
 
 def header_block_size(headers: Headers) -> int:
