@@ -134,11 +134,11 @@ class Writing:
             self._due, self._written = Evicted(), False
         elif self._policy.invalidates:
             self._due = self._due.plus(self._named_by(response))
-        written = self._to_write(response) if self._written else None
-        if written is None:
+        entry = self._to_put(response) if self._written else None
+        if entry is None:
             confirmed = await self._evict_alone()
         else:
-            confirmed = await self._put_beside(*written)
+            confirmed = await self._put_beside(entry)
         self._running = False
         return response if confirmed or not self._policy.strict else _unconfirmed(response)
 
@@ -146,36 +146,39 @@ class Writing:
         status, headers = response.status_code, as_sent(response.raw_headers)
         return evicted_by_answer(self._request, status, headers, self._site)
 
-    def _to_write(self, response: Response) -> tuple[Lease, Entry] | None:
-        """What is put under which lease; where that is nothing, its place is evicted."""
+    def _to_put(self, response: Response) -> Entry | None:
+        """What is put; where that is nothing, its place is evicted."""
         assert self._put is not None
-        lease, reader = self._lease, self._put.reader
+        reader = self._put.reader
         entry = None if reader is None else self._entry(reader, response)
-        if lease is None or entry is None:
+        if entry is None:
             self._due = self._due.plus(self._put.evicted)
-            return None
-        return lease, entry
+        return entry
 
     async def _evict_alone(self) -> bool:
         await self._release()
         return await self._evict()
 
-    async def _put_beside(self, lease: Lease, entry: Entry) -> bool:
+    async def _put_beside(self, entry: Entry) -> bool:
         """Put and evict at once, whichever comes first; False where Redis did not confirm.
 
         What is put names its generations: where one of them is evicted it is invalid, stored before
         or after.
         """
-        stored, confirmed = await asyncio.gather(self._write(lease, entry), self._evict())
+        stored, confirmed = await asyncio.gather(self._write(entry), self._evict())
         if stored:
             return confirmed
         assert self._put is not None
         self._due = self._due.plus(self._put.evicted)
         return await self._evict()
 
-    async def _write(self, lease: Lease, entry: Entry) -> bool:
+    async def _write(self, entry: Entry) -> bool:
+        """Put; False where Redis did not confirm that nothing older is there."""
         engine = self._context.engine
-        self._lease = None  # not before: one that was cancelled by now releases it
+        # not before: where this task was cancelled before it began, `abandon` releases the lease
+        lease, self._lease = self._lease, None
+        if lease is None:
+            return False
         stored = await engine.put(lease, entry, entry.kept_ms(self._context.now_ms()))
         if stored and self.hears_cleanup:
             # held until the commit: it tells whether another write came in between
