@@ -20,6 +20,7 @@ from redis_fastapi import (
     CacheRoute,
     FastAPIRedis,
     RedisSettings,
+    _refresh,
     cache,
     cache_evict,
 )
@@ -329,6 +330,35 @@ async def test_runs_are_bounded() -> None:
         assert state_of(await http.get("/slow")) == "STALE"
         assert not runs_of(counted.app)
     assert counted.runs == 1
+
+
+async def cleaned_up_at_the_end() -> bool:
+    """Whether a run comes to the end of its cleanup when the refreshes are closed."""
+    refreshes, began, turns = Refreshes(), asyncio.Event(), 0
+
+    async def run() -> None:
+        nonlocal turns
+        try:
+            began.set()
+            await asyncio.Event().wait()
+        finally:
+            while turns < 100:
+                await asyncio.sleep(0)
+                turns += 1
+
+    refreshes._tasks.add(asyncio.ensure_future(run()))
+    await began.wait()
+    await refreshes.close()
+    return turns == 100
+
+
+async def test_a_run_cleans_up_when_the_application_ends() -> None:
+    assert await cleaned_up_at_the_end()
+
+
+async def test_control_cancelled_again_at_once_it_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_refresh, "_CLEANUP_SECONDS", 0.0)
+    assert not await cleaned_up_at_the_end()
 
 
 async def test_closed_refreshes_begin_nothing() -> None:

@@ -40,15 +40,19 @@ class Background:
         await cancel(*late)
 
 
-async def cancel(*tasks: asyncio.Future[Any]) -> None:
+async def cancel(*tasks: asyncio.Future[Any], patience: float = _CANCEL_SECONDS) -> None:
     """Cancel tasks and return when all have ended, however they did.
 
     They are cancelled again and again: before Python 3.12 a time limit (`asyncio.wait_for`) that is
     over in the same moment swallows a cancellation, and a task that goes on for ever would go on.
+
+    Args:
+        tasks: What to cancel.
+        patience: Seconds that they have to clean up, before they are cancelled again.
     """
     pending = {task for task in tasks if not task.done()}
     while pending:
         for task in pending:
             task.cancel()
-        _, pending = await asyncio.wait(pending, timeout=_CANCEL_SECONDS)
+        _, pending = await asyncio.wait(pending, timeout=patience)
     await asyncio.gather(*tasks, return_exceptions=True)

@@ -34,6 +34,9 @@ _MOST = 16
 
 _PAUSE_SECONDS = 1.0
 
+_CLEANUP_SECONDS = 10.0
+"""What an author's dependencies have to clean up in when the application ends."""
+
 
 class Known(NamedTuple):
     """An entry that is to be computed anew.
@@ -102,7 +105,7 @@ class Refreshes:
     async def close(self) -> None:
         """Cancel what runs."""
         self._closed = True
-        await cancel(*self._tasks)
+        await cancel(*self._tasks, patience=_CLEANUP_SECONDS)
 
     async def _compute(self, engine: Engine, known: Known, scope: Scope, body: bytes) -> None:
         place = known.target.entry
