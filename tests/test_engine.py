@@ -254,7 +254,8 @@ async def test_a_put_under_generations_that_another_process_evicted_claims_once_
 ) -> None:
     engine, other = variant.engine(), variant.engine()
     assert await engine.put(await seized(engine), OLD, TTL_MS)
-    await other.evict((), TARGET.generations, soft=soft)
+    await other.peek(TARGET)  # once connected, it is confirmed in time
+    assert await other.evict((), TARGET.generations, soft=soft)
     assert await engine.put(await seized(engine), NEW, TTL_MS)
     assert body_of(await other.look_up(TARGET)) == b"new"
 
@@ -707,7 +708,8 @@ async def test_a_miss_under_generations_that_another_process_evicted_claims_once
 ) -> None:
     engine, other = expecting_nothing(variant.engine()), variant.engine()
     await (await miss_of(engine)).release()
-    await other.evict((), TARGET.generations, soft=soft)
+    await other.peek(TARGET)  # once connected, it is confirmed in time
+    assert await other.evict((), TARGET.generations, soft=soft)
     assert await (await miss_of(engine)).fill(NEW, TTL_MS)
     assert body_of(await other.look_up(TARGET)) == b"new"
 
@@ -715,6 +717,7 @@ async def test_a_miss_under_generations_that_another_process_evicted_claims_once
 async def leaders_after_an_eviction(engine: Engine, other: Engine) -> int:
     """How many compute at once: one process believes in generations that the other evicted."""
     await (await miss_of(engine)).release()
+    await other.peek(TARGET)
     assert await by_group(other)
     leader = await miss_of(other)
     outcome = await engine.look_up(TARGET, wait=False)
