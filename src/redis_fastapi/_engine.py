@@ -193,7 +193,12 @@ class Engine:
             if self._evictions.owe(target):
                 await self._evictions.settle(target, budget)
             marks = self._local.begin(target) if local else None
-            snapshot, claimed = await self._read_or_claim(target, refresh, budget)
+            claimed = None
+            if refresh or not self._forecast.expects_none(target.shape):
+                snapshot = await self._store.read(target, until=budget)
+            else:
+                snapshot, claimed = await self._leases.claim_absent(target, budget)
+            self._forecast.learn(target.shape, absent=snapshot.raw is None)
             found = None if refresh else self._entry(target, snapshot)
             if isinstance(found, Hit):
                 if marks is not None:
@@ -205,6 +210,8 @@ class Engine:
             answer = request.answer(found)
             return answer or await self._lead_or_follow(request, snapshot, claimed, budget)
         except CacheUnavailableError as error:
+            # a claim that failed has to be given back: in an outage there are no more of them
+            self._forecast.learn(target.shape, absent=False)
             self._refusals.refused(Wish.LOOK_UP, error)
             return Bypass(Reason.UNAVAILABLE)
 
@@ -343,21 +350,6 @@ class Engine:
             return Hit(entry, collapsed)
         stale = entry or decode_outdated(snapshot.raw, validity)
         return None if stale is None else Stale(stale, stale.staleness_ms(now_ms))
-
-    async def _read_or_claim(
-        self, target: Target, refresh: bool, budget: float | None
-    ) -> tuple[Snapshot, Claimed | None]:
-        """What is there; and the lease, where a miss was expected and took it on the way."""
-        claimed, absent = None, False
-        try:
-            if not refresh and self._forecast.expects_none(target.shape):
-                snapshot, claimed = await self._leases.claim_absent(target, budget)
-            else:
-                snapshot = await self._store.read(target, until=budget)
-            absent = snapshot.raw is None
-        finally:  # a claim that failed has to be given back: in an outage there are no more of them
-            self._forecast.learn(target.shape, absent=absent)
-        return snapshot, claimed
 
     async def _lead_or_follow(
         self,
