@@ -176,15 +176,11 @@ def _may_be_compressed(scope: Scope) -> bool:
     return installed and any(name == b"accept-encoding" for name, _ in scope["headers"])
 
 
-def as_sent(headers: Headers) -> list[tuple[bytes, bytes]]:
-    """The fields as a server sends them, however an author has spelt their names."""
-    return [(name.lower(), value) for name, value in headers]
-
-
 def own_copy(response: Response) -> Response:
     """The same with fields of its own: an endpoint may return one object again and again."""
     copied = copy(response)
-    copied.raw_headers = as_sent(response.raw_headers)
+    # an author may have spelt their names in capitals
+    copied.raw_headers = _http.lower_names(response.raw_headers)
     # or Starlette's view would go on showing, and changing, the fields of the other
     vars(copied).pop("_headers", None)
     return copied

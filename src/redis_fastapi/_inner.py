@@ -13,7 +13,7 @@ from typing import Any
 from starlette.routing import BaseRoute, Match
 from starlette.types import Message, Scope
 
-from ._http import Headers
+from ._http import Headers, lower_names
 
 FRESH_ONLY = "redis_fastapi_fresh_only"
 """What the scope of a request has that no stale answer will do for."""
@@ -93,4 +93,4 @@ async def sent(scope: Scope, body: bytes) -> tuple[int, Headers]:
             ended.set()
 
     await scope["app"](scope, receive, send)
-    return answer["status"], [(name.lower(), value) for name, value in answer["headers"]]
+    return answer["status"], lower_names(answer["headers"])

@@ -16,7 +16,7 @@ from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
 from ._answers import raw_response
-from ._http import Headers, Reason
+from ._http import Headers, Reason, lower_names
 
 OUTLET = "redis_fastapi_outlet"
 """Where a scope holds the `Outlet` of its answer."""
@@ -88,7 +88,7 @@ class Recorder:
 
     async def _begin(self, start: Message, send: Send) -> None:
         self._start, self._status = start, start["status"]
-        self._headers = [(name.lower(), value) for name, value in start["headers"]]
+        self._headers = lower_names(start["headers"])
         if not self._waits:
             await self._open(send)
 

@@ -17,7 +17,6 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from . import _http
-from ._answers import as_sent
 from ._context import Context
 from ._current import refused_by_preconditions
 from ._entry import Entry
@@ -143,7 +142,7 @@ class Writing:
         return response if confirmed or not self._policy.strict else _unconfirmed(response)
 
     def _named_by(self, response: Response) -> Evicted:
-        status, headers = response.status_code, as_sent(response.raw_headers)
+        status, headers = response.status_code, _http.lower_names(response.raw_headers)
         return evicted_by_answer(self._request, status, headers, self._site)
 
     def _to_put(self, response: Response) -> Entry | None:
@@ -194,7 +193,7 @@ class Writing:
         assert named is not None
         if body is None or response.status_code not in (200, 201):
             return None
-        headers = as_sent(response.raw_headers)
+        headers = _http.lower_names(response.raw_headers)
         ttl = reader.ttl if put.ttl is None else put.ttl
         context = self._context
         ttl_ms = context.ttl_ms(ttl, jitter=reader.staleness.jitter)

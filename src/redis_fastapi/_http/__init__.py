@@ -21,7 +21,7 @@ from .directives import (
     response_directives,
 )
 from .encoding import encoding_acceptable
-from .fields import Headers
+from .fields import Headers, lower_names
 from .freshness import (
     STALE_IF_ERROR_STATUSES,
     Fresh,
@@ -134,6 +134,7 @@ __all__ = [
     "invalidation_targets",
     "is_event_stream",
     "jittered_ttl_ms",
+    "lower_names",
     "merged_vary",
     "not_modified_headers",
     "parse_etag",

@@ -21,6 +21,11 @@ _QUOTED_PAIR = re.compile(rb"\\(.)", re.DOTALL)
 _DIGITS = re.compile(rb"[0-9]+")
 
 
+def lower_names(headers: Headers) -> list[tuple[bytes, bytes]]:
+    """Return the fields with names in lower case, as servers send them and rules read them."""
+    return [(name.lower(), value) for name, value in headers]
+
+
 def field_lines(headers: Headers, name: bytes) -> list[bytes]:
     """Return the value of every line of a field, in order and without surrounding whitespace."""
     return [value.strip(OWS) for key, value in headers if key == name]

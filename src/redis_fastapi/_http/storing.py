@@ -18,6 +18,7 @@ from .fields import (
     field_lines,
     is_token,
     list_elements,
+    lower_names,
 )
 from .reasons import Reason
 from .vary import STAR, vary_names
@@ -83,7 +84,7 @@ def storage_refusal(
         finished: Whether the body came to its end.
         cookies_allowed: Whether a response that sets cookies is stored (without them).
     """
-    headers = [(name.lower(), value) for name, value in headers]
+    headers = lower_names(headers)
     directives = response_directives(headers)
     return (
         _refused_by_request(method, request)
@@ -103,7 +104,7 @@ def storable_headers(headers: Headers) -> list[tuple[bytes, bytes]]:
     cache's own) and those that Connection, `private="..."` or `no-cache="..."` name
     (RFC 9110 section 7.6.1, RFC 9111 sections 3.1, 5.2.2.4 and 5.2.2.7).
     """
-    lowered = [(name.lower(), value) for name, value in headers]
+    lowered = lower_names(headers)
     return _storable(lowered, response_directives(lowered))
 
 
