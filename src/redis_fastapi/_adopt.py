@@ -17,6 +17,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Mount
 
 from ._declare import CacheDependency
+from ._registry import included_router
 from .route import CacheRoute
 
 _OPTIONS = tuple(
@@ -56,7 +57,7 @@ def _adopt(router: APIRouter, *, asked: bool, seen: set[tuple[int, bool]]) -> bo
 
 
 def _adopt_one(route: BaseRoute, asked: bool, seen: set[tuple[int, bool]]) -> bool:
-    included = getattr(route, "original_router", None)
+    included = included_router(route)
     if included is not None:
         inherited = getattr(getattr(route, "include_context", None), "dependencies", ())
         return _adopt(included, asked=asked or _declares(inherited), seen=seen)

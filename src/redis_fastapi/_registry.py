@@ -11,7 +11,7 @@ from copy import copy
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
-from fastapi import FastAPI
+from fastapi import APIRouter, FastAPI
 from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
 from starlette.routing import BaseRoute, Host, Mount, compile_path
@@ -79,13 +79,17 @@ Routes = list[tuple[HasRoutes, list[BaseRoute]]]
 """The routes of an application and of all below it, as they were."""
 
 
+def included_router(route: BaseRoute | None) -> APIRouter | None:
+    """The router that a route includes, as FastAPI keeps that from 0.137 on."""
+    router: APIRouter | None = getattr(route, "original_router", None)
+    return router
+
+
 def routes_of(owner: HasRoutes) -> Routes:
     """The routes as they are."""
     found: Routes = [(owner, list(owner.routes))]
     for route in owner.routes:
-        below = getattr(route, "original_router", None)
-        if isinstance(route, (Mount, Host)):
-            below = route
+        below = route if isinstance(route, (Mount, Host)) else included_router(route)
         if below is not None:
             found += routes_of(below)
     return found

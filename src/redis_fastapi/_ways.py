@@ -23,6 +23,7 @@ from starlette.convertors import Convertor
 from starlette.routing import BaseRoute, Host, Match, Router, WebSocketRoute
 
 from ._policy import Policy
+from ._registry import included_router
 from ._shortcut import Alias, Destination, alias_of, is_short
 
 ENTRANCE = "redis_fastapi_entrance"
@@ -223,22 +224,17 @@ def _routes_of(router: Router, seen: set[int]) -> list[_Routes]:
     version = getattr(router, _VERSION, None)
     found = [_Routes(router, router.routes, list(router.routes), version)]
     for route in router.routes:
-        included = _included_by(route)
+        included = included_router(route)
         if included is not None:
             found += _routes_of(included, seen)
     return found
-
-
-def _included_by(route: BaseRoute | None) -> Router | None:
-    router: Router | None = getattr(route, "original_router", None)
-    return router
 
 
 def _place(router: Router, scope: Mapping[str, Any], dependant: Dependant) -> Place | None:
     """Where a request was served, if its way was straight and FastAPI's alone."""
     number, chosen = _chosen(router, scope)
     server: Any = chosen
-    if _included_by(chosen) is not None:
+    if included_router(chosen) is not None:
         server = scope.get(_PRIVATE, {}).get(_INCLUDED)
     route = getattr(server, "original_route", server)
     if route is None or route is not scope.get("route") or not _has_own(route, "handle"):
@@ -272,7 +268,7 @@ def _is_ordinary(route: BaseRoute) -> bool:
 def _is_plain(route: BaseRoute) -> bool:
     """Whether a request that a router gives to this route comes to no other application."""
     leads_to_endpoint = isinstance(route, (APIRoute, WebSocketRoute))
-    return _is_ordinary(route) and (leads_to_endpoint or _included_by(route) is not None)
+    return _is_ordinary(route) and (leads_to_endpoint or included_router(route) is not None)
 
 
 def _is_untouched(router: Router) -> bool:
