@@ -12,28 +12,6 @@ from fakeredis import FakeAsyncRedis, FakeServer
 from servers import RedisCluster3, RedisServer, redis_server_available
 from store_contract import VARIANTS, Variant, opened, variant_of
 
-_LONG = (
-    "test_topologies",
-    "test_engine",
-    "test_mypy_promises",
-    "test_docs",
-    "test_outages",
-    "test_store",
-    "test_workers",
-    "test_tracking",
-    "test_soft_eviction",
-    "test_mypy_cases",
-    "test_mypy_incremental",
-    "test_race",
-    "test_cli",
-)
-"""Modules that take longest. One that began last would keep one worker busy while others rest."""
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Have the long modules begin first."""
-    items.sort(key=lambda item: item.path.stem not in _LONG)
-
 
 @pytest.fixture(scope="session")
 def redis_server() -> Iterator[RedisServer]:
