@@ -36,6 +36,12 @@ def evictor(router: FastAPI | APIRouter, marker: CacheEvict, path: str = "/w/{pr
     router.delete(path)(write)
 
 
+def said_of_evictor(what: str, meant: str | None) -> str:
+    """The warning that names the evictor, and what it may have meant."""
+    hint = f"; did you mean {meant!r}?" if meant else ""
+    return f"DELETE /w/{{product_id}} (write): {what}{hint}"
+
+
 async def warnings_of(app: FastAPI, caplog: pytest.LogCaptureFixture) -> list[str]:
     caplog.clear()
     async with serving(app):
@@ -59,9 +65,7 @@ async def test_an_eviction_of_a_group_that_nobody_fills_is_a_warning(
 
     (message,) = await warnings_of(app, caplog)
 
-    hint = f"; did you mean {meant!r}?" if meant else ""
-    label = "DELETE /w/{product_id} (write)"
-    assert message == f"{label}: evicts group {evicted!r}, which no GET fills{hint}"
+    assert message == said_of_evictor(f"evicts group {evicted!r}, which no GET fills", meant)
 
 
 @pytest.mark.parametrize(
@@ -129,9 +133,7 @@ async def test_an_eviction_of_a_path_that_no_cached_get_serves_is_a_warning(
 
     (message,) = await warnings_of(app, caplog)
 
-    hint = f"; did you mean {meant!r}?" if meant else ""
-    label = "DELETE /w/{product_id} (write)"
-    assert message == f"{label}: evicts path {evicted!r}, which no cached GET serves{hint}"
+    assert message == said_of_evictor(f"evicts path {evicted!r}, which no cached GET serves", meant)
 
 
 @pytest.mark.parametrize(
