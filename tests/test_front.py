@@ -2,8 +2,8 @@
 
 import asyncio
 import functools
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from typing import Annotated, Any
 
 import fastapi.applications
@@ -11,6 +11,7 @@ import pytest
 from fastapi import APIRouter, Depends, FastAPI, Header, HTTPException
 from fastapi.dependencies.utils import get_parameterless_sub_dependant
 from fastapi.routing import APIRoute
+from fastapi.testclient import TestClient
 from httpx import AsyncClient
 from httpx import Response as Answer
 from starlette.applications import Starlette
@@ -23,7 +24,7 @@ from starlette.routing import BaseRoute, Host, Match, Route, Router
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from redis_fastapi import Cached, CacheEvict, CacheRoute, FastAPIRedis, _shortcut
+from redis_fastapi import Cached, CacheEvict, CacheRoute, FastAPIRedis, _http, _shortcut
 from redis_fastapi import _front as front
 from redis_fastapi import _ways as ways
 from redis_fastapi._client import client_of
@@ -34,6 +35,7 @@ from redis_fastapi._passage import CachePassage
 from redis_fastapi._waiting import Waiters
 from redis_fastapi._ways import Place, Ways
 from redis_fastapi.telemetry import Answered, Event
+from servers import wait_until
 from support import Body, Door, Runs, both_doors, new_app, serving, settings, state_of
 
 PATH = "/shop/items/1"
@@ -507,6 +509,101 @@ def test_listeners_hear_of_what_is_answered_in_front(routed: Routed) -> None:
     assert routings(routed, app) == [1, 1, 0]
     states = [event.state for event in heard if isinstance(event, Answered)]
     assert states == ["MISS", "HIT", "HIT"]
+
+
+# -- what the process keeps, sent again without a passage
+
+
+NOW_MS = 1_900_000_000_000
+
+
+class Passages:
+    """How many requests began a passage."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.number = 0
+        begin = CachePassage.__init__
+
+        def count_and_begin(*given: Any) -> None:
+            self.number += 1
+            begin(*given)
+
+        monkeypatch.setattr(CachePassage, "__init__", count_and_begin)
+        # no second ends, so that no answer has to be made anew
+        monkeypatch.setattr(Engine, "now_ms", lambda _: NOW_MS)
+
+
+@contextmanager
+def keeping(app: FastAPI, passages: Passages) -> Iterator[TestClient]:
+    """A client of an application that has sent what it keeps without a passage."""
+
+    def needs_no_passage() -> bool:
+        before = passages.number
+        assert client.get(PATH).status_code == 200
+        return passages.number == before
+
+    with serving(app) as client:
+        wait_until(needs_no_passage, what="a hit without a passage")
+        yield client
+
+
+@pytest.fixture
+def passages(monkeypatch: pytest.MonkeyPatch) -> Passages:
+    return Passages(monkeypatch)
+
+
+ASKING = [
+    ({}, 200, 0),
+    ({"if-none-match": "*"}, 304, 1),
+    ({"range": "bytes=0-1"}, 206, 1),
+    ({"cache-control": "no-cache"}, 200, 1),
+    ({"pragma": "no-cache"}, 200, 1),
+    ({"if-modified-since": "Wed, 21 Oct 2037 07:28:00 GMT"}, 304, 1),
+]
+
+
+@pytest.mark.parametrize(("headers", "status", "begun"), ASKING)
+def test_what_is_kept_is_sent_again_to_the_same_question_only(
+    redis_url: str, passages: Passages, headers: dict[str, str], status: int, begun: int
+) -> None:
+    with keeping(shop(using=settings(url=redis_url, local_cache=True)), passages) as client:
+        before = passages.number
+        assert client.get(PATH, headers=headers).status_code == status
+        assert passages.number - before == begun
+
+
+def test_control_where_wishes_are_not_heard_a_range_is_sent_the_whole(
+    redis_url: str, passages: Passages, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_http, "wishes", lambda _: [])
+    with keeping(shop(using=settings(url=redis_url, local_cache=True)), passages) as client:
+        assert client.get(PATH, headers={"range": "bytes=0-1"}).status_code == 200
+
+
+def test_a_condition_that_is_asked_again_is_answered_like_that_too(
+    redis_url: str, passages: Passages
+) -> None:
+    with keeping(shop(using=settings(url=redis_url, local_cache=True)), passages) as client:
+        headers = {"if-none-match": client.get(PATH).headers["etag"]}
+        before = passages.number
+        answers = [client.get(PATH, headers=headers) for _ in range(2)]
+        assert passages.number - before == 1
+    assert [(one.status_code, one.content) for one in answers] == [(304, b"")] * 2
+
+
+def test_where_somebody_listens_they_hear_of_each_hit(redis_url: str, passages: Passages) -> None:
+    app, heard = shop(using=settings(url=redis_url, local_cache=True)), list[Event]()
+    FastAPIRedis(app).listen(heard.append)
+
+    def kept() -> bool:
+        return any(isinstance(event, Answered) and event.local for event in heard)
+
+    with serving(app) as client:
+        wait_until(lambda: client.get(PATH).status_code == 200 and kept(), what="a kept hit")
+        heard.clear()
+        for _ in range(2):
+            client.get(PATH)
+    assert [event.local for event in heard if isinstance(event, Answered)] == [True, True]
 
 
 # -- when the routes change

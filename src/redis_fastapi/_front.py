@@ -2,7 +2,7 @@
 
 All middleware of the application stands outside, and sees each request with the scope that routing
 would have left. What is not answered here goes on, and its passage with it: nothing is looked up
-twice.
+twice. What the process keeps needs no passage where it was sent to the same question before.
 """
 
 from __future__ import annotations
@@ -13,10 +13,13 @@ from typing import Any
 
 from fastapi import FastAPI
 from starlette.middleware.exceptions import ExceptionMiddleware
+from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from . import _http
 from ._context import Context
 from ._passage import CARRIED, EXPLAIN, CachePassage
+from ._refresh import RERUN
 from ._runtime import context_in
 from ._shortcut import alias_of
 from ._ways import ENTRANCE, Way, Ways
@@ -57,7 +60,11 @@ class Front:
         context = self._context(scope)
         if context is None:
             return self._routing(scope, receive, send)
-        return self._lead(way, context, scope, receive, send)
+        answer = _sent_again(way, context, scope)
+        if answer is None:
+            return self._lead(way, context, scope, receive, send)
+        way.mark(scope, ways.router)
+        return answer(scope, receive, send)
 
     def _context(self, scope: Scope) -> Context | None:
         """What a request needs of the cache; None where it has to go through the routing."""
@@ -65,6 +72,7 @@ class Front:
             self._served.dependency_overrides
             or scope.get(_NATIVE_TELEMETRY) is not None
             or EXPLAIN in scope
+            or RERUN in scope
             or scope.get("app") is not self._served
         )
         return None if barred else context_in(scope)
@@ -95,6 +103,22 @@ class Front:
             # nobody took it: the routes have changed in this very moment
             if scope.pop(CARRIED, None) is not None:
                 await passage.abandon(asyncio.CancelledError())
+
+
+def _sent_again(way: Way, context: Context, scope: Scope) -> Response | None:
+    """What the process keeps of an entry, as it was sent there last to the same question.
+
+    Nothing is waited for, so there is nothing that a passage would have to hold; it has its
+    listeners told, however.
+    """
+    prepared, read = way.destination.prepared, way.policy.read
+    if prepared is None or read is None or context.telemetry is not None:
+        return None
+    kept = context.engine.recall(way.destination.target) if context.local(read.local) else None
+    if kept is None:
+        return None
+    entry, asked = kept.entry, _http.wishes(scope["headers"])
+    return prepared.response(entry) if prepared.answers(entry, asked, context.now_ms()) else None
 
 
 def _leads_to_routing(app: ASGIApp, served: FastAPI) -> bool:

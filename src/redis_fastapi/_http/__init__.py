@@ -5,7 +5,7 @@ and ages in header fields whole seconds. Malformed input never raises; it is ign
 harmless and read strictly where it is not.
 """
 
-from .answers import answer, conditions, unconditional
+from .answers import answer, conditions, unconditional, wishes
 from .cache_control import (
     cache_control_to_send,
     cache_control_value,
@@ -154,4 +154,5 @@ __all__ = [
     "usable_on_error",
     "validators_of",
     "vary_names",
+    "wishes",
 ]

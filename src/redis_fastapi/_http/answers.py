@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from .directives import DIRECTIVE_FIELDS
 from .fields import Headers
 from .preconditions import PRECONDITION_FIELDS, Outcome, evaluate_preconditions
 from .ranges import Message, Whole, range_message, select_ranges
@@ -11,6 +12,7 @@ from .representation import failure_headers, not_modified_headers
 from .validators import validators_of
 
 _CONDITIONS: Final = PRECONDITION_FIELDS | {b"range"}
+_WISHES: Final = _CONDITIONS | DIRECTIVE_FIELDS
 _NO_CONTENT: Final = (b"content-length", b"0")
 
 
@@ -22,6 +24,11 @@ def unconditional(request_headers: Headers) -> bool:
 def conditions(request_headers: Headers) -> list[tuple[bytes, bytes]]:
     """The fields of a request that ask for a condition or a range."""
     return [pair for pair in request_headers if pair[0] in _CONDITIONS]
+
+
+def wishes(request_headers: Headers) -> list[tuple[bytes, bytes]]:
+    """The fields of a request that ask for a condition, a range or a directive."""
+    return [pair for pair in request_headers if pair[0] in _WISHES]
 
 
 def answer(

@@ -42,7 +42,7 @@ class RequestDirectives:
     only_if_cached: bool = False
 
 
-_ASKING: Final = frozenset({b"cache-control", b"pragma"})
+DIRECTIVE_FIELDS: Final = frozenset({b"cache-control", b"pragma"})
 
 IGNORED: Final = RequestDirectives()
 """The directives of a client that asked for nothing, or that is not obeyed."""
@@ -77,7 +77,7 @@ _UNSTATED: Final = ResponseDirectives()
 
 def request_directives(headers: Headers) -> RequestDirectives:
     """Read the request's Cache-Control, or Pragma where there is none (RFC 9111 section 5.4)."""
-    if _ASKING.isdisjoint([name for name, _ in headers]):
+    if DIRECTIVE_FIELDS.isdisjoint([name for name, _ in headers]):
         return IGNORED
     arguments = _arguments_by_name(headers)
     if arguments is None:
