@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import pytest
 from fakeredis import FakeAsyncRedis, FakeServer
-from fastapi import APIRouter, Depends, FastAPI, Header, Request
+from fastapi import APIRouter, Depends, FastAPI, Header, Request, WebSocket
 from fastapi.testclient import TestClient
 from redis.asyncio import Redis
 
@@ -34,6 +34,7 @@ from redis_fastapi import (
     redis_lifespan,
 )
 from redis_fastapi._lane import Lane
+from redis_fastapi.testing import MemoryCache
 from servers import RedisServer, free_port
 from support import (
     Body,
@@ -420,6 +421,22 @@ def test_redis_lifespan_is_a_lifespan_by_itself(monkeypatch: pytest.MonkeyPatch)
     with serving(add_endpoints(FastAPI(lifespan=redis_lifespan))) as client:
         assert states(client, "/x", "/x") == ["MISS", "HIT"]
     get_settings.cache_clear()
+
+
+def test_a_websocket_is_given_client_and_backend() -> None:
+    app = cached_app()
+
+    @app.websocket("/ws")
+    async def talk(socket: WebSocket, client: AsyncRedisDep, backend: CacheBackendDep) -> None:
+        await backend.set("greeting", "hello")
+        await socket.accept()
+        await socket.send_json([await client.ping(), await backend.get("greeting")])
+        await socket.close()
+
+    with serving(app) as client, client.websocket_connect("/ws") as socket:
+        assert socket.receive_json() == [True, "hello"]
+    with MemoryCache(app), serving(app) as client, client.websocket_connect("/ws") as socket:
+        assert socket.receive_json() == [True, "hello"]
 
 
 # -- without a lifespan

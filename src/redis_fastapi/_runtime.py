@@ -18,7 +18,7 @@ from weakref import WeakKeyDictionary
 from fastapi import Depends, FastAPI
 from fastapi.dependencies.utils import get_dependant, solve_dependencies
 from redis.asyncio import Redis
-from starlette.requests import Request
+from starlette.requests import HTTPConnection, Request
 
 from ._background import cancel
 from ._changes import Changes
@@ -271,7 +271,7 @@ def settings_of(app: FastAPI) -> RedisSettings:
     return getattr(app.state, SETTINGS, None) or get_settings()
 
 
-def runtime_of(request: Request) -> Runtime | None:
+def runtime_of(request: HTTPConnection) -> Runtime | None:
     """The runtime that serves a request, or None where no lifespan started one."""
     found = _runtime_in(request.scope)
     return found if found is not None else getattr(request.app.state, STATE, None)
@@ -284,7 +284,7 @@ def _runtime_in(scope: Mapping[str, Any]) -> Runtime | None:
     return runtime
 
 
-def _runtime_for_override(request: Request) -> Runtime:
+def _runtime_for_override(request: HTTPConnection) -> Runtime:
     """The runtime, or one without a client for an app whose lifespan a test does not run."""
     runtime = runtime_of(request)
     if runtime is None:
@@ -293,7 +293,7 @@ def _runtime_for_override(request: Request) -> Runtime:
     return runtime
 
 
-async def get_async_redis(request: Request) -> Redis:
+async def get_async_redis(request: HTTPConnection) -> Redis:
     """The application's asyncio client; override it in tests.
 
     On a cluster it is a ``RedisCluster``, which has the same commands.
@@ -315,7 +315,7 @@ AsyncRedisDep = Annotated[Redis, Depends(get_async_redis)]
 """The application's Redis client, closed at shutdown."""
 
 
-async def get_cache_backend(request: Request, client: AsyncRedisDep) -> CacheBackend:
+async def get_cache_backend(request: HTTPConnection, client: AsyncRedisDep) -> CacheBackend:
     """The cache by hand, on the engine that serves the endpoints; override it in tests."""
     runtime = _runtime_for_override(request)
     return CacheBackend.on(runtime.engine_on(client), runtime.settings)

@@ -30,7 +30,7 @@ from weakref import WeakKeyDictionary
 from fastapi import FastAPI
 from redis import Redis as SyncRedis
 from redis.asyncio import Redis
-from starlette.requests import Request
+from starlette.requests import HTTPConnection
 from typing_extensions import Self
 
 from ._ageing import age
@@ -131,7 +131,7 @@ class MemoryCache:
     async def _give_client(self) -> Redis:
         return self._line().client
 
-    async def _give_backend(self, request: Request) -> CacheBackend:
+    async def _give_backend(self, request: HTTPConnection) -> CacheBackend:
         runtime = runtime_of(request)
         return self._backend_with(runtime.settings if runtime else get_settings())
 
