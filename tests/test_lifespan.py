@@ -294,6 +294,23 @@ def test_steps_taken_twice_change_nothing() -> None:
         assert states(client, "/x", "/x") == ["MISS", "HIT"]
 
 
+@pytest.mark.parametrize("lifespan", ["redis_lifespan", "a builder without settings"])
+def test_settings_in_code_hold_whichever_step_has_them(lifespan: str) -> None:
+    if lifespan == "redis_lifespan":
+        app = FastAPI(lifespan=redis_lifespan)
+    else:
+        FastAPIRedis(app := FastAPI()).lifespan()
+    FastAPIRedis(app, settings()).caching()
+    with serving(add_endpoints(app)) as client:
+        assert states(client, "/x", "/x") == ["MISS", "HIT"]
+
+
+def test_settings_in_code_hold_without_a_lifespan() -> None:
+    app = cached_app(enabled=False)
+    app.dependency_overrides[get_async_redis] = FakeAsyncRedis
+    assert states(TestClient(app), "/x", "/x") == [None, None]
+
+
 # -- round another lifespan
 
 

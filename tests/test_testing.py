@@ -4,6 +4,7 @@ import asyncio
 import re
 import sys
 from collections.abc import Iterator
+from contextlib import nullcontext
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any
@@ -202,10 +203,11 @@ def test_nothing_passes_from_one_cache_to_the_next(attempt: int, cache: MemoryCa
     assert attempt in (1, 2)
 
 
-def test_the_prefix_of_the_application_is_kept(cache: MemoryCache) -> None:
+@pytest.mark.parametrize("place", ["inside", "outside"])
+def test_the_prefix_of_the_application_is_kept(place: str, cache: MemoryCache) -> None:
     app = shelf(using=settings(url="redis://127.0.0.1:1", prefix="shelf"))
     cache.install(app)
-    with serving(app) as client:
+    with serving(app) if place == "inside" else nullcontext(TestClient(app)) as client:
         client.get("/products/1")
     assert cache.redis.keys("shelf:e:*")
 

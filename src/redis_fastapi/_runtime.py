@@ -244,14 +244,14 @@ def _strict_error(warning: str) -> CacheDeclarationError:
 
 
 @asynccontextmanager
-async def running(app: FastAPI, settings: RedisSettings | None = None) -> AsyncIterator[Runtime]:
+async def running(app: FastAPI) -> AsyncIterator[Runtime]:
     """A runtime for the time of a lifespan; every entering has one, with a client of its own.
 
     Raises:
         CacheSettingsError: If a setting cannot be used.
         CacheDeclarationError: If the routes contradict each other.
     """
-    settings = settings or get_settings()
+    settings = settings_of(app)
     client = open_client(settings)
     runtime = Runtime(app, settings, client)
     outer = getattr(app.state, STATE, None)
@@ -288,7 +288,7 @@ def _runtime_for_override(request: HTTPConnection) -> Runtime:
     """The runtime, or one without a client for an app whose lifespan a test does not run."""
     runtime = runtime_of(request)
     if runtime is None:
-        runtime = Runtime(request.app, get_settings())
+        runtime = Runtime(request.app, settings_of(request.app))
         setattr(request.app.state, STATE, runtime)
     return runtime
 

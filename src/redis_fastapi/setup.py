@@ -34,19 +34,20 @@ class FastAPIRedis:
 
     Args:
         app: The application.
-        settings: Where Redis is and how the cache behaves; None reads ``REDIS_*`` at start-up.
+        settings: Where Redis is and how the cache behaves, under ``redis_lifespan`` as well; the
+            first that an application is given count. None reads ``REDIS_*`` at start-up.
     """
 
     def __init__(self, app: FastAPI, settings: RedisSettings | None = None) -> None:
         self._app = app
-        self._settings = settings
+        if settings is not None and not hasattr(app.state, SETTINGS):
+            setattr(app.state, SETTINGS, settings)
 
     def lifespan(self) -> FastAPIRedis:
         """Open a client at start-up and close it at shutdown, round any lifespan the app has."""
         if self._first("lifespan"):
             router = self._app.router
-            setattr(self._app.state, SETTINGS, self._settings)
-            router.lifespan_context = _around(router.lifespan_context, self._settings)
+            router.lifespan_context = _around(router.lifespan_context)
             _describe(self._app)
         return self
 
@@ -108,13 +109,13 @@ class _AdoptLate:
         return app
 
 
-def _around(inner: Any, settings: RedisSettings | None) -> Any:
+def _around(inner: Any) -> Any:
     """A lifespan that opens ours before ``inner`` and passes the state of both on."""
 
     @asynccontextmanager
     async def lifespan_with_redis(app: FastAPI) -> AsyncIterator[Mapping[str, Any]]:
         _prepare(app)
-        async with running(app, settings) as runtime, inner(app) as state:
+        async with running(app) as runtime, inner(app) as state:
             if _prepare(app):
                 runtime.forget_routes()
             # the application's own lifespan may have added routes

@@ -52,7 +52,7 @@ from ._no_engine import NoEngine
 from ._overriding import Overrides
 from ._registry import Registry, served_by
 from ._resource import path_resource
-from ._runtime import get_async_redis, get_cache_backend, runtime_of
+from ._runtime import get_async_redis, get_cache_backend, runtime_of, settings_of
 from ._store import Store
 from ._test_engines import RememberingEngine, nap
 from .backend import CacheBackend
@@ -133,7 +133,7 @@ class MemoryCache:
 
     async def _give_backend(self, request: HTTPConnection) -> CacheBackend:
         runtime = runtime_of(request)
-        return self._backend_with(runtime.settings if runtime else get_settings())
+        return self._backend_with(runtime.settings if runtime else settings_of(request.app))
 
     def _backend_with(self, settings: RedisSettings) -> CacheBackend:
         if self._off:
