@@ -58,9 +58,11 @@ MIDDLEWARE = Contender(name="FastAPI's middleware", app="fastapi_middleware")
 FASTAPI = Contender(name="FastAPI's route", app="fastapi_route")
 GET = Contender(name="redis-py GET", app="round_trip")
 PLAIN = Contender(name="plain endpoint", app="plain")
+PLAIN_WITH_GETS = Contender(name="plain endpoint with 2 GETs", app="plain_with_gets")
 UNMARKED = Contender(name="unmarked endpoint", app="unmarked")
 BESIDE_CACHED = Contender(name="unmarked endpoint beside cached ones", app="beside_cached")
 SIGNED_IN = Contender(name="dependencies alone", app="guarded")
+SIGNED_IN_WITH_GET = Contender(name="dependencies and a GET", app="guarded_with_get")
 MARKERS = Contender(name="markers", app="markers", states=_OURS)
 WITHOUT_HIREDIS = Contender(
     name="markers, without hiredis", app="markers", place=Place(hiredis=False), states=_OURS
@@ -79,8 +81,9 @@ FASTAPI_CACHE = Contender(
 )
 
 CONTENDERS = (
-    BARE, MIDDLEWARE, FASTAPI, PLAIN, UNMARKED, BESIDE_CACHED, GET, SIGNED_IN, GUARDED, LOCAL,
-    MARKERS, WITHOUT_HIREDIS, DEPENDS, SDK, CASHEWS, FASTAPI_CACHE,
+    BARE, MIDDLEWARE, FASTAPI, PLAIN, UNMARKED, BESIDE_CACHED, GET, PLAIN_WITH_GETS, SIGNED_IN,
+    SIGNED_IN_WITH_GET, GUARDED, LOCAL, MARKERS, WITHOUT_HIREDIS, DEPENDS, SDK, CASHEWS,
+    FASTAPI_CACHE,
 )  # fmt: skip
 OURS = (MARKERS, WITHOUT_HIREDIS, DEPENDS, LOCAL, GUARDED)
 

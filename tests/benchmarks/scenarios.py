@@ -18,8 +18,10 @@ from .contenders import (
     MARKERS,
     MIDDLEWARE,
     PLAIN,
+    PLAIN_WITH_GETS,
     SDK,
     SIGNED_IN,
+    SIGNED_IN_WITH_GET,
     UNMARKED,
     WITHOUT_HIREDIS,
     Contender,
@@ -99,6 +101,7 @@ HIT = Scenario(
         PLAIN,
         UNMARKED,
         SIGNED_IN,
+        SIGNED_IN_WITH_GET,
         GUARDED,
         GET,
         MIDDLEWARE,
@@ -119,7 +122,7 @@ LARGE_HIT = Scenario(
 )
 MISS = Scenario(
     name="MISS",
-    contenders=(GET, PLAIN, *_CACHES),
+    contenders=(GET, PLAIN, PLAIN_WITH_GETS, *_CACHES),
     state=b"MISS",
     fresh=True,
     until_answered=True,
