@@ -511,14 +511,14 @@ def test_listeners_hear_of_what_is_answered_in_front(routed: Routed) -> None:
     assert states == ["MISS", "HIT", "HIT"]
 
 
-# -- what the process keeps, sent again without a passage
+# -- what was sent before, sent again without a passage
 
 
 NOW_MS = 1_900_000_000_000
 
 
 class Passages:
-    """How many requests began a passage."""
+    """How many requests began a passage, in one and the same second."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.number = 0
@@ -529,22 +529,21 @@ class Passages:
             begin(*given)
 
         monkeypatch.setattr(CachePassage, "__init__", count_and_begin)
-        # no second ends, so that no answer has to be made anew
+        # an answer is made anew when a second of its age ends
         monkeypatch.setattr(Engine, "now_ms", lambda _: NOW_MS)
 
+    @contextmanager
+    def needless(self, app: FastAPI) -> Iterator[TestClient]:
+        """A client of an application in which a hit of `PATH` begins none any more."""
 
-@contextmanager
-def keeping(app: FastAPI, passages: Passages) -> Iterator[TestClient]:
-    """A client of an application that has sent what it keeps without a passage."""
+        def has_begun_none() -> bool:
+            before = self.number
+            assert client.get(PATH).status_code == 200
+            return self.number == before
 
-    def needs_no_passage() -> bool:
-        before = passages.number
-        assert client.get(PATH).status_code == 200
-        return passages.number == before
-
-    with serving(app) as client:
-        wait_until(needs_no_passage, what="a hit without a passage")
-        yield client
+        with serving(app) as client:
+            wait_until(has_begun_none, what="a hit without a passage")
+            yield client
 
 
 @pytest.fixture
@@ -552,38 +551,44 @@ def passages(monkeypatch: pytest.MonkeyPatch) -> Passages:
     return Passages(monkeypatch)
 
 
+@pytest.fixture(params=[False, True], ids=["redis", "local"])
+def hits(request: pytest.FixtureRequest, redis_url: str) -> FastAPI:
+    """An application whose hits are Redis's, or of its local tier."""
+    return shop(using=settings(url=redis_url, local_cache=request.param))
+
+
 ASKING = [
     ({}, 200, 0),
     ({"if-none-match": "*"}, 304, 1),
+    ({"if-modified-since": "Wed, 21 Oct 2037 07:28:00 GMT"}, 304, 1),
     ({"range": "bytes=0-1"}, 206, 1),
     ({"cache-control": "no-cache"}, 200, 1),
     ({"pragma": "no-cache"}, 200, 1),
-    ({"if-modified-since": "Wed, 21 Oct 2037 07:28:00 GMT"}, 304, 1),
 ]
 
 
 @pytest.mark.parametrize(("headers", "status", "begun"), ASKING)
-def test_what_is_kept_is_sent_again_to_the_same_question_only(
-    redis_url: str, passages: Passages, headers: dict[str, str], status: int, begun: int
+def test_what_was_sent_is_sent_again_to_the_same_question_only(
+    hits: FastAPI, passages: Passages, headers: dict[str, str], status: int, begun: int
 ) -> None:
-    with keeping(shop(using=settings(url=redis_url, local_cache=True)), passages) as client:
+    with passages.needless(hits) as client:
         before = passages.number
         assert client.get(PATH, headers=headers).status_code == status
         assert passages.number - before == begun
 
 
-def test_control_where_wishes_are_not_heard_a_range_is_sent_the_whole(
-    redis_url: str, passages: Passages, monkeypatch: pytest.MonkeyPatch
+def test_control_where_wishes_are_not_heard_who_asks_for_a_range_is_sent_the_whole(
+    hits: FastAPI, passages: Passages, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(_http, "wishes", lambda _: [])
-    with keeping(shop(using=settings(url=redis_url, local_cache=True)), passages) as client:
+    with passages.needless(hits) as client:
         assert client.get(PATH, headers={"range": "bytes=0-1"}).status_code == 200
 
 
 def test_a_condition_that_is_asked_again_is_answered_like_that_too(
-    redis_url: str, passages: Passages
+    hits: FastAPI, passages: Passages
 ) -> None:
-    with keeping(shop(using=settings(url=redis_url, local_cache=True)), passages) as client:
+    with passages.needless(hits) as client:
         headers = {"if-none-match": client.get(PATH).headers["etag"]}
         before = passages.number
         answers = [client.get(PATH, headers=headers) for _ in range(2)]
@@ -591,15 +596,16 @@ def test_a_condition_that_is_asked_again_is_answered_like_that_too(
     assert [(one.status_code, one.content) for one in answers] == [(304, b"")] * 2
 
 
-def test_where_somebody_listens_they_hear_of_each_hit(redis_url: str, passages: Passages) -> None:
+def test_where_somebody_listens_they_hear_of_each_hit(redis_url: str) -> None:
     app, heard = shop(using=settings(url=redis_url, local_cache=True)), list[Event]()
     FastAPIRedis(app).listen(heard.append)
 
-    def kept() -> bool:
+    def is_kept() -> bool:
+        client.get(PATH)
         return any(isinstance(event, Answered) and event.local for event in heard)
 
     with serving(app) as client:
-        wait_until(lambda: client.get(PATH).status_code == 200 and kept(), what="a kept hit")
+        wait_until(is_kept, what="a kept hit")
         heard.clear()
         for _ in range(2):
             client.get(PATH)
@@ -960,6 +966,14 @@ async def test_control_without_its_passage_a_miss_is_looked_up_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(front, "CARRIED", "lost on the way")
+    assert await look_ups_of_a_miss(monkeypatch) == 2
+
+
+async def test_control_where_a_passage_is_not_told_what_was_found_it_looks_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    early = CachePassage.early
+    monkeypatch.setattr(CachePassage, "early", lambda self, known, *_: early(self, known))
     assert await look_ups_of_a_miss(monkeypatch) == 2
 
 

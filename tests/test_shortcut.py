@@ -715,7 +715,7 @@ def test_a_prepared_answer_ends_when_one_made_anew_would_differ(
     again = prepared(entry, first, [], now_ms=made_ms, ttl=None)
     assert again is not None
     same = then is not None and then.raw_headers == again.response(entry).raw_headers
-    assert again.answers(entry, [], made_ms + later_ms) == same
+    assert again.is_given_by(entry, made_ms + later_ms) == same
 
 
 @pytest.mark.parametrize(("bytes_asked", "is_kept"), [(200, True), (300, False)])

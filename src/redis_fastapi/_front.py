@@ -1,8 +1,9 @@
 """In front of an application's routing: a request whose way is known is answered before it.
 
 All middleware of the application stands outside, and sees each request with the scope that routing
-would have left. What is not answered here goes on, and its passage with it: nothing is looked up
-twice. What the process keeps needs no passage where it was sent to the same question before.
+would have left. An answer that was sent before is sent again while it is what the cache gives; all
+else begins its passage here, and goes on with it where it is not answered: nothing is looked up
+twice.
 """
 
 from __future__ import annotations
@@ -13,12 +14,13 @@ from typing import Any
 
 from fastapi import FastAPI
 from starlette.middleware.exceptions import ExceptionMiddleware
-from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from . import _http
 from ._context import Context
+from ._engine import Hit, Outcome
 from ._passage import CARRIED, EXPLAIN, CachePassage
+from ._prepared import Prepared
 from ._refresh import RERUN
 from ._runtime import context_in
 from ._shortcut import alias_of
@@ -60,11 +62,7 @@ class Front:
         context = self._context(scope)
         if context is None:
             return self._routing(scope, receive, send)
-        answer = _sent_again(way, context, scope)
-        if answer is None:
-            return self._lead(way, context, scope, receive, send)
-        way.mark(scope, ways.router)
-        return answer(scope, receive, send)
+        return self._lead(way, context, scope, receive, send)
 
     def _context(self, scope: Scope) -> Context | None:
         """What a request needs of the cache; None where it has to go through the routing."""
@@ -77,12 +75,63 @@ class Front:
         )
         return None if barred else context_in(scope)
 
-    async def _lead(
+    def _lead(
         self, way: Way, context: Context, scope: Scope, receive: Receive, send: Send
+    ) -> Awaitable[None]:
+        prepared = _prepared(way, context, scope)
+        if prepared is None:
+            return self._pass(way, context, None, scope, receive, send)
+        local = context.local(way.read.local)
+        kept = context.engine.recall(way.destination.target) if local else None
+        if kept is None or not prepared.is_given_by(kept.entry, context.now_ms()):
+            return self._look_up(prepared, way, context, scope, receive, send)
+        way.mark(scope, self._ways.router)
+        return prepared.response(kept.entry)(scope, receive, send)
+
+    async def _look_up(
+        self,
+        prepared: Prepared,
+        way: Way,
+        context: Context,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
     ) -> None:
+        """Send again what is prepared, or begin a passage with what was found."""
+        read, target = way.read, way.destination.target
+        try:
+            found = await context.engine.look_up(
+                target, wait=read.single_flight, local=context.local(read.local)
+            )
+        except BaseException:
+            way.mark(scope, self._ways.router)
+            raise
+        entry = found.entry if isinstance(found, Hit) and not found.collapsed else None
+        if entry is None or not prepared.is_given_by(entry, context.now_ms()):
+            await self._pass(way, context, found, scope, receive, send)
+            return
+        way.mark(scope, self._ways.router)
+        await prepared.response(entry)(scope, receive, send)
+
+    async def _pass(
+        self,
+        way: Way,
+        context: Context,
+        found: Outcome | None,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+    ) -> None:
+        """Begin a passage.
+
+        Args:
+            way: Of the request.
+            context: What it needs of the cache.
+            found: What is there, if that is known.
+        """
         passage = CachePassage(way.policy, context, scope, None)
         try:
-            answer = await passage.early(way.destination)
+            answer = await passage.early(way.destination, found)
         except BaseException as error:
             way.mark(scope, self._ways.router)
             await passage.abandon(error)
@@ -105,20 +154,13 @@ class Front:
                 await passage.abandon(asyncio.CancelledError())
 
 
-def _sent_again(way: Way, context: Context, scope: Scope) -> Response | None:
-    """What the process keeps of an entry, as it was sent there last to the same question.
-
-    Nothing is waited for, so there is nothing that a passage would have to hold; it has its
-    listeners told, however.
-    """
-    prepared, read = way.destination.prepared, way.policy.read
-    if prepared is None or read is None or context.telemetry is not None:
+def _prepared(way: Way, context: Context, scope: Scope) -> Prepared | None:
+    """What was sent there last, to the same question; None where it takes a passage."""
+    prepared = way.destination.prepared
+    # listeners hear of passages only
+    if prepared is None or context.telemetry is not None:
         return None
-    kept = context.engine.recall(way.destination.target) if context.local(read.local) else None
-    if kept is None:
-        return None
-    entry, asked = kept.entry, _http.wishes(scope["headers"])
-    return prepared.response(entry) if prepared.answers(entry, asked, context.now_ms()) else None
+    return prepared if prepared.asked == _http.wishes(scope["headers"]) else None
 
 
 def _leads_to_routing(app: ASGIApp, served: FastAPI) -> bool:

@@ -13,6 +13,7 @@ from starlette.responses import Response
 from starlette.types import Scope
 
 from ._context import Context
+from ._engine import Outcome
 from ._http import Reason
 from ._keys import Target
 from ._policy import ReadPolicy, Values, WritePolicy
@@ -36,8 +37,8 @@ class ToldReading(Reading):
         self._started_ns = 0
         self._seconds = 0.0
 
-    async def early(self, destination: Destination) -> Response | None:
-        answer = await self._timed(super().early(destination))
+    async def early(self, destination: Destination, found: Outcome | None) -> Response | None:
+        answer = await self._timed(super().early(destination, found))
         if answer is not None:
             self._tell_answer(answer)
         return answer

@@ -18,6 +18,7 @@ from starlette.types import Scope
 from ._answers import own_copy
 from ._context import Context
 from ._declare import SCOPE_KEY
+from ._engine import Outcome
 from ._http import Forward
 from ._observed import ToldReading, ToldWriting
 from ._policy import Policy, ReadPolicy, Values, WritePolicy
@@ -100,9 +101,14 @@ class CachePassage:
             answer = await self.writing.before(values, request)
         return answer
 
-    async def early(self, known: Destination) -> Response | None:
-        """The whole answer from the cache before dependencies are resolved, or None."""
-        return None if self.reading is None else await self.reading.early(known)
+    async def early(self, known: Destination, found: Outcome | None = None) -> Response | None:
+        """The whole answer from the cache before dependencies are resolved, or None.
+
+        Args:
+            known: Where the request goes.
+            found: What is there, if that is known.
+        """
+        return None if self.reading is None else await self.reading.early(known, found)
 
     async def finish(self, response: Response) -> Response:
         """What is due once the response is known."""

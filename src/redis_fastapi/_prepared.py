@@ -46,8 +46,8 @@ class Prepared:
     status: int
     headers: Headers
 
-    def answers(self, entry: Entry, asked: Headers, now_ms: int) -> bool:
-        """Whether it is what an entry gives to these fields now."""
+    def is_given_by(self, entry: Entry, now_ms: int) -> bool:
+        """Whether it is what an entry gives, to what was asked, now."""
         source = self.entry
         return (
             self.begins_ms <= now_ms < self.ends_ms
@@ -55,7 +55,6 @@ class Prepared:
             and source.fresh_ms == entry.fresh_ms
             and source.status == entry.status
             and source.headers == entry.headers
-            and self.asked == asked
         )
 
     def response(self, entry: Entry) -> Response:

@@ -62,17 +62,21 @@ class Reading:
         self._local = context.local(policy.local)
         self.target: Target | None = None
 
-    async def early(self, destination: Destination) -> Response | None:
+    async def early(self, destination: Destination, found: Outcome | None) -> Response | None:
         """Answer from the cache before dependencies are resolved, or None where they have to be.
 
         Where there is no answer, ``before`` goes on with what was found.
+
+        Args:
+            destination: Where the request goes.
+            found: What is there, if that is known.
         """
         self._hear()
         if not self._asks_simply():
             return None
         self._take_ready(destination)
         self._go_to(destination.target)
-        return self._answer_of(await self._look_up(destination.target))
+        return self._answer_of(await self._look_up(destination.target, found))
 
     async def before(
         self, values: Values, request: Request, injected: Response, known: Destination | None
@@ -163,9 +167,12 @@ class Reading:
         self.use.miss(Forward.STALE)
         return lease
 
-    async def _look_up(self, target: Target) -> Response | Lease | None:
+    async def _look_up(
+        self, target: Target, found: Outcome | None = None
+    ) -> Response | Lease | None:
         look = self._find if self._asked.no_cache else self._ask
-        found = await look(target)
+        if found is None:
+            found = await look(target)
         ready = self._sent_again(found)
         if ready is not None:
             return ready
@@ -261,7 +268,9 @@ class Reading:
         ready = self._destination.prepared if self._destination is not None else None
         if ready is None or not isinstance(found, Hit) or found.collapsed:
             return None
-        if not ready.answers(found.entry, self._conditions, self._context.now_ms()):
+        if ready.asked != self._conditions:
+            return None
+        if not ready.is_given_by(found.entry, self._context.now_ms()):
             return None
         self.use.hit(ready.ttl, collapsed=False, local=found.local)
         return ready.response(found.entry)

@@ -22,7 +22,7 @@ from fastapi.routing import APIRoute
 from starlette.convertors import Convertor
 from starlette.routing import BaseRoute, Host, Match, Router, WebSocketRoute
 
-from ._policy import Policy
+from ._policy import Policy, ReadPolicy
 from ._registry import included_router
 from ._shortcut import Alias, Destination, alias_of, is_short
 
@@ -76,6 +76,12 @@ class Way(NamedTuple):
     routed: Mapping[str, Any]
     path_params: Mapping[str, Any]
     private: Mapping[str, Any]
+
+    @property
+    def read(self) -> ReadPolicy:
+        """What the endpoint's GET does; without that it has no shortcut, and there is no way."""
+        assert self.policy.read is not None
+        return self.policy.read
 
     def mark(self, scope: MutableMapping[str, Any], router: object) -> None:
         """Leave in a scope what routing would."""
