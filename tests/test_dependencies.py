@@ -11,6 +11,7 @@ from fastapi.routing import APIRoute
 from fastapi.testclient import TestClient
 from pydantic import BaseModel
 from redis.asyncio import Redis
+from starlette.authentication import requires
 
 from redis_fastapi import (
     AsyncRedisDep,
@@ -705,6 +706,24 @@ def test_what_the_endpoint_reads_selects_the_variant_beside_a_key_builder() -> N
             for language in ("de", "fr", "de")
         ]
     assert found == ["de", "fr", "de"]
+
+
+def test_a_decorator_that_checks_who_asks_is_named_at_start_up(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    app = new_app()
+
+    @app.get("/x", dependencies=[Depends(cache(60, shared=True))])
+    @requires("signed-in")
+    async def read(request: Request) -> Body:
+        return {}
+
+    start_up(app)
+    said = [r.getMessage() for r in caplog.records if "a hit does not run" in r.getMessage()]
+    assert said == [
+        "GET /x (read): @requires is part of the endpoint, which a hit does not run. "
+        "Check the same by a dependency"
+    ]
 
 
 # -- evictions

@@ -10,6 +10,7 @@ from fastapi import APIRouter, Depends, FastAPI, Form, Query, Request, Response,
 from fastapi.routing import APIRoute
 from fastapi.security import APIKeyCookie, APIKeyHeader, HTTPBearer, OAuth2PasswordBearer
 from pydantic import BaseModel
+from starlette.authentication import requires
 
 from apps import Product, cache_router, caching_app, memory_settings, serving, states
 from redis_fastapi import (
@@ -64,6 +65,7 @@ NAMES: dict[str, Any] = {
     "SHORT": SHORT,
     "TYPE_CHECKING": TYPE_CHECKING,
     "current_user": current_user,
+    "requires": requires,
     "timedelta": timedelta,
 }
 """What the declarations below may use."""
@@ -444,6 +446,14 @@ WRONG = {
         "GET /p (read)",
         ("'user' comes from a security scheme",),
         "-> Annotated[Basket, Cached(ttl=60, vary='user.id')]",
+    ),
+    "checked_by_a_decorator": Wrong(
+        '@router.get("/p")\n@requires("signed-in") async def read(request: Request) '
+        "-> Annotated[Basket, Cached(ttl=60, shared=True)]: ...",
+        "redis-cache-secured",
+        "GET /p (read)",
+        ("@requires", "a hit does not run"),
+        "dependencies=[Depends(...)]",
     ),
 }
 

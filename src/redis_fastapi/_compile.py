@@ -37,7 +37,8 @@ from ._policy import (
 )
 from ._reads import EVERYTHING, NO_NAMES, Names, RouteReads
 from ._resource import PathParameter, ResourceTemplate
-from ._rules import SAFE_METHODS, names_of, seconds_of
+from ._rules import SAFE_METHODS, SKIPPED_BY_A_HIT, names_of, seconds_of
+from ._signature import is_checked_by_requires
 from ._templates import Field, Template, text_of
 from .markers import Cached, CacheEvict, CachePut
 
@@ -75,6 +76,8 @@ def compile_policy(declaration: Declaration, route: RouteFacts) -> Policy:
         reads = _reads.read_route(route.dependant)
         read = _read_policy(label, declaration, readers[-1], reads, route)
         warnings += _read_warnings(read, readers[-1], _opaque(declaration, reads), reads)
+        if is_checked_by_requires(declaration.endpoint):
+            warnings.append(f"{label}: {SKIPPED_BY_A_HIT}. Check the same by a dependency")
     if puts or evictions:
         write = _write_policy(label, puts, evictions, route)
     return Policy(declaration.endpoint, read, write, tuple(warnings))

@@ -22,6 +22,7 @@ from starlette.requests import HTTPConnection, Request
 from ._attributes import why_lacking
 from ._rules import EndpointFacts, MarkerFacts, Problem, fields_of
 from ._signature import (
+    is_checked_by_requires,
     is_generator_endpoint,
     names_of_module,
     parameter_of_type,
@@ -182,6 +183,7 @@ class Declaration(NamedTuple):
             generator=self.generator,
             form=form,
             secured_by=secured_by,
+            checked_by_requires=is_checked_by_requires(self.endpoint),
             lacking=self._lacking(),
             stream=self.returns if returns_stream(self.signature.return_annotation) else None,
             response=returns_response(self.signature.return_annotation),

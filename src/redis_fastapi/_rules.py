@@ -50,6 +50,9 @@ _SAID_OTHERWISE: Final = {
 
 SAFE_METHODS: Final = frozenset({"GET", "HEAD"})
 
+SKIPPED_BY_A_HIT: Final = "@requires is part of the endpoint, which a hit does not run"
+"""What is said of Starlette's decorator."""
+
 _EXAMPLES: Final = {
     "Cached": "Cached(ttl=300)",
     "CachePut": "CachePut(ttl=300)",
@@ -101,6 +104,8 @@ class EndpointFacts:
     form: bool | None = None
     secured_by: tuple[str, ...] | None = None
     """Parameters that receive something from a security scheme."""
+    checked_by_requires: bool | None = None
+    """Whether Starlette's ``@requires`` stands round the endpoint."""
     lacking: Mapping[str, str] = field(default_factory=dict)
     """Fields such as ``user.idd`` that their parameter's type cannot have, and why."""
     stream: str | None = None
@@ -629,6 +634,7 @@ def put_problem(facts: PutFacts) -> Problem | None:
 
 
 def _secured(facts: EndpointFacts) -> Iterator[Problem]:
+    yield from _checked_too_late(facts)
     for index, marker in enumerate(facts.markers):
         if marker.kind != "Cached" or marker.lenient or not facts.secured_by:
             continue
@@ -643,6 +649,17 @@ def _secured(facts: EndpointFacts) -> Iterator[Problem]:
             "the answer differs by who asks",
             f"{per_user}  # one entry a user\n       or: {shared}  # the same for everyone let in",
             index,
+        )
+
+
+def _checked_too_late(facts: EndpointFacts) -> Iterator[Problem]:
+    cached = [one for one in facts.markers if one.kind == "Cached" and not one.lenient]
+    if cached and facts.checked_by_requires:
+        yield Problem(
+            "redis-cache-secured",
+            f"{SKIPPED_BY_A_HIT}, so a stranger would be sent what is stored",
+            "dependencies=[Depends(...)] on the route, with a function that checks the same",
+            facts.markers.index(cached[0]),
         )
 
 

@@ -9,6 +9,7 @@ from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callab
 from types import UnionType
 from typing import Annotated, Any, Union, get_args, get_origin
 
+from starlette import authentication
 from starlette.responses import FileResponse, Response, StreamingResponse
 
 
@@ -77,6 +78,18 @@ def is_generator_endpoint(endpoint: Callable[..., Any]) -> bool:
     """Whether the endpoint yields its answer piece by piece."""
     function = _function(endpoint)
     return inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function)
+
+
+def is_checked_by_requires(endpoint: Callable[..., Any]) -> bool:
+    """Whether Starlette's ``@requires`` stands between the route and the endpoint."""
+    while isinstance(endpoint, functools.partial):
+        endpoint = endpoint.func
+    return _is_of_requires(inspect.unwrap(endpoint, stop=_is_of_requires))
+
+
+def _is_of_requires(function: Callable[..., Any]) -> bool:
+    # its wrappers have taken over the name and the module of what they wrap
+    return getattr(function, "__globals__", None) is vars(authentication)
 
 
 def parameter_of_type(signature: inspect.Signature, wanted: type) -> str | None:
