@@ -40,7 +40,7 @@ class Wire:
     """
 
     def __init__(self) -> None:
-        self.answers: Callable[[tuple[Any, ...]], Any] = lambda command: command[1:]
+        self.answers: Callable[[tuple[Any, ...]], Any] = lambda command: [*command[1:]]
         self.refuses: Exception | None = None
         self.trial: Any = 0
         self.hangs = False
@@ -180,7 +180,7 @@ async def test_a_reply_to_one_who_gave_up_reaches_nobody_else(wire: Wire) -> Non
         given_up.cancel()
         later = lane.look([b"b"], None)
         await turns(lambda: len(wire.written) == 2)
-        for reply in ((b"a",), (b"b",)):
+        for reply in ([b"a"], [b"b"]):
             wire.connections[0].replies.put_nowait(reply)
         assert await later == [b"b"]
 

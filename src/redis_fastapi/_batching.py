@@ -7,7 +7,8 @@ what a caller sent keeps its order, and a caller that gave up is left out or its
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from math import inf
 from typing import Any
 
@@ -15,6 +16,9 @@ from .exceptions import CacheUnavailableError
 
 _MERGED_KEYS = 256
 """Keys of one MGET, so that no other client of the server waits for long."""
+
+_LOOKS_KNOWN = 1_024
+"""Look-ups that are not packed anew."""
 
 Arguments = tuple[str | bytes | int, ...]
 """Of one command, its name first."""
@@ -26,6 +30,11 @@ def packed(command: Arguments) -> bytes:
     raw = [one if isinstance(one, bytes) else str(one).encode() for one in command]
     parts = [b"$%d\r\n%b\r\n" % (len(one), one) for one in raw]
     return b"*%d\r\n%b" % (len(parts), b"".join(parts))
+
+
+@lru_cache(_LOOKS_KNOWN)
+def _packed_mget(keys: tuple[bytes, ...]) -> bytes:
+    return packed((b"MGET", *keys))
 
 
 class _Asked:
@@ -83,6 +92,42 @@ class Look(_Asked):
         self.future = future
         self.until = until
         self.keys = keys
+
+
+class Lone:
+    """A look-up that travels alone, to a server that has all its keys."""
+
+    __slots__ = ("_look", "graces", "replies")
+
+    def __init__(self, look: Look) -> None:
+        self._look = look
+        self.graces = 0
+        self.replies: list[Any] = []
+
+    @property
+    def until(self) -> float:
+        return self._look.until
+
+    @property
+    def waited_for(self) -> bool:
+        return self._look.waited_for
+
+    @property
+    def is_answered(self) -> bool:
+        return bool(self.replies)
+
+    def packed(self) -> bytes:
+        return _packed_mget(tuple(self._look.keys))
+
+    def land(self) -> None:
+        (values,) = self.replies
+        if isinstance(values, Exception):
+            self.fail(values)
+        elif self._look.waited_for:
+            self._look.future.set_result(values)
+
+    def fail(self, error: Exception) -> None:
+        self._look.fail(error)
 
 
 class Merged:
@@ -145,7 +190,7 @@ def _unavailable(error: Exception) -> CacheUnavailableError:
     return unavailable
 
 
-def batched(queue: Iterable[Call | Look], *, spread: bool) -> Iterator[Call | Merged]:
+def batched(queue: Sequence[Call | Look], *, spread: bool) -> Iterator[Call | Lone | Merged]:
     """What is written in one go, look-ups merged; those who gave up are left out.
 
     Args:
@@ -159,6 +204,9 @@ def batched(queue: Iterable[Call | Look], *, spread: bool) -> Iterator[Call | Me
         if isinstance(call, Call):
             yield call
             continue
+        if len(queue) == 1 and not spread:
+            yield Lone(call)
+            return
         if merged is None:
             merged = Merged(spread=spread)
         merged.add(call)

@@ -28,7 +28,7 @@ from typing import Any
 from redis.exceptions import ConnectionError, ReadOnlyError
 
 from ._background import cancel
-from ._batching import Call, Look, Merged, batched
+from ._batching import Call, Lone, Look, Merged, batched
 from ._transport import (
     AwayError,
     Command,
@@ -98,7 +98,7 @@ class Lane:
         self._keeper: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._queue: list[Call | Look] = []
-        self._sent: deque[Call | Merged] = deque()
+        self._sent: deque[Call | Lone | Merged] = deque()
         self._idle: asyncio.Future[None] | None = None
         self._work: list[asyncio.Task[None]] = []
         self._failures = 0
@@ -189,10 +189,10 @@ class Lane:
         else:
             self._break(TimeoutError("no answer in time"))
 
-    def _under_way(self) -> Iterator[Call | Look | Merged]:
+    def _under_way(self) -> Iterator[Call | Look | Lone | Merged]:
         return (call for call in chain(self._sent, self._queue) if call.waited_for)
 
-    def _deserves_grace(self, call: Call | Look | Merged, *, late: float) -> bool:
+    def _deserves_grace(self, call: Call | Look | Lone | Merged, *, late: float) -> bool:
         """Whether the reply may be here already, and the event loop has not come to it."""
         if isinstance(call, Look):  # not even written
             return late > _GRACE_SECONDS
