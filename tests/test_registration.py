@@ -695,8 +695,18 @@ def test_a_marker_in_a_text_that_cannot_be_read_is_refused(returns: str) -> None
 
     assert error.code == "redis-cache-unread"
     assert "read" in error.route
-    assert "not imported at run time" in error.problem
+    assert "is no name of that module" in error.problem
     assert "TYPE_CHECKING" in error.fix
+
+
+def test_a_name_that_only_a_function_knows_is_named() -> None:
+    error = registration_error(
+        "def make():\n    number = 60\n    @router.get('/p')\n"
+        "    async def read() -> 'Annotated[Product, Cached(ttl=number)]': ...\nmake()"
+    )
+
+    assert "'number' is no name of that module" in error.problem
+    assert error.fix.startswith("bring 'number' to the top of the module")
 
 
 def test_a_text_without_a_marker_is_fastapis_business() -> None:

@@ -24,6 +24,7 @@ from ._rules import EndpointFacts, MarkerFacts, Problem, fields_of
 from ._signature import (
     is_checked_by_requires,
     is_generator_endpoint,
+    missing_name,
     names_of_module,
     parameter_of_type,
     resolve_signature,
@@ -255,14 +256,16 @@ def _refuse_unread(annotation: object, endpoint: Callable[..., Any]) -> None:
     """A marker in an annotation that cannot be evaluated is an error, never "not cached"."""
     if not isinstance(annotation, str):
         return
-    name = next(_markers_in_text(annotation, names_of_module(endpoint)), None)
+    names = names_of_module(endpoint)
+    name = next(_markers_in_text(annotation, names), None)
     if name is None:
         return
+    missing = missing_name(annotation, names)
     raise CacheDeclarationError(
         code="redis-cache-unread",
         route=getattr(endpoint, "__qualname__", repr(endpoint)),
-        problem=f"{name} stands in {annotation!r}, which names something not imported at run time",
-        fix="import the names of the return annotation outside `if TYPE_CHECKING:`",
+        problem=f"{name} stands in {annotation!r}, and {missing!r} is no name of that module",
+        fix=f"bring {missing!r} to the top of the module, out of functions and `if TYPE_CHECKING:`",
     )
 
 

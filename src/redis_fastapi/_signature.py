@@ -55,6 +55,15 @@ def _evaluated(annotation: Any, names: dict[str, Any]) -> Any:
         return annotation
 
 
+def missing_name(annotation: str, names: dict[str, Any]) -> str:
+    """The first name that keeps a text from being evaluated."""
+    try:
+        eval(annotation, names)
+    except NameError as error:
+        return error.name or annotation
+    return annotation
+
+
 def _function(endpoint: Callable[..., Any]) -> Any:
     """The function whose globals and code count, below partials, wrappers and callable objects."""
     while isinstance(endpoint, functools.partial):
