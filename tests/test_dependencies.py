@@ -666,6 +666,22 @@ def test_a_put_that_names_no_group_tells_its_key_builder_that_of_the_get() -> No
         assert client.get("/items/1").json() == written
 
 
+def test_a_put_whose_key_builder_several_gets_have_evicts_and_says_why(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    app = app_built_by(by_tenant)
+    app.get("/others", dependencies=[Depends(cache(60, key_builder=by_tenant))])(plain)
+    with serving(app) as client:
+        client.get("/items/1")
+        client.put("/items/1")
+        assert state_of(client.get("/items/1")) == "MISS"
+    said = [r.getMessage() for r in caplog.records if "evicts instead" in r.getMessage()]
+    assert said == [
+        "PUT /items/{item_id} (counted): its key builder is that of no cached GET or of several, "
+        "so which entry it writes is not known; it evicts instead"
+    ]
+
+
 @each_builder
 def test_an_entry_named_by_a_key_builder_belongs_to_its_group(builder: Any) -> None:
     with serving(app_built_by(builder)) as client:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import Any, Final, NamedTuple, Protocol, runtime_checkable
 
 from fastapi import APIRouter, FastAPI
 from fastapi.dependencies.models import Dependant
@@ -418,8 +418,17 @@ def _reader_of(put: Put, served: Served, registry: Registry) -> ReadPolicy | Non
     return registry.reader_of(template, put.prefix)
 
 
+_NO_ONE_READER: Final = Problem(
+    "redis-cache-put",
+    "its key builder is that of no cached GET or of several, so which entry it writes is not known",
+    "cache_put(key_builder=...) with a key builder that one GET has",
+)
+
+
 def put_problem(put: Put, write: WritePolicy, reader: ReadPolicy | None) -> Problem | None:
     """Why a put cannot write the entry of this GET; its models and groups must agree."""
+    if reader is None and put.key_builder is not None:
+        return _NO_ONE_READER
     if reader is None:
         return _rules.put_problem(PutFacts(reader=""))
     groups = tuple(template.text for template in reader.groups)
