@@ -235,6 +235,19 @@ async def test_control_without_a_connection_after_the_end_it_does_not_and_says_s
     ]
 
 
+def test_a_write_on_an_event_loop_that_has_ended_lets_the_application_stop(redis_url: str) -> None:
+    app = cached_app(url=redis_url)
+
+    async def drop() -> None:
+        async with calling(app) as http:
+            assert (await http.delete("/x")).status_code == 200
+
+    with serving(app) as client:
+        assert states(client, "/x", "/x") == ["MISS", "HIT"]
+        asyncio.run(drop())
+        assert states(client, "/x", "/x") == ["MISS", "HIT"]
+
+
 def test_start_up_does_not_need_redis() -> None:
     app = cached_app(url=f"redis://127.0.0.1:{free_port()}/0", deadline=0.5)
     with serving(app) as client:

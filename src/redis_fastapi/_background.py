@@ -55,4 +55,6 @@ async def cancel(*tasks: asyncio.Future[Any], patience: float = _CANCEL_SECONDS)
         for task in pending:
             task.cancel()
         _, pending = await asyncio.wait(pending, timeout=patience)
-    await asyncio.gather(*tasks, return_exceptions=True)
+    for task in tasks:
+        if not task.cancelled():
+            task.exception()  # asyncio complains of one that nobody has looked at
