@@ -1016,7 +1016,7 @@ async def test_when_of_a_put_decides_between_writing_and_evicting(
         assert (state_of(response), response.json()) == (expected, COFFEE)
 
 
-@pytest.mark.parametrize("status", [202, 204, 205, 206])
+@pytest.mark.parametrize("status", [200, 201, 202, 204, 205, 206])
 async def test_an_answer_without_the_representation_is_evicted_not_written(
     shop: Shop, status: int
 ) -> None:

@@ -53,6 +53,7 @@ class RouteFacts:
         dependant: The dependencies in force, those of its routers and inclusion among them.
         slashes: Path parameters that may hold slashes.
         model: Gives a text that changes with the response model's schema; called at first use.
+        modelled: Whether there is a response model.
         status: Status code of a successful answer.
         invalidates: Whether a write evicts the paths that its answer names.
     """
@@ -62,6 +63,7 @@ class RouteFacts:
     dependant: Dependant
     slashes: frozenset[str]
     model: Callable[[], str]
+    modelled: bool
     status: int
     invalidates: bool = False
 
@@ -271,6 +273,7 @@ def _write_policy(
         evictions=tuple(_eviction(declared) for declared in evictions),
         late_cleanup=everything.generators,
         model=route.model,
+        modelled=route.modelled,
         invalidates=route.invalidates,
         preconditions=any(_asks_for_preconditions(one) for one in (*puts, *evictions)),
     )

@@ -289,6 +289,7 @@ class WritePolicy:
         late_cleanup: Whether a dependency with ``yield`` may commit only after the response was
             sent.
         model: Text that changes with the response model's schema.
+        modelled: Whether there is a response model, which a `Response` passes by.
         invalidates: Whether the paths that its answer names are evicted, too.
         preconditions: Whether it is done only where the request's preconditions hold.
     """
@@ -298,6 +299,7 @@ class WritePolicy:
     evictions: tuple[Eviction, ...]
     late_cleanup: bool
     model: Callable[[], str]
+    modelled: bool
     invalidates: bool = False
     preconditions: bool = False
 

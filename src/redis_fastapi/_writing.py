@@ -112,13 +112,17 @@ class Writing:
         if self._put is None or put is None:
             return
         wanted = (put.when, self._put.reader.when if self._put.reader else None)
-        self._written = all(
+        self._written = self._is_of_model(result) and all(
             when is None or self._holds(when, result, otherwise=False) for when in wanted
         )
         self._due = self._due.plus(self._put.beside)
         if self._lease is None or not self._written:
             self._written = False
             self._due = self._due.plus(self._put.evicted)
+
+    def _is_of_model(self, result: Any) -> bool:
+        """Whether the answer is what the model says, as that of the GET is."""
+        return not (self._policy.modelled and isinstance(result, Response))
 
     def _holds(self, when: Callable[[Any], bool], result: Any, *, otherwise: bool) -> bool:
         try:

@@ -127,6 +127,7 @@ class CacheRoute(APIRoute):
             dependant=dependant,
             slashes=frozenset(name for name, kind in convertors if isinstance(kind, PathConvertor)),
             model=functools.cache(partial(model_text, self)),
+            modelled=self.response_field is not None,
             status=self.status_code or 200,
             invalidates=self.invalidates,
         )
