@@ -6,7 +6,7 @@ from datetime import timedelta
 from typing import Annotated, Any
 
 import pytest
-from fastapi import APIRouter, Depends, FastAPI, Header, HTTPException, Request
+from fastapi import APIRouter, Depends, FastAPI, Header, HTTPException, Request, Response
 from fastapi.routing import APIRoute
 from fastapi.testclient import TestClient
 from pydantic import BaseModel
@@ -351,6 +351,22 @@ def test_a_route_of_a_router_with_a_class_of_its_own() -> None:
     app = app_of(router)
     with serving(app) as client:
         assert states(client, "/x", "/x") == ["MISS", "HIT"]
+
+
+@ROUTE_CLASSES
+@pytest.mark.parametrize("returns", [Product, Product | Response])
+def test_a_route_without_a_response_model_gets_none(returns: Any, options: dict[str, Any]) -> None:
+    router = APIRouter(**options)
+
+    async def read() -> Any:
+        return {"name": "tea", "price": 3}
+
+    read.__annotations__["return"] = returns
+    router.get("/x", dependencies=[CACHE], response_model=None)(read)
+    with serving(app_of(router)) as client:
+        for state in ("MISS", "HIT"):
+            answer = client.get("/x")
+            assert (state_of(answer), answer.json()) == (state, {"name": "tea", "price": 3})
 
 
 def test_other_dependencies_beside_it_run_every_time() -> None:

@@ -89,8 +89,8 @@ def _rebuild(route: APIRoute) -> None:
 
 def _is_derived(route: APIRoute) -> bool:
     """Whether the response model came from the return annotation, from which it will come again."""
-    returns = inspect.signature(route.endpoint).return_annotation
-    return route.response_model is None or route.response_model == returns
+    model = route.response_model
+    return model is not None and model == inspect.signature(route.endpoint).return_annotation
 
 
 async def _nothing(request: Request) -> Response:
