@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import pytest
 from fastapi import APIRouter, Depends, FastAPI, Header, HTTPException, Request, Response
+from fastapi.dependencies.utils import get_parameterless_sub_dependant
 from fastapi.routing import APIRoute
 from fastapi.testclient import TestClient
 from pydantic import BaseModel
@@ -367,6 +368,20 @@ def test_a_route_without_a_response_model_gets_none(returns: Any, options: dict[
         for state in ("MISS", "HIT"):
             answer = client.get("/x")
             assert (state_of(answer), answer.json()) == (state, {"name": "tea", "price": 3})
+
+
+def test_a_guard_that_was_put_into_a_route_by_hand_stays_there() -> None:
+    def refuse() -> None:
+        raise HTTPException(401)
+
+    app = FastAPI()
+    app.get("/x", dependencies=[CACHE])(plain)
+    route = next(route for route in app.routes if isinstance(route, APIRoute))
+    guard = get_parameterless_sub_dependant(depends=Depends(refuse), path="/x")
+    route.dependant.dependencies.insert(0, guard)
+    FastAPIRedis(app, settings()).lifespan().caching()
+    with serving(app) as client:
+        assert client.get("/x").status_code == 401
 
 
 def test_other_dependencies_beside_it_run_every_time() -> None:

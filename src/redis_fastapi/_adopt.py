@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from typing import Any, TypeGuard
 
 from fastapi import APIRouter, params
+from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
 from starlette.requests import Request
 from starlette.responses import Response
@@ -83,8 +84,20 @@ def _rebuild(route: APIRoute) -> None:
     }
     if _is_derived(route):
         del options["response_model"]
+    before = list(route.dependant.dependencies)
     route.__class__ = cache_route_class(type(route))
     route.__init__(route.path, route.endpoint, **options)  # type: ignore[misc]  # in place on purpose
+    _add_again(before, route.dependant.dependencies)
+
+
+def _add_again(before: list[Dependant], rebuilt: list[Dependant]) -> None:
+    """Keep the guards that were put among a route's dependencies by hand."""
+    had, has = [one.call for one in before], [one.call for one in rebuilt]
+    rebuilt[:0] = [
+        one
+        for one in before
+        if had.count(one.call) > has.count(one.call) and not isinstance(one.call, CacheDependency)
+    ]
 
 
 def _is_derived(route: APIRoute) -> bool:
