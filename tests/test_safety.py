@@ -625,7 +625,9 @@ def test_what_vary_cannot_put_into_words_is_not_cached(
         assert client.get("/x", **as_user("alice")).json() == {"basket": "alice"}
         second = client.get("/x", **as_user("alice"))
     assert state_of(second) == "BYPASS"
-    assert any("no key for a request" in message for message in warnings_of(caplog))
+    said = next(message for message in warnings_of(caplog) if "no key for a request" in message)
+    assert "vary='user' is a User" in said
+    assert "'user.id'" in said
 
 
 @both_doors

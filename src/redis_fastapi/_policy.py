@@ -75,9 +75,13 @@ class Selectors:
 
     def _named(self, values: Values) -> Iterator[str]:
         for chosen in self.vary:
-            text = simple_text(chosen.value(values))
+            value = chosen.value(values)
+            text = simple_text(value)
             if text is None:
-                raise UnkeyableValueError(str(chosen))
+                raise UnkeyableValueError(
+                    f"vary={str(chosen)!r} is a {type(value).__name__}, which no entry can be told "
+                    f"by; name a value in it, as in '{chosen}.id'"
+                )
             yield from ("vary", str(chosen), text)
 
 
