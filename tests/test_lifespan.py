@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from typing import Annotated, Any
 
 import pytest
-from fakeredis import FakeAsyncRedis, FakeServer
+from fakeredis import FakeAsyncRedis, FakeRedis, FakeServer
 from fastapi import APIRouter, Depends, FastAPI, Header, Request, WebSocket
 from fastapi.testclient import TestClient
 from redis.asyncio import Redis
@@ -792,6 +792,14 @@ async def test_requests_on_an_override_share_one_flight(
         await asyncio.sleep(0.05)
         go.set()
         assert [answer.json() for answer in await asyncio.gather(*tasks)] == [{"run": 1}] * 10
+
+
+async def test_an_override_with_a_client_that_blocks_says_so() -> None:
+    app = cached_app()
+    app.dependency_overrides[get_async_redis] = lambda: FakeRedis()
+    async with calling(app) as client:
+        with pytest.raises(CacheSetupError, match=r"FakeRedis.* redis\.asyncio"):
+            await client.get("/x")
 
 
 async def test_an_override_that_cannot_be_resolved_says_so(fake_client: Redis) -> None:

@@ -14,6 +14,7 @@ from contextlib import AbstractAsyncContextManager
 from types import TracebackType
 from typing import Any, NamedTuple, Protocol, cast
 
+import redis
 from redis.asyncio import Redis, RedisCluster
 from redis.client import NEVER_DECODE
 from redis.exceptions import AskError, ConnectionError, ReadOnlyError, ResponseError
@@ -287,10 +288,23 @@ def _reads_replicas(client: RedisCluster) -> bool:
 
 
 def transport_for(client: Redis | RedisCluster) -> Transport:
-    """The client's own connections as a transport."""
+    """The client's own connections as a transport.
+
+    Raises:
+        CacheSetupError: If the client blocks, or may read from replicas.
+    """
+    _refuse_blocking(client)
     if isinstance(client, RedisCluster):
         return ClusterTransport(client)
     return PoolTransport(cast("Pool", client.connection_pool))
+
+
+def _refuse_blocking(client: object) -> None:
+    if isinstance(client, redis.Redis):
+        raise CacheSetupError(
+            f"{type(client).__name__} blocks the event loop: give the cache a client of "
+            "redis.asyncio, in tests for instance FakeAsyncRedis"
+        )
 
 
 def answers(replies: list[Any]) -> list[Any]:
