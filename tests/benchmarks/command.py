@@ -24,7 +24,6 @@ from .contenders import (
     PLAIN,
     UNMARKED,
     Contender,
-    Place,
     contender_named,
 )
 from .goals import Found, verdicts
@@ -32,7 +31,7 @@ from .groups import evictions
 from .growth import growths
 from .imports import imports
 from .load import rates
-from .measuring import Plan, Workers, workers_at
+from .measuring import Plan, Workers, workers_for
 from .page import charts, goals_table, sections, write_page
 from .pairs import differences
 from .process import WorkerError, python_at
@@ -43,7 +42,7 @@ DOCS = Path(__file__).resolve().parents[2] / "docs"
 PAGE = DOCS / "performance.md"
 CHARTS = DOCS / "performance"
 
-SECONDS = 150.0
+SECONDS = 200.0
 QUICK_SECONDS = 15.0
 PROFILE_SECONDS = 4.0
 
@@ -101,7 +100,7 @@ def _missing_environment(contenders: Sequence[Contender]) -> str | None:
 def _compare(contenders: Sequence[Contender], *, quick: bool, write: bool) -> int:
     started = time.monotonic()
     with RedisServer() as server:
-        with workers_at([one.place for one in contenders], server.url) as workers:
+        with workers_for(contenders, server.url) as workers:
             conditions = _conditions(server, workers)
             plan = Plan(contenders=contenders, seconds=QUICK_SECONDS if quick else SECONDS)
             found = Found(costs=plan.measure(workers, lambda: server.command("FLUSHALL")))
@@ -154,11 +153,14 @@ def _write(found: Found, parts: dict[str, str]) -> None:
 
 def _conditions(server: RedisServer, workers: Workers) -> str:
     """What the numbers depend on."""
+    of_environments = {
+        contender_named(name).place.environment: worker.versions
+        for name, worker in workers.items()
+        if contender_named(name).place.hiredis
+    }
     lines = [
-        f"- {place.environment}: "
-        + ", ".join(f"{name} {version}" for name, version in worker.versions.items())
-        for place, worker in workers.items()
-        if place == Place(place.environment)
+        f"- {environment}: " + ", ".join(f"{name} {version}" for name, version in versions.items())
+        for environment, versions in of_environments.items()
     ]
     redis_version = server.command("INFO", "server")["redis_version"]
     lines.append(f"- redis-server {redis_version}, {platform.platform()}, {os.cpu_count()} CPUs")
@@ -177,6 +179,6 @@ def _profile(options: argparse.Namespace) -> int:
         seconds=PROFILE_SECONDS,
         profile=True,
     )
-    with RedisServer() as server, workers_at([contender.place], server.url) as workers:
-        print(workers[contender.place].carry_out(order).profile)
+    with RedisServer() as server, workers_for([contender], server.url) as workers:
+        print(workers[contender.name].carry_out(order).profile)
     return 0

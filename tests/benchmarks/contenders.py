@@ -10,7 +10,7 @@ STATE = b"x-redis-cache"
 
 
 class Place(NamedTuple):
-    """Where a contender runs: those of one place share a process.
+    """Where a contender runs.
 
     Attributes:
         environment: Directory of its virtual environment.

@@ -15,7 +15,7 @@ from .contenders import CASHEWS, GET, LOCAL, MARKERS, SDK, Contender
 from .delay import DelayedRedis
 from .groups import PATIENCE_SECONDS
 from .load import rate
-from .measuring import Workers, workers_at
+from .measuring import Workers, workers_for
 from .protocol import Order
 from .scenarios import HIT
 from .serving import uvicorn
@@ -49,7 +49,7 @@ class Grown:
 def growths(contenders: Sequence[Contender], *, rounds: int) -> Iterator[Grown]:
     """Everything that grows, in turn."""
     ours = [one for one in (LOCAL, MARKERS) if one in contenders]
-    with RedisServer(*_NEEDS_DEBUG) as server, workers_at([o.place for o in ours], server.url) as w:
+    with RedisServer(*_NEEDS_DEBUG) as server, workers_for(ours, server.url) as w:
         bench = _Bench(server, w, rounds)
         yield bench.grown("groups an entry is in, 1 at a time", GROUPS, ours, _with_groups)
         yield bench.grown("bytes of the body, 1 at a time", SIZES, ours, _with_size)
@@ -100,7 +100,7 @@ class _Bench:
         for _ in range(self._rounds):
             for value in values:
                 for one in contenders:
-                    report = self._workers[one.place].carry_out(order(one, value))
+                    report = self._workers[one.name].carry_out(order(one, value))
                     found.cells[f"{value:,}", one.name].append(report.microseconds("wall"))
         return found
 
@@ -132,17 +132,16 @@ def _more_workers(contenders: Sequence[Contender], redis_url: str, rounds: int) 
 
 def _farther_away(contenders: Sequence[Contender], rounds: int) -> Iterator[Grown]:
     taking_part = [one for one in (LOCAL, MARKERS, SDK, CASHEWS, GET) if one in contenders]
-    places = [one.place for one in taking_part]
     with (
         RedisServer() as server,
         DelayedRedis(server.port) as redis,
-        workers_at(places, redis.url) as workers,
+        workers_for(taking_part, redis.url) as workers,
     ):
         for lanes in (1, 32):
             found = Grown(f"milliseconds to Redis and back, {lanes} at a time", "µs")
             for delay in DELAYS_MS * rounds:
                 redis.seconds = delay / 1e3
                 for one in taking_part:
-                    report = workers[one.place].carry_out(_order(one, lanes))
+                    report = workers[one.name].carry_out(_order(one, lanes))
                     found.cells[str(delay), one.name].append(report.microseconds("wall"))
             yield found

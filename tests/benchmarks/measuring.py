@@ -9,7 +9,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from .contenders import Contender, Place
+from .contenders import Contender
 from .process import Worker
 from .protocol import Clock, Order, Report
 from .scenarios import SCENARIOS, Scenario
@@ -22,16 +22,17 @@ LANES = (1, 32)
 STRAYS_ALLOWED = 0.01
 """Share of requests that may be answered otherwise than their scenario says."""
 
-Workers = Mapping[Place, Worker]
+Workers = Mapping[str, Worker]
+"""By the names of their contenders."""
 
 
 @contextmanager
-def workers_at(places: Sequence[Place], redis_url: str) -> Iterator[Workers]:
-    """A worker at each place."""
+def workers_for(contenders: Sequence[Contender], redis_url: str) -> Iterator[Workers]:
+    """A worker for each contender: one application a process, as it would be served."""
     with ExitStack() as stack:
         yield {
-            place: stack.enter_context(Worker(place, redis_url=redis_url))
-            for place in dict.fromkeys(places)
+            one.name: stack.enter_context(Worker(one.place, redis_url=redis_url))
+            for one in contenders
         }
 
 
@@ -105,7 +106,7 @@ class Plan:
                     lanes=lanes,
                     seconds=self.slice_seconds,
                 )
-                report = workers[contender.place].carry_out(order)
+                report = workers[contender.name].carry_out(order)
                 costs.reports[Row(scenario.name, lanes, contender.name)].append(report)
             number += 1
         return costs
