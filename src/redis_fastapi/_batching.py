@@ -17,6 +17,9 @@ from .exceptions import CacheUnavailableError
 _MERGED_KEYS = 256
 """Keys of one MGET, so that no other client of the server waits for long."""
 
+_WORDS_KNOWN = 1_024
+"""Names, options and numbers that are not packed anew."""
+
 _LOOKS_KNOWN = 1_024
 """Look-ups that are not packed anew."""
 
@@ -27,9 +30,17 @@ Arguments = tuple[str | bytes | int, ...]
 def packed(command: Arguments) -> bytes:
     """A command as Redis reads it (RESP)."""
     # a connection's own packing costs as much as all else that is done before a look-up is sent
-    raw = [one if isinstance(one, bytes) else str(one).encode() for one in command]
-    parts = [b"$%d\r\n%b\r\n" % (len(one), one) for one in raw]
+    parts = [_bulk(one) if isinstance(one, bytes) else _word(one) for one in command]
     return b"*%d\r\n%b" % (len(parts), b"".join(parts))
+
+
+def _bulk(value: bytes) -> bytes:
+    return b"$%d\r\n%b\r\n" % (len(value), value)
+
+
+@lru_cache(_WORDS_KNOWN)
+def _word(value: str | int) -> bytes:
+    return _bulk(str(value).encode())
 
 
 @lru_cache(_LOOKS_KNOWN)

@@ -118,7 +118,7 @@ class Plan:
         change its pace from one second to the next.
         """
         for lanes in LANES:
-            for scenario in SCENARIOS:
+            for scenario in SCENARIOS[:: -1 if backwards else 1]:
                 taking_part = [one for one in scenario.contenders if one in self.contenders]
                 for contender in taking_part[:: -1 if backwards else 1]:
                     yield scenario, lanes, contender
