@@ -2,6 +2,9 @@
 
 import asyncio
 import logging
+import re
+from collections.abc import AsyncIterator
+from contextvars import ContextVar
 from datetime import timedelta
 from typing import Annotated, Any
 
@@ -771,6 +774,48 @@ def test_a_decorator_that_checks_who_asks_is_named_at_start_up(
         "GET /x (read): @requires is part of the endpoint, which a hit does not run. "
         "Check the same by a dependency"
     ]
+
+
+TENANT: ContextVar[str] = ContextVar("tenant")
+
+
+async def tenant_for_the_time(x_tenant: Annotated[str, Header()] = "") -> AsyncIterator[None]:
+    token = TENANT.set(x_tenant)
+    yield
+    TENANT.reset(token)
+
+
+async def session_for_the_time() -> AsyncIterator[None]:
+    yield
+
+
+def checked_token(
+    session: Annotated[None, Depends(session_for_the_time)], x_token: Annotated[str, Header()] = ""
+) -> None:
+    """A guard whose own part is over before the endpoint runs."""
+
+
+@pytest.mark.parametrize(
+    ("guard", "marker", "named"),
+    [
+        (tenant_for_the_time, Cached(60), ["x-tenant"]),
+        (tenant_for_the_time, Cached(60, shared=True), []),
+        (session_for_the_time, Cached(60), []),
+        (checked_token, Cached(60), []),
+    ],
+)
+def test_a_guard_that_may_hand_on_what_it_reads_is_named_at_start_up(
+    caplog: pytest.LogCaptureFixture, guard: Any, marker: Cached, named: list[str]
+) -> None:
+    app = new_app()
+
+    @app.get("/x", dependencies=[Depends(guard)])
+    async def read() -> Annotated[Body, marker]:
+        return {}
+
+    start_up(app)
+    said = [r.getMessage() for r in caplog.records if "receive it as a parameter" in r.getMessage()]
+    assert [name for one in said for name in re.findall("reads ([a-z-]+),", one)] == named
 
 
 # -- evictions

@@ -253,6 +253,13 @@ def _read_warnings(
             f"{read.label}: a guard reads the query parameter {query}, which selects none; where "
             "its value reaches the endpoint (by a context variable, say), receive it as a parameter"
         )
+    lasting = (*reads.lasting.headers, *reads.lasting.cookies)
+    if lasting and not spoken_for:
+        yield (
+            f"{read.label}: a guard with a yield reads {', '.join(lasting)}, which selects nothing; "
+            "where that reaches the endpoint (by a context variable, say), receive it as a "
+            "parameter. Where it does not, say shared=True"
+        )
     if reads.received.schemes and not spoken_for:
         yield (
             f"{read.label}: behind a security scheme, and keyed by the credentials it reads. "

@@ -96,22 +96,34 @@ class RouteReads:
         own_query: Its query parameters by name, each with the names it has on the wire.
         received: The dependencies whose values it receives.
         guards: The dependencies that only gate.
+        lasting: What those of the guards read that go on while the endpoint runs.
     """
 
     own: Reads
     own_query: tuple[tuple[str, tuple[str, ...]], ...]
     received: Reads
     guards: Reads
+    lasting: Names
 
 
 def read_route(dependant: Dependant) -> RouteReads:
     """Look at a route's effective dependencies once."""
+    guards = [below for below in dependant.dependencies if below.name is None]
     return RouteReads(
         own_reads(dependant),
         tuple((field.name, _wire_names([field])) for field in dependant.query_params),
         union(tree_reads(below) for below in dependant.dependencies if below.name is not None),
-        union(tree_reads(below) for below in dependant.dependencies if below.name is None),
+        union(map(tree_reads, guards)),
+        union(reads for guard in guards for reads in _lasting(guard)).names,
     )
+
+
+def _lasting(dependant: Dependant) -> Iterator[Reads]:
+    """What those in a tree that clean up after ``yield`` read themselves."""
+    if dependant.call is not None and is_generator_endpoint(dependant.call):
+        yield own_reads(dependant)
+    for below in dependant.dependencies:
+        yield from _lasting(below)
 
 
 def own_reads(dependant: Dependant) -> Reads:
