@@ -256,7 +256,7 @@ def _read_warnings(
     lasting = (*reads.lasting.headers, *reads.lasting.cookies)
     if lasting and not spoken_for:
         yield (
-            f"{read.label}: a guard with a yield reads {', '.join(lasting)}, which selects nothing; "
+            f"{read.label}: a guard with yield reads {', '.join(lasting)}, which selects nothing; "
             "where that reaches the endpoint (by a context variable, say), receive it as a "
             "parameter. Where it does not, say shared=True"
         )
