@@ -951,7 +951,7 @@ async def look_ups_of_a_miss(monkeypatch: pytest.MonkeyPatch) -> int:
         seen.note()
         return look_up(*given, **options)
 
-    async with open_shop() as shop:
+    async with open_shop(wait_max=0.05) as shop:
         monkeypatch.setattr(Engine, "look_up", look_up_and_count)
         shop.may_end.set()
         assert (await shop.get()).status_code == 200
