@@ -18,9 +18,9 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from . import _http
 from ._context import Context
-from ._engine import Hit, Outcome
+from ._engine import Outcome
 from ._passage import CARRIED, EXPLAIN, CachePassage
-from ._prepared import Prepared
+from ._prepared import Prepared, plain_hit
 from ._refresh import RERUN
 from ._runtime import context_in
 from ._shortcut import alias_of
@@ -106,12 +106,12 @@ class Front:
         except BaseException:
             way.mark(scope, self._ways.router)
             raise
-        entry = found.entry if isinstance(found, Hit) and not found.collapsed else None
-        if entry is None or not prepared.is_given_by(entry, context.now_ms()):
+        hit = plain_hit(found)
+        if hit is None or not prepared.is_given_by(hit.entry, context.now_ms()):
             await self._pass(way, context, found, scope, receive, send)
             return
         way.mark(scope, self._ways.router)
-        await prepared.response(entry)(scope, receive, send)
+        await prepared.response(hit.entry)(scope, receive, send)
 
     async def _pass(
         self,

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from starlette.responses import Response
 
 from ._answers import raw_response
+from ._engine import Hit, Outcome
 from ._entry import Entry
 from ._http import Headers
 
@@ -61,6 +62,11 @@ class Prepared:
         """The answer; its list of fields is nobody else's."""
         body = entry.body if self.status == entry.status else b""
         return raw_response(self.status, self.headers, body)
+
+
+def plain_hit(found: Outcome | None) -> Hit | None:
+    """What was found, if its answer is the same the next time; of who waited it tells that."""
+    return found if isinstance(found, Hit) and not found.collapsed else None
 
 
 def prepared(

@@ -30,7 +30,7 @@ from ._inner import FRESH_ONLY
 from ._keys import Target
 from ._leases import Lease
 from ._policy import ReadPolicy, Values
-from ._prepared import prepared
+from ._prepared import plain_hit, prepared
 from ._recording import outlet_of
 from ._refresh import RERUN, Known, Rerun
 from ._reuse import Wanted, assess, stands_in
@@ -257,7 +257,7 @@ class Reading:
         if due:
             await self._refresh(target, found.entry)
         response = self._replay(found.entry, now_ms)
-        if self._destination is not None and _is_simple(found):
+        if self._destination is not None and plain_hit(found) is not None:
             self._destination.prepared = prepared(
                 found.entry, response, self._conditions, now_ms=now_ms, ttl=freshness.ttl
             )
@@ -266,14 +266,13 @@ class Reading:
     def _sent_again(self, found: Outcome | None) -> Response | None:
         """The answer that was prepared of the same entry, while it holds."""
         ready = self._destination.prepared if self._destination is not None else None
-        if ready is None or not isinstance(found, Hit) or found.collapsed:
+        hit = plain_hit(found)
+        if ready is None or hit is None or ready.asked != self._conditions:
             return None
-        if ready.asked != self._conditions:
+        if not ready.is_given_by(hit.entry, self._context.now_ms()):
             return None
-        if not ready.is_given_by(found.entry, self._context.now_ms()):
-            return None
-        self.use.hit(ready.ttl, collapsed=False, local=found.local)
-        return ready.response(found.entry)
+        self.use.hit(ready.ttl, collapsed=False, local=hit.local)
+        return ready.response(hit.entry)
 
     def _ends_soon(self, entry: Entry) -> bool:
         beta = self._policy.staleness.beta
@@ -390,7 +389,3 @@ def _status_of(error: BaseException, scope: Scope) -> int | None:
     handled, _ = scope.get("starlette.exception_handlers", ({}, {}))
     own = any(kind in handled for kind in type(error).__mro__)
     return None if own or not isinstance(error, Exception) else 500
-
-
-def _is_simple(found: Hit | Stale) -> bool:
-    return isinstance(found, Hit) and not found.collapsed
