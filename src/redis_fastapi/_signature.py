@@ -64,11 +64,15 @@ def missing_name(annotation: str, names: dict[str, Any]) -> str:
     return annotation
 
 
-def _function(endpoint: Callable[..., Any]) -> Any:
-    """The function whose globals and code count, below partials, wrappers and callable objects."""
+def _below_partials(endpoint: Callable[..., Any]) -> Callable[..., Any]:
     while isinstance(endpoint, functools.partial):
         endpoint = endpoint.func
-    function = inspect.unwrap(endpoint)
+    return endpoint
+
+
+def _function(endpoint: Callable[..., Any]) -> Any:
+    """The function whose globals and code count, below partials, wrappers and callable objects."""
+    function = inspect.unwrap(_below_partials(endpoint))
     if inspect.isroutine(function) or inspect.isclass(function):
         return function
     return inspect.unwrap(type(function).__call__)
@@ -76,8 +80,7 @@ def _function(endpoint: Callable[..., Any]) -> Any:
 
 def is_coroutine_endpoint(endpoint: Callable[..., Any]) -> bool:
     """Whether calling the endpoint gives something to await; else it runs in the thread pool."""
-    while isinstance(endpoint, functools.partial):
-        endpoint = endpoint.func
+    endpoint = _below_partials(endpoint)
     if inspect.isroutine(endpoint):
         return inspect.iscoroutinefunction(endpoint)
     return inspect.iscoroutinefunction(type(endpoint).__call__)
@@ -91,9 +94,7 @@ def is_generator_endpoint(endpoint: Callable[..., Any]) -> bool:
 
 def is_checked_by_requires(endpoint: Callable[..., Any]) -> bool:
     """Whether Starlette's ``@requires`` stands between the route and the endpoint."""
-    while isinstance(endpoint, functools.partial):
-        endpoint = endpoint.func
-    return _is_of_requires(inspect.unwrap(endpoint, stop=_is_of_requires))
+    return _is_of_requires(inspect.unwrap(_below_partials(endpoint), stop=_is_of_requires))
 
 
 def _is_of_requires(function: Callable[..., Any]) -> bool:
