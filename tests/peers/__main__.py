@@ -53,16 +53,16 @@ LIBRARIES = (
 )
 ROWS = {
     "version": "Version",
-    "stranger": "A stranger asks for the members' page in the cache: he is",
-    "users": "A user asks for her basket, after another did: it is",
-    "header": "A French reader asks, after a German one did: it is",
+    "stranger": "Without credentials, a members-only page in the cache is",
+    "users": "Grace requests `/basket` after Ada did: the response is",
+    "header": "A page is requested in German, then in French: the second response is",
     "keys": "`/files/a/b` and `/files/a:b` are",
-    "race": "A GET reads, a write evicts, the GET ends: the next one is sent",
-    "burst": "20 requests to 2 processes for a missing entry compute",
+    "race": "A GET reads, a write evicts, the GET finishes: the next GET gets",
+    "burst": "20 requests to 2 processes for a missing entry run the endpoint",
     "eviction": "Evicting 1,000 entries takes",
-    "validator": "`If-None-Match` is answered with",
-    "hung": "Redis hangs: within 2 s a GET is answered",
-    "stopped": "Redis is stopped: a GET is answered",
+    "validator": "A matching `If-None-Match` gets",
+    "hung": "Redis hangs: a GET is answered within 2 s",
+    "stopped": "Redis is stopped: a GET gets",
 }
 
 

@@ -95,7 +95,7 @@ async def serving(app: FastAPI) -> AsyncIterator[Client]:
 async def stranger(client: Client, shelf: Shelf, redis: Redis) -> str:
     await client.ask("GET", "/offers", authorization="Bearer ada")
     answer = await client.ask("GET", "/offers")
-    return "refused" if answer.status in (401, 403) else "sent it"
+    return "refused" if answer.status in (401, 403) else "served"
 
 
 async def users(client: Client, shelf: Shelf, redis: Redis) -> str:
@@ -103,7 +103,7 @@ async def users(client: Client, shelf: Shelf, redis: Redis) -> str:
         return "refused at registration"
     await client.ask("GET", "/basket", authorization="Bearer ada")
     answer = await client.ask("GET", "/basket", authorization="Bearer grace")
-    return "hers" if answer.body == '"grace"' else "the other's"
+    return "Grace's" if answer.body == '"grace"' else "Ada's"
 
 
 async def header(client: Client, shelf: Shelf, redis: Redis) -> str:
@@ -115,7 +115,7 @@ async def header(client: Client, shelf: Shelf, redis: Redis) -> str:
 async def keys(client: Client, shelf: Shelf, redis: Redis) -> str:
     await client.ask("GET", "/files/a/b")
     answer = await client.ask("GET", "/files/a:b")
-    return "two" if answer.body == '"a:b"' else "one"
+    return "two entries" if answer.body == '"a:b"' else "one entry"
 
 
 async def validator(client: Client, shelf: Shelf, redis: Redis) -> str:
@@ -148,7 +148,7 @@ async def race(client: Client, shelf: Shelf, redis: Redis) -> str:
     shelf.released.set()
     await slow
     answer = await client.ask("GET", "/price")
-    return "the new" if answer.body == "200" else "the old"
+    return "the new value" if answer.body == "200" else "the old value"
 
 
 async def hung(client: Client, shelf: Shelf, redis: Redis) -> str:
