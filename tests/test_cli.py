@@ -16,18 +16,18 @@ from typer.testing import CliRunner
 
 import cli_app
 from redis_fastapi import Cached, CacheEvict, FastAPIRedis, RedisSettings, cli, get_settings
-from redis_fastapi._commands import cli as commands
 from redis_fastapi._counters import Counters
 from redis_fastapi._entry import Entry, encode
-from redis_fastapi._explain import serving
 from redis_fastapi._keys import Target
-from redis_fastapi._load import registry_of
-from redis_fastapi._operate import warm
 from redis_fastapi._published import Publisher
-from redis_fastapi._reports import route_reports
 from redis_fastapi._runtime import settings_of
-from redis_fastapi._standing import EntryReport, Standing, entry_report
 from redis_fastapi._store import Snapshot, Store
+from redis_fastapi.cli._commands import cli as commands
+from redis_fastapi.cli._explain import serving
+from redis_fastapi.cli._load import registry_of
+from redis_fastapi.cli._operate import warm
+from redis_fastapi.cli._reports import route_reports
+from redis_fastapi.cli._standing import EntryReport, Standing, entry_report
 from redis_fastapi.telemetry import Answered, Event, Evicted
 
 ROOT = Path(__file__).parent.parent

@@ -39,7 +39,7 @@ from documentation import (
     transcripts,
 )
 from redis_fastapi import CacheDeclarationError, RedisSettings, get_settings
-from redis_fastapi._commands import cli
+from redis_fastapi.cli._commands import cli
 from servers import RedisServer
 from support import start_up
 from transcripts import agree, environment, printed, served
@@ -215,14 +215,23 @@ def test_every_test_of_what_clients_get_is_a_row_of_the_page_on_http() -> None:
 LAYER_ROW = re.compile(r"^\| \d+ \| `(\w+)(?:\.py|/)` \|", re.MULTILINE)
 
 
-def imported_modules(path: Path) -> set[str]:
-    """Modules of the package that a module imports, by their first name."""
+def files_of_modules(package: Path) -> dict[str, list[Path]]:
+    """The files of every module and subpackage; the mypy plugin stands apart and imports none."""
+    modules = {path.stem: [path] for path in package.glob("*.py") if path.stem != "__init__"}
+    folders = {path.parent for path in package.glob("*/__init__.py")} - {package / "mypy"}
+    return modules | {folder.name: sorted(folder.glob("*.py")) for folder in folders}
+
+
+def imported_modules(path: Path, package: Path) -> set[str]:
+    """Modules of the package that a file imports, by their first name; siblings do not count."""
+    outwards = 1 if path.parent == package else 2
     found: set[str] = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if not isinstance(node, ast.ImportFrom):
             continue
         module = (node.module or "").removeprefix("redis_fastapi").strip(".")
-        if node.level == 0 and not (node.module or "").startswith("redis_fastapi"):
+        absolute = node.level == 0 and (node.module or "").startswith("redis_fastapi")
+        if not absolute and node.level != outwards:
             continue
         found |= {module.split(".")[0]} if module else {alias.name for alias in node.names}
     return found
@@ -231,12 +240,13 @@ def imported_modules(path: Path) -> set[str]:
 def test_every_module_has_its_row_below_all_that_it_imports() -> None:
     package = ROOT / "src" / "redis_fastapi"
     rows = LAYER_ROW.findall((ROOT / "docs" / "architecture.md").read_text())
-    modules = {path.stem: path for path in package.glob("*.py") if path.stem != "__init__"}
+    modules = files_of_modules(package)
 
-    assert sorted(rows) == sorted([*modules, "_http"])
-    for name, path in modules.items():
+    assert sorted(rows) == sorted(modules)
+    for name, files in modules.items():
+        imported = set().union(*(imported_modules(path, package) for path in files))
         later = set(rows[rows.index(name) :])
-        assert not imported_modules(path) & later, f"{name} imports a module of a later row"
+        assert not imported & later, f"{name} imports a module of a later row"
 
 
 def test_every_function_that_the_architecture_names_is_there() -> None:

@@ -27,13 +27,13 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from redis_fastapi import Cached, CacheEvict, CacheRoute, FastAPIRedis, _http, _shortcut
 from redis_fastapi import _front as front
 from redis_fastapi import _ways as ways
-from redis_fastapi._client import client_of
 from redis_fastapi._engine import Engine
-from redis_fastapi._explain import explain
 from redis_fastapi._handlers import INCLUDES_LAZILY
 from redis_fastapi._passage import CachePassage
 from redis_fastapi._waiting import Waiters
 from redis_fastapi._ways import Place, Ways
+from redis_fastapi.cli._client import client_of
+from redis_fastapi.cli._explain import explain
 from redis_fastapi.telemetry import Answered, Event
 from servers import wait_until
 from support import Body, Door, Runs, both_doors, new_app, serving, settings, state_of

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from .._registry import Registry, Served
+from .._words import evicted_names, flags_of, key_parts, methods_text, route_name, written_path
 from ._reach import writers_of
-from ._registry import Registry, Served
-from ._words import evicted_names, flags_of, key_parts, methods_text, route_name, written_path
 
 
 @dataclass(frozen=True, slots=True)

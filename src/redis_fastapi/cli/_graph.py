@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ._policy import ReadPolicy, WritePolicy
+from .._policy import ReadPolicy, WritePolicy
+from .._registry import Registry, Served
+from .._words import route_name
 from ._reach import names_resource, same_resource
-from ._registry import Registry, Served
-from ._words import route_name
 
 
 def mermaid(registry: Registry) -> str:

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import Any
 
-from ._keys import EPOCH, Target
-from ._targets import Evicted, evicted_resources
+from .._engine import Engine, Outcome
+from .._keys import EPOCH, Target
+from .._leases import Lease
+from .._store import Store
+from .._targets import Evicted, evicted_resources
+
+_LONGEST_PAUSE_SECONDS = 0.001
 
 
 @dataclass(slots=True)
@@ -55,3 +62,33 @@ def _is_of(target: Target, named: Evicted) -> bool:
     return target.entry in named.entries or not set(named.generations).isdisjoint(
         target.generations
     )
+
+
+class JournalingEngine(Engine):
+    """An engine that records look-ups and evictions in a journal."""
+
+    def __init__(self, store: Store, journal: Journal, **options: Any) -> None:
+        super().__init__(store, **options)
+        self._journal = journal
+
+    async def look_up(self, target: Target, **options: Any) -> Outcome:
+        self._journal.seen.add(target)
+        return await super().look_up(target, **options)
+
+    async def seize(self, target: Target) -> Lease | None:
+        self._journal.seen.add(target)
+        return await super().seize(target)
+
+    async def evict(
+        self, entries: Iterable[str], generations: Iterable[str], *, soft: bool = False
+    ) -> bool:
+        evicted = Evicted(tuple(entries), tuple(generations))
+        confirmed = await super().evict(evicted.entries, evicted.generations, soft=soft)
+        if confirmed:
+            self._journal.note(evicted)
+        return confirmed
+
+
+async def short_sleep(seconds: float) -> None:
+    """Sleep as the engine asks, cut down to what a test has time for."""
+    await asyncio.sleep(min(seconds, _LONGEST_PAUSE_SECONDS))

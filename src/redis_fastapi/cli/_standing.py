@@ -6,10 +6,10 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import Enum
 
-from ._entry import Entry, decode, decode_outdated, head_size
-from ._keys import EPOCH, Target, group_name
-from ._store import Snapshot, validity_of
-from ._tokens import TOKEN_SIZE, softly_evicted
+from .._entry import Entry, decode, decode_outdated, head_size
+from .._keys import EPOCH, Target, group_name
+from .._store import Snapshot, validity_of
+from .._tokens import TOKEN_SIZE, softly_evicted
 
 
 class Standing(str, Enum):

@@ -14,12 +14,15 @@ import typer
 from rich.console import Console
 from rich.progress import Progress
 
+from .._registry import check_routes
+from .._runtime import settings_of
+from ..exceptions import CacheError
+from ..settings import get_settings
 from ._client import Headers
 from ._explain import explain
 from ._graph import mermaid
 from ._load import load_app, registry_of
 from ._operate import addresses, evict, names_to_evict, stats, warm
-from ._registry import check_routes
 from ._rendering import (
     counts_table,
     explanation_lines,
@@ -30,9 +33,6 @@ from ._rendering import (
     warmed_lines,
 )
 from ._reports import route_reports
-from ._runtime import settings_of
-from .exceptions import CacheError
-from .settings import get_settings
 
 cli = typer.Typer(
     name="redis-fastapi",

@@ -8,9 +8,9 @@ from importlib import import_module
 
 from fastapi import FastAPI
 
-from ._adopt import adopt_routes
-from ._registry import Registry, served_by
-from .exceptions import CacheError, CacheSetupError
+from .._adopt import adopt_routes
+from .._registry import Registry, served_by
+from ..exceptions import CacheError, CacheSetupError
 
 
 def load_app(name: str) -> FastAPI:

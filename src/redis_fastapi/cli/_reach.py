@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from ._policy import Eviction, Key, ReadPolicy, WritePolicy
-from ._registry import Registry, Served
-from ._resource import ResourceTemplate
-from ._templates import Template
+from .._policy import Eviction, Key, ReadPolicy, WritePolicy
+from .._registry import Registry, Served
+from .._resource import ResourceTemplate
+from .._templates import Template
 
 
 def writers_of(served: Served, read: ReadPolicy, registry: Registry) -> Iterator[Served]:

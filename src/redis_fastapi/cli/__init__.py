@@ -11,7 +11,7 @@ _EXTRA = ("typer", "rich")
 def main() -> None:
     """Run the command line; exit code 1 on errors, 2 on a wrong call."""
     try:
-        commands = import_module("redis_fastapi._commands")
+        commands = import_module("redis_fastapi.cli._commands")
     except ModuleNotFoundError as error:
         if error.name is None or error.name.partition(".")[0] not in _EXTRA:
             raise

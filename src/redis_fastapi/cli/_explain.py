@@ -10,21 +10,21 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import compile_path
 
-from . import _http
+from .. import _http
+from .._context import Context
+from .._keys import Target
+from .._passage import EXPLAIN
+from .._policy import Policy, ReadPolicy, Values
+from .._registry import Registry, Served
+from .._runtime import runtime_of, settings_of
+from .._store import Store
+from .._targets import read_target
+from ..exceptions import CacheUnavailableError
 from ._client import Headers, client_of, path_in
-from ._context import Context
 from ._inventory import DEADLINE_SECONDS
-from ._keys import Target
 from ._load import registry_of
-from ._passage import EXPLAIN
-from ._policy import Policy, ReadPolicy, Values
-from ._registry import Registry, Served
 from ._reports import RouteReport, report_of
-from ._runtime import runtime_of, settings_of
 from ._standing import EntryReport, Standing, entry_report
-from ._store import Store
-from ._targets import read_target
-from .exceptions import CacheUnavailableError
 
 
 @dataclass(frozen=True, slots=True)

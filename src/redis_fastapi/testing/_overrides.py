@@ -8,8 +8,8 @@ from typing import Any
 
 from fastapi import FastAPI
 
-from ._registry import applications
-from ._runtime import STATE
+from .._registry import applications
+from .._runtime import STATE
 
 
 class Overrides:

@@ -16,10 +16,10 @@ from typing import Any, Final
 from redis.asyncio import RedisCluster
 from redis.exceptions import ResponseError
 
-from ._counters import RouteCounts, summed
-from ._published import published
-from ._server import TROUBLE, Memory, memory_of
-from .exceptions import CacheUnavailableError
+from .._counters import RouteCounts, summed
+from .._published import published
+from .._server import TROUBLE, Memory, memory_of
+from ..exceptions import CacheUnavailableError
 
 DEADLINE_SECONDS: Final = 2.0
 """How long one operation of a command may take; nobody's request waits for it."""

@@ -33,8 +33,20 @@ from redis.asyncio import Redis
 from starlette.requests import HTTPConnection
 from typing_extensions import Self
 
+from .._compression import compressor
+from .._counters import Counters
+from .._engine import Engine
+from .._keys import group_name
+from .._no_engine import NoEngine
+from .._registry import Registry, served_by
+from .._resource import path_resource
+from .._runtime import get_async_redis, get_cache_backend, runtime_of, settings_of
+from .._store import Store
+from ..backend import CacheBackend
+from ..settings import RedisSettings, get_settings
+from ..telemetry import Telemetry
 from ._ageing import age
-from ._asserting import (
+from ._assertions import (
     HasHeaders,
     assert_bypass,
     assert_hit,
@@ -42,22 +54,9 @@ from ._asserting import (
     assert_not_cached,
     assert_stale,
 )
-from ._compression import compressor
-from ._counters import Counters
-from ._engine import Engine
 from ._failing import FailingServer, Trouble
-from ._journal import Journal
-from ._keys import group_name
-from ._no_engine import NoEngine
-from ._overriding import Overrides
-from ._registry import Registry, served_by
-from ._resource import path_resource
-from ._runtime import get_async_redis, get_cache_backend, runtime_of, settings_of
-from ._store import Store
-from ._test_engines import RememberingEngine, nap
-from .backend import CacheBackend
-from .settings import RedisSettings, get_settings
-from .telemetry import Telemetry
+from ._journal import Journal, JournalingEngine, short_sleep
+from ._overrides import Overrides
 
 __all__ = [
     "HasHeaders",
@@ -153,11 +152,11 @@ class MemoryCache:
         return engine
 
     def _new_engine(self, store: Store, settings: RedisSettings) -> Engine:
-        return RememberingEngine(
+        return JournalingEngine(
             store,
             self._journal,
             clock=self.now,
-            sleep=nap,
+            sleep=short_sleep,
             lease_ms=round(settings.lease_ttl * 1000),
             wait_max=settings.wait_max,
             compress=compressor(settings.compression),
