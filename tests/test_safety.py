@@ -227,6 +227,23 @@ async def by_cookie_model(model: Annotated[CookieModel, Cookie()]) -> Any:
     return model.model_dump()
 
 
+class OpenCookieModel(BaseModel):
+    model_config = ConfigDict(extra="allow")
+
+
+class OpenHeaderModel(BaseModel):
+    model_config = ConfigDict(extra="allow")
+    x_tenant: str = "none"
+
+
+async def by_open_header_model(model: Annotated[OpenHeaderModel, Header()]) -> Any:
+    return model.model_dump()
+
+
+async def by_open_cookie_model(model: Annotated[OpenCookieModel, Cookie()]) -> Any:
+    return model.model_dump()
+
+
 async def by_alias(value: Annotated[str, Query(alias="the-value")] = "none") -> Any:
     return {"saw": value}
 
@@ -275,6 +292,12 @@ SELECTED: dict[str, tuple[Callable[..., Any], dict[str, Any], dict[str, Any]]] =
         headers("cookie", "theme=dark"),
         headers("cookie", "theme=light"),
     ),
+    "open header model": (by_open_header_model, headers("x-any", "a"), headers("x-any", "b")),
+    "open cookie model": (
+        by_open_cookie_model,
+        headers("cookie", "any=a"),
+        headers("cookie", "any=b"),
+    ),
 }
 
 each_selector = pytest.mark.parametrize(
@@ -321,8 +344,9 @@ def test_german_is_not_served_to_a_french_reader(door: Door) -> None:
         (by_header_alias, "x-odd_name"),
         (by_nested_dependency, "x-tenant"),
         (by_cookie, "cookie"),
+        (by_open_header_model, "*"),
     ],
-    ids=["own header", "alias", "dependency's header", "cookie"],
+    ids=["own header", "alias", "dependency's header", "cookie", "open model"],
 )
 def test_selecting_headers_are_announced_in_vary(
     door: Door, endpoint: Callable[..., Any], announced: str
@@ -892,8 +916,11 @@ def test_without_a_guard_the_answer_is_not_private(door: Door) -> None:
 
 
 @both_doors
-def test_an_endpoint_that_reads_a_cookie_is_private(door: Door) -> None:
-    with serving(app_with(door, by_cookie)) as client:
+@pytest.mark.parametrize("endpoint", [by_cookie, by_open_cookie_model, by_open_header_model])
+def test_an_endpoint_that_reads_a_cookie_is_private(
+    door: Door, endpoint: Callable[..., Any]
+) -> None:
+    with serving(app_with(door, endpoint)) as client:
         assert "private" in directives_of(client.get("/x"))
 
 

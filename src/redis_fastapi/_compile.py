@@ -202,13 +202,18 @@ def _is_private(marker: Cached, reads: RouteReads) -> bool:
     # a guard that takes the request may look for a session
     gated = gated or guards.opaque
     cookies = own.names.cookies or received.names.cookies
-    authorization = "authorization" in (*own.names.headers, *received.names.headers)
+    authorization = _CREDENTIALS.intersection((*own.names.headers, *received.names.headers))
     return bool(marker.private or marker.vary or gated or cookies or authorization)
+
+
+_CREDENTIALS = frozenset({"authorization", EVERYTHING})
+"""Headers that tell users apart, as far as their names say."""
 
 
 def _is_per_user(selectors: Selectors, reads: RouteReads) -> bool:
     """Whether what tells users apart is part of the key."""
-    if selectors.vary or selectors.names.cookies or "authorization" in selectors.names.headers:
+    names = selectors.names
+    if selectors.vary or names.cookies or _CREDENTIALS.intersection(names.headers):
         return True
     credentials = _reads.credentials_of(reads.received.schemes) or NO_NAMES
     return bool(set(credentials.headers) & set(selectors.names.headers)) or bool(
@@ -217,16 +222,18 @@ def _is_per_user(selectors: Selectors, reads: RouteReads) -> bool:
 
 
 def _announced(marker: Cached, reads: RouteReads, selectors: Selectors) -> tuple[str, ...]:
-    """Field names for ``Vary`` (RFC 9110 section 12.5.5)."""
+    """Field names for ``Vary``, or ``*`` where every field counts (RFC 9110 section 12.5.5)."""
     names = reads.own.names.plus(selectors.names)
     if marker.shared is not True:
         names = names.plus(reads.received.names)
         names = names.plus(_reads.credentials_of(reads.received.schemes) or NO_NAMES)
+    if EVERYTHING in names.headers:
+        return (EVERYTHING,)
     cookie = ("cookie",) if names.cookies else ()
     # a model of headers is read by either spelling
     twice = {name for name in names.headers if "_" in name and _hyphened(name) in names.headers}
     listed = set(names.headers) - twice
-    return tuple(sorted({*listed, *cookie} - {EVERYTHING, "host"}))
+    return tuple(sorted({*listed, *cookie} - {"host"}))
 
 
 def _hyphened(name: str) -> str:

@@ -70,8 +70,8 @@ class Selectors:
             found = _header(request, name)
             yield from ("header", name, str(len(found)), *found)
         for name in self.names.cookies:
-            value = request.cookies.get(name)
-            yield from ("cookie", name, *(("0",) if value is None else ("1", value)))
+            sent = _cookie(request, name)
+            yield from ("cookie", name, str(len(sent)), *sent)
 
     def _named(self, values: Values) -> Iterator[str]:
         for chosen in self.vary:
@@ -108,6 +108,13 @@ def _header(request: Request, name: str) -> list[str]:
     if name == EVERYTHING:
         return [text for pair in sorted(request.headers.items(), key=_name) for text in pair]
     return request.headers.getlist(name)
+
+
+def _cookie(request: Request, name: str) -> list[str]:
+    if name == EVERYTHING:
+        return [text for pair in sorted(request.cookies.items()) for text in pair]
+    value = request.cookies.get(name)
+    return [] if value is None else [value]
 
 
 _SIMPLE = (type(None), bool, int, float, str, UUID, Decimal, date, datetime, time, timedelta)

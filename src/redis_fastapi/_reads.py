@@ -29,7 +29,7 @@ from pydantic import BaseModel
 from ._signature import is_generator_endpoint
 
 EVERYTHING = "*"
-"""Stands for every query parameter, or every header, of a request."""
+"""Stands for every query parameter, every header or every cookie of a request."""
 
 
 _INJECTED: Final = f"{__name__.rpartition('.')[0]}._runtime"

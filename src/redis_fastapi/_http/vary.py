@@ -37,6 +37,8 @@ def merged_vary(headers: Headers, names: Iterable[bytes]) -> bytes | None:
     if own is STAR:
         return b"*"
     merged = sorted({*own, *(name.lower() for name in names)})
+    if b"*" in merged:
+        return b"*"
     return b", ".join(merged) if merged else None
 
 
