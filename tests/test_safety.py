@@ -1464,7 +1464,11 @@ DAMAGES: dict[str, Callable[[bytes], bytes]] = {
     "one byte long": lambda raw: raw + b"x",
     "older format": lambda raw: bytes([raw[0] - 1]) + raw[1:],
     "newer format": lambda raw: bytes([raw[0] + 1]) + raw[1:],
-    "unknown flag": lambda raw: raw[:1] + b"\x80" + raw[2:],
+    "unknown flag": lambda raw: raw[:6] + b"\x80" + raw[7:],
+    "a name of a field": lambda raw: raw.replace(b"content-type", b"content type"),
+    "a value of a field": lambda raw: raw.replace(b"application/json", b"application\x00json"),
+    "a length": lambda raw: raw.replace(b"content-length\r\n1", b"content-length\r\n2"),
+    "body": lambda raw: raw[:-1] + b"]",
 }
 
 

@@ -1,7 +1,7 @@
 """The stored form of a response; the only module that knows its bytes.
 
 An entry is a fixed head, the validity it was filled under, a header block and the body. Whoever
-reads it says which validity is current, and gets nothing if the bytes are not whole or of another.
+reads it says which validity is current, and gets nothing if the bytes are damaged or of another.
 A soft eviction leaves an entry outdated: by a mark in its head, or by the tokens of its validity.
 """
 
@@ -10,11 +10,12 @@ from __future__ import annotations
 import struct
 from functools import lru_cache
 from typing import NamedTuple
+from zlib import crc32
 
 from ._compression import Compress, decompressed
 from ._tokens import softly_evicted
 
-_VERSION = 2
+_VERSION = 3
 _PLAIN = 0
 _ZSTD = 1
 """Flags: how the body is stored; unknown ones are a miss."""
@@ -39,10 +40,15 @@ _STATUSES = range(100, 1_000)
 _HEADS_KNOWN = _BLOCKS_KNOWN = 256
 """Heads and header blocks that are not taken apart again: those of entries read all the time."""
 
-_HEAD = struct.Struct(">BBBxHHIIIQQQQ")
-"""Version, mark, flags; status, length of validity, of header block and of body; then the times of
-an entry in its order, `cost_ms` first.
+_HEAD = struct.Struct(">BBIBHHIIIQQQQ")
+"""Version, mark, checksum, flags; status, length of validity, of header block and of body; then the
+times of an entry in its order, `cost_ms` first.
 """
+
+_CHECKSUM = struct.Struct(">I")
+_CHECKSUM_AT = 2
+_CHECKED_AT = _CHECKSUM_AT + _CHECKSUM.size
+"""Where what it is the checksum of begins: all that follows but the validity, which is compared."""
 
 
 class Entry(NamedTuple):
@@ -90,13 +96,18 @@ def encode(entry: Entry, validity: bytes, compress: Compress | None = None) -> b
     block = _block(entry.headers)
     try:
         head = _HEAD.pack(
-            *(_VERSION, _UNMARKED, flags, entry.status),
+            *(_VERSION, _UNMARKED, 0, flags, entry.status),
             *(len(validity), len(block), len(body), min(entry.cost_ms, _MOST_COST_MS)),
             *(entry.created_ms, entry.fresh_ms, entry.revalidate_ms, entry.error_ms),
         )
     except struct.error as error:
         raise ValueError(f"entry field out of range: {error}") from error
-    return b"".join((head, validity, block, body))
+    checksum = _CHECKSUM.pack(crc32(body, crc32(block, _checksum_of_head(head))))
+    return b"".join((head[:_CHECKSUM_AT], checksum, head[_CHECKED_AT:], validity, block, body))
+
+
+def _checksum_of_head(fixed: bytes) -> int:
+    return crc32(fixed[_CHECKED_AT:])
 
 
 def _packed(entry: Entry, compress: Compress) -> tuple[int, bytes]:
@@ -153,6 +164,7 @@ def is_current(head: bytes, validity: bytes) -> bool:
 class _Head(NamedTuple):
     version: int
     mark: int
+    checksum: int
     flags: int
     status: int
     validity_size: int
@@ -163,6 +175,7 @@ class _Head(NamedTuple):
     fresh_ms: int
     revalidate_ms: int
     error_ms: int
+    own_checksum: int
 
 
 def _head_or_none(raw: bytes, validity: bytes) -> _Head | None:
@@ -174,13 +187,15 @@ def _head_or_none(raw: bytes, validity: bytes) -> _Head | None:
 
 @lru_cache(_HEADS_KNOWN)
 def _known_or_none(fixed: bytes) -> _Head | None:
-    head = _Head._make(_HEAD.unpack(fixed))
+    head = _Head._make((*_HEAD.unpack(fixed), _checksum_of_head(fixed)))
     known = head.version == _VERSION and head.flags in (_PLAIN, _ZSTD) and head.status in _STATUSES
     return head if known else None
 
 
 def _entry_or_none(raw: bytes, head: _Head) -> Entry | None:
     block_at = head_size(head.validity_size)
+    if crc32(memoryview(raw)[block_at:], head.own_checksum) != head.checksum:
+        return None
     body_at = block_at + head.block_size
     headers = _headers_or_none(raw[block_at:body_at])
     if headers is None or len(raw) != body_at + head.body_size:
