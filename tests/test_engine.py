@@ -794,7 +794,7 @@ async def test_not_every_request_of_an_outage_leaves_a_lease_to_give_back(
         engine = Engine(Store(nobody, prefix="t"))
         for _ in range(3):
             engine._forecast.learn(TARGET.shape, absent=True)
-        engine._leases.believed.learn(TARGET, (b"a token of bytes",) * len(TARGET.generations))
+        engine._leases.known_tokens.learn(TARGET, (b"a token of bytes",) * len(TARGET.generations))
         for _ in range(20):
             await claim(engine)
         assert len(engine._background.tasks) <= 4

@@ -21,7 +21,6 @@ from redis_fastapi._http import (
     DELTA_SECONDS_MAX,
     STAR,
     Fresh,
-    GatewayTimeout,
     Headers,
     MustRevalidate,
     Reason,
@@ -185,7 +184,7 @@ def test_storing_survives_any_header_soup(
 @given(SOUP, SOUP, TIMES)
 def test_reading_survives_any_header_soup(request: Headers, headers: Headers, now_ms: int) -> None:
     found = assess_freshness(request_directives(request), age_ms=5_000, lifetime_ms=9_000)
-    assert isinstance(found, Fresh | MustRevalidate | GatewayTimeout)
+    assert isinstance(found, Fresh | MustRevalidate)
     assert isinstance(stale_forbidden(response_directives(headers)), bool)
     assert isinstance(usable_on_error(request_directives(request), staleness_ms=1), bool)
     assert isinstance(encoding_acceptable(request, headers), bool)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from redis.exceptions import ClusterDownError, NoPermissionError, OutOfMemoryError
 
-from redis_fastapi._refusals import Refusals, Wish
+from redis_fastapi._refusals import Operation, Refusals
 from redis_fastapi._transport import answer
 from redis_fastapi.exceptions import CacheUnavailableError
 
@@ -17,10 +17,12 @@ class Steady:
         self.now = 0.0
         self.refusals = Refusals(lambda: self.now)
 
-    def refuse(self, wish: Wish = Wish.FILL, why: type[Exception] = OutOfMemoryError) -> None:
+    def refuse(
+        self, operation: Operation = Operation.FILL, why: type[Exception] = OutOfMemoryError
+    ) -> None:
         with pytest.raises(CacheUnavailableError) as raised:
             answer(why("no"))
-        self.refusals.refused(wish, raised.value)
+        self.refusals.refused(operation, raised.value)
 
 
 def said(caplog: pytest.LogCaptureFixture) -> list[str]:
@@ -31,10 +33,10 @@ def test_a_refusal_is_said_once_and_its_end_once(caplog: pytest.LogCaptureFixtur
     clock = Steady()
     for _ in range(3):
         clock.refuse()
-        clock.refusals.granted(Wish.FILL)
+        clock.refusals.granted(Operation.FILL)
     clock.now = 60.0
     for _ in range(3):
-        clock.refusals.granted(Wish.FILL)
+        clock.refusals.granted(Operation.FILL)
     assert said(caplog) == ["Redis refuses entries: no", "Redis takes entries again"]
     clock.refuse()
     assert len(said(caplog)) == 3
@@ -42,16 +44,16 @@ def test_a_refusal_is_said_once_and_its_end_once(caplog: pytest.LogCaptureFixtur
 
 def test_each_kind_of_wish_is_told_apart(caplog: pytest.LogCaptureFixture) -> None:
     clock = Steady()
-    clock.refuse(Wish.FILL)
-    clock.refuse(Wish.EVICTION, NoPermissionError)
+    clock.refuse(Operation.FILL)
+    clock.refuse(Operation.EVICTION, NoPermissionError)
     clock.now = 60.0
-    clock.refusals.granted(Wish.LOOK_UP)
-    clock.refusals.granted(Wish.EVICTION)
+    clock.refusals.granted(Operation.LOOK_UP)
+    clock.refusals.granted(Operation.EVICTION)
     assert said(caplog)[2:] == ["Redis takes evictions again"]
 
 
 def test_what_passes_by_itself_is_not_said(caplog: pytest.LogCaptureFixture) -> None:
     clock = Steady()
     clock.refuse(why=ClusterDownError)
-    clock.refusals.refused(Wish.FILL, CacheUnavailableError("no answer in time"))
+    clock.refusals.refused(Operation.FILL, CacheUnavailableError("no answer in time"))
     assert said(caplog) == []

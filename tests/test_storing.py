@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from redis_fastapi import RedisSettings, _heads
+from redis_fastapi import RedisSettings, _head_cache
 from redis_fastapi._entry import Entry
-from redis_fastapi._heads import Heads
+from redis_fastapi._head_cache import HeadCache
 from redis_fastapi._http import Headers, Reason
 from redis_fastapi._policy import ReadPolicy, Selectors, Staleness
 from redis_fastapi._resource import ResourceTemplate
@@ -73,7 +73,7 @@ ANSWER = st.tuples(
 Answer = tuple[ReadPolicy, int, Headers, bytes, int, tuple[str, ...], bool, int | None]
 
 
-def stored(answer: Answer, heads: Heads) -> Entry | Reason:
+def stored(answer: Answer, heads: HeadCache) -> Entry | Reason:
     policy, status, headers, body, now_ms, groups, varies, ttl_ms = answer
     storing = Storing(policy, SETTINGS, heads, ttl_ms, groups, varies=varies)
     return storing.entry(status, headers, body, own=headers[1:], now_ms=now_ms)
@@ -81,9 +81,9 @@ def stored(answer: Answer, heads: Heads) -> Entry | Reason:
 
 @given(st.lists(ANSWER, max_size=6))
 def test_what_is_remembered_changes_no_entry(answers: list[Answer]) -> None:
-    heads = Heads()
+    heads = HeadCache()
     for answer in answers * 2:
-        assert stored(answer, heads) == stored(answer, Heads())
+        assert stored(answer, heads) == stored(answer, HeadCache())
 
 
 def expiring(now_ms: int) -> Answer:
@@ -92,7 +92,7 @@ def expiring(now_ms: int) -> Answer:
 
 
 def lifetimes_of_one_head() -> list[int]:
-    heads = Heads()
+    heads = HeadCache()
     entries = [stored(expiring(now_ms), heads) for now_ms in (0, 40_000)]
     return [entry.fresh_ms for entry in entries if isinstance(entry, Entry)]
 
@@ -104,26 +104,26 @@ def test_a_head_that_speaks_of_a_moment_is_judged_each_time() -> None:
 def test_control_remembered_it_would_live_as_long_as_the_first(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(_heads, "_PASSING", frozenset())
+    monkeypatch.setattr(_head_cache, "_PASSING", frozenset())
     assert lifetimes_of_one_head() == [100_000, 100_000]
 
 
 def test_a_length_that_is_not_the_bodys_is_refused_each_time() -> None:
-    heads = Heads()
+    heads = HeadCache()
     answer = (POLICY, 200, [(b"x-first", b""), (b"content-length", b"3")])
     assert isinstance(stored((*answer, b"tea", 0, (), True, None), heads), Entry)
     assert stored((*answer, b"coffee", 0, (), True, None), heads) is Reason.UNFINISHED
 
 
 def test_a_lifetime_that_is_drawn_is_not_remembered() -> None:
-    heads = Heads()
+    heads = HeadCache()
     drawn = replace(POLICY, staleness=Staleness(jitter=0.5))
     stored((drawn, 200, [], b"", 0, (), True, 200_000), heads)
     assert not heads._known
 
 
 def test_heads_are_bounded() -> None:
-    heads = Heads()
+    heads = HeadCache()
     for number in range(1_000):
         stored((POLICY, 200, [], b"", 0, (), True, 1_000 + number), heads)
     assert len(heads._known) <= 256

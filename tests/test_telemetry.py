@@ -18,7 +18,7 @@ from apps import ITEM_WRITE as WRITE
 from apps import Gate, caching_app, memory_settings, serving, with_items
 from redis_fastapi import Cached, FastAPIRedis, RedisSettings
 from redis_fastapi._counters import Counters, RouteCounts, summed
-from redis_fastapi._observed import ToldStore
+from redis_fastapi._observed import ObservedStore
 from redis_fastapi._published import Publisher, published
 from redis_fastapi._store import Store
 from redis_fastapi.telemetry import Answered, Event, Evicted, Exchanged, Telemetry
@@ -143,7 +143,7 @@ async def test_operations_on_redis_tell_their_size_and_their_errors() -> None:
 @pytest.mark.parametrize("scripting", [True, False])
 async def test_a_claim_tells_of_itself_once(fake_client: Redis, scripting: bool) -> None:
     heard = Heard()
-    store = ToldStore(fake_client, Telemetry((heard,)), prefix="t", scripting=scripting)
+    store = ObservedStore(fake_client, Telemetry((heard,)), prefix="t", scripting=scripting)
     await store.acquire(claim(TARGET, (None,) * len(TARGET.generations), if_absent=True))
     assert [event.operation for event in heard.of(Exchanged)] == ["acquire"]
 
@@ -187,9 +187,9 @@ async def test_where_nobody_listens_nothing_is_measured(monkeypatch: pytest.Monk
     def fail(*_: Any, **__: Any) -> Any:
         raise AssertionError("measured")
 
-    for kind in ("ToldReading", "ToldWriting"):
+    for kind in ("ObservedReading", "ObservedWriting"):
         monkeypatch.setattr(f"redis_fastapi._passage.{kind}", fail)
-    monkeypatch.setattr("redis_fastapi._runtime.ToldStore", fail)
+    monkeypatch.setattr("redis_fastapi._runtime.ObservedStore", fail)
     async with serving(with_items(caching_app())) as http:
         assert (await http.get("/items/1")).status_code == 200
         assert (await http.delete("/items/1")).status_code == 200

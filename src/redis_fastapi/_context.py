@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from . import _http
 from ._engine import Engine
-from ._heads import Heads
+from ._head_cache import HeadCache
 from ._http import Reason
 from ._refresh import Refreshes
 from ._targets import Evicted, Sites
@@ -18,7 +18,7 @@ logger = logging.getLogger("redis_fastapi")
 
 
 @dataclass(slots=True)
-class Said:
+class OnceLog:
     """What was logged already: each thing is said once for a route."""
 
     once: set[tuple[str, str]] = field(default_factory=set)
@@ -41,7 +41,7 @@ class Context:
         sites: Where resources are looked up.
         eager: Whether a fill has to end before the handler does, since its client may not outlive
             it.
-        said: What was logged already.
+        once_log: What was logged already.
         telemetry: Who hears of this request; None is nobody.
         refreshes: The runs in the background that compute anew what is stale.
         heads: What was found out of the heads of answers.
@@ -50,11 +50,11 @@ class Context:
     engine: Engine
     settings: RedisSettings
     sites: Sites
-    said: Said
+    once_log: OnceLog
     refreshes: Refreshes
     eager: bool = False
     telemetry: Telemetry | None = None
-    heads: Heads = field(default_factory=Heads)
+    heads: HeadCache = field(default_factory=HeadCache)
 
     def now_ms(self) -> int:
         """The engine's clock in milliseconds since the epoch."""
@@ -81,7 +81,7 @@ class Context:
 
     def warn_once(self, route: str, message: str, error: Exception) -> None:
         """Log a warning the first time the author's code troubles a route."""
-        self.said.warn(route, f"{message}: {error!r}", message, error)
+        self.once_log.warn(route, f"{message}: {error!r}", message, error)
 
     def answered_stale(self, route: str, error: BaseException) -> None:
         """Log, each time, an error of which the client hears nothing."""
@@ -90,4 +90,4 @@ class Context:
 
     def not_stored(self, route: str, refusal: Reason) -> None:
         """Log, once a route and reason, why an answer is not stored."""
-        self.said.warn(route, f"not stored ({refusal.value})", refusal.value)
+        self.once_log.warn(route, f"not stored ({refusal.value})", refusal.value)

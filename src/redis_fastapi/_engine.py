@@ -29,7 +29,7 @@ from ._http import Reason
 from ._keys import Target, is_path_name
 from ._leases import Claimed, Ending, Lease, Leases
 from ._local import Kept, LocalTier
-from ._refusals import Refusals, Wish
+from ._refusals import Operation, Refusals
 from ._store import (
     PASS,
     READER,
@@ -212,7 +212,7 @@ class Engine:
         except CacheUnavailableError as error:
             # a claim that failed has to be given back: in an outage there are no more of them
             self._forecast.learn(target.shape, absent=False)
-            self._refusals.refused(Wish.LOOK_UP, error)
+            self._refusals.refused(Operation.LOOK_UP, error)
             return Bypass(Reason.UNAVAILABLE)
 
     def now_ms(self) -> int:
@@ -286,13 +286,13 @@ class Engine:
         """
         try:
             budget = self._store.until()
-            tokens = self._leases.believed.of(target)
+            tokens = self._leases.known_tokens.of(target)
             if None in tokens:
                 tokens = await self._store.tokens(target, until=budget)
             claimed = await self._leases.claim(WRITER, target, tokens, budget)
         except CacheUnavailableError:
             # a claim that failed has to be given back: in an outage the next one asks before
-            self._leases.believed.forget(target)
+            self._leases.known_tokens.forget(target)
             return None
         return self._leases.lead(claimed) if claimed else None
 

@@ -17,7 +17,7 @@ from ._background import Background, cancel
 from ._backlog import Backlog
 from ._changes import Changes
 from ._keys import Target
-from ._refusals import Refusals, Wish
+from ._refusals import Operation, Refusals
 from ._store import Store
 from ._tokens import SOFT_SIZE
 from ._transport import AwayError
@@ -80,12 +80,12 @@ class Evictions:
         for pause in _EVICT_PAUSES_SECONDS:
             try:
                 await send(entries, generations, deadline=end - loop.time())
-                self._refusals.granted(Wish.EVICTION)
+                self._refusals.granted(Operation.EVICTION)
                 return True
             except AwayError:
                 break
             except CacheUnavailableError as error:
-                self._refusals.refused(Wish.EVICTION, error)
+                self._refusals.refused(Operation.EVICTION, error)
             if loop.time() + pause >= end:
                 break
             await self._sleep(pause)

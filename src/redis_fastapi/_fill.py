@@ -10,13 +10,13 @@ from starlette.responses import Response
 from starlette.types import Scope
 
 from ._answers import OWN_RESPONSE, unstored_headers, without
+from ._cache_status import CacheStatus
 from ._context import Context
 from ._entry import Entry
 from ._http import Headers, Reason, announced_length, is_event_stream
 from ._leases import Lease
 from ._policy import ReadPolicy
 from ._storing import Storing
-from ._use import Use
 from ._variants import selection
 
 
@@ -42,7 +42,7 @@ class Fill:
         policy: ReadPolicy,
         context: Context,
         scope: Scope,
-        use: Use,
+        cache_status: CacheStatus,
         *,
         injected: Headers,
         groups: tuple[str, ...],
@@ -55,7 +55,7 @@ class Fill:
         self.own_response = False
         self.error: Exception | None = None
         self._policy = policy
-        self._use = use
+        self._cache_status = cache_status
         ttl_ms = context.ttl_ms(policy.ttl, jitter=policy.staleness.jitter)
         self._storing = Storing(
             policy, context.settings, context.heads, ttl_ms, groups, varies=True
@@ -113,10 +113,10 @@ class Fill:
 
     def stored_fields(self, entry: Entry) -> list[tuple[bytes, bytes]]:
         """What an answer that is stored tells of the cache's part."""
-        self._use.stored = self.lease is not None
-        if self._use.stored and entry.fresh_ms:
+        self._cache_status.stored = self.lease is not None
+        if self._cache_status.stored and entry.fresh_ms:
             left_ms = entry.created_ms + entry.fresh_ms - self.context.now_ms()
-            self._use.ttl = -(-left_ms // 1000)
+            self._cache_status.ttl = -(-left_ms // 1000)
         return self._told()
 
     def unstored(self, headers: Headers, reason: Reason) -> list[tuple[bytes, bytes]]:
@@ -133,11 +133,11 @@ class Fill:
         return [*(pair for pair in headers if pair[0] not in names), *announced, *self._told()]
 
     def _told(self) -> list[tuple[bytes, bytes]]:
-        return self._use.fields(debug=self.context.settings.debug)
+        return self._cache_status.fields(debug=self.context.settings.debug)
 
     def refuse(self, reason: Reason) -> None:
         """Tell why nothing is stored."""
-        self._use.reason = self._use.reason or reason
+        self._cache_status.reason = self._cache_status.reason or reason
         if reason is not Reason.WHEN:
             self.context.not_stored(self._policy.label, reason)
 

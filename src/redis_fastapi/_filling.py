@@ -1,22 +1,23 @@
-"""What becomes of an endpoint's answer to a cached GET: told of the cache, and stored if it may be.
+"""What becomes of the endpoint's response to a cached GET: completed, stored while it is sent.
 
-An answer with its whole body is completed at once. One that is known only while it is sent (a
-stream, a file, an error that was raised) is recorded on its way out.
+A response with its whole body is completed here. One that becomes known only as it is sent passes a
+recorder (`_recording.py`).
 """
 
 from __future__ import annotations
 
 import asyncio
 
+from starlette.background import BackgroundTask
 from starlette.responses import Response
 
-from ._answers import own_copy
+from ._answers import announced, answered, own_copy
 from ._entry import Entry
 from ._fill import Fill
 from ._http import Headers, Reason
+from ._keys import Target
 from ._recording import Opening, Recorder, outlet_of, recorded
 from ._storing import whole_body
-from ._whole import complete
 
 
 async def finish(fill: Fill, response: Response) -> Response:
@@ -25,7 +26,7 @@ async def finish(fill: Fill, response: Response) -> Response:
         response = own_copy(response)
     body = whole_body(response)
     if body is not None:
-        return await complete(fill, response, body)
+        return await _complete(fill, response, body)
     streams = hasattr(response, "body_iterator")
     return _recorded(fill, response, Recorder(_Recording(fill), waits=not streams))
 
@@ -47,6 +48,60 @@ async def fail(fill: Fill, error: BaseException) -> None:
         await fill.release(storable=True)
 
 
+async def _complete(fill: Fill, response: Response, body: bytes) -> Response:
+    """Announce lifetime and use of the cache, and store what may be stored."""
+    entry = fill.entry(response.status_code, response.raw_headers, body)
+    if isinstance(entry, Reason):
+        response.raw_headers[:] = fill.unstored(response.raw_headers, entry)
+        await fill.make_way(entry)
+        return response
+    announced(response, entry, fill.injected)
+    response.raw_headers += fill.stored_fields(entry)
+    response = answered(fill.scope, response, now_ms=fill.context.now_ms())
+    await _store(fill, entry, response)
+    return response
+
+
+async def _store(fill: Fill, entry: Entry, response: Response) -> None:
+    """Begin the fill, so that it overlaps with sending."""
+    lease, filling = fill.lease, fill.begin(entry)
+    if filling is None or lease is None:
+        return
+    _withdraw_if_unsent(fill, lease.target, filling)
+    if fill.context.eager:
+        await filling
+    else:
+        response.background = _AfterFill(response.background, filling)
+
+
+def _withdraw_if_unsent(fill: Fill, target: Target, filling: asyncio.Future[bool]) -> None:
+    """Evict again where a dependency fails as it cleans up before the sending."""
+    engine, cleanup = fill.context.engine, fill.scope.get("fastapi_inner_astack")
+
+    async def withdraw(kind: object, error: BaseException | None, trace: object) -> bool:
+        if isinstance(error, Exception):
+            await asyncio.shield(filling)
+            await engine.evict((target.entry,), ())
+        return False
+
+    if cleanup is not None:
+        cleanup.push_async_exit(withdraw)
+
+
+class _AfterFill(BackgroundTask):
+    """Runs the response's own tasks, then waits until the fill has ended."""
+
+    def __init__(self, own: BackgroundTask | None, fill: asyncio.Future[bool]) -> None:
+        self._own = own
+        self._fill = fill
+
+    async def __call__(self) -> None:
+        if self._own is not None:
+            await self._own()
+        # a client that leaves with the last byte must not take the fill with it
+        await asyncio.shield(self._fill)
+
+
 class _Recording:
     """Decides what becomes of an answer that is recorded."""
 
@@ -56,7 +111,7 @@ class _Recording:
 
     async def finish(self, response: Response) -> Response:
         """Complete what came in one piece."""
-        return await complete(self._fill, response, bytes(response.body))
+        return await _complete(self._fill, response, bytes(response.body))
 
     async def opened(self, status: int, headers: Headers) -> Opening:
         """What to send of an answer whose body is still to come, and how much of it to keep."""

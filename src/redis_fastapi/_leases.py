@@ -16,12 +16,12 @@ from dataclasses import dataclass
 from enum import Enum
 
 from ._background import Background
-from ._believed import Believed
 from ._changes import Changes
 from ._compression import Compress
 from ._entry import Entry, encode
 from ._keys import Target
-from ._refusals import Refusals, Wish
+from ._known_tokens import KnownTokens
+from ._refusals import Operation, Refusals
 from ._store import (
     NONCE_SIZE,
     READER,
@@ -113,16 +113,16 @@ class Lease:
             payload = encode(entry, lease_validity(self._value), self._leases.compress)
             stored = await self._leases.store.fill(self._target, self._value, payload, ttl_ms)
         except (ValueError, CacheUnavailableError) as error:
-            self._leases.refusals.refused(Wish.FILL, error)
-            self._leases.background.spawn(self._let_go(Ending.UNSTORABLE))
+            self._leases.refusals.refused(Operation.FILL, error)
+            self._leases.background.spawn(self._hand_over(Ending.UNSTORABLE))
             return False
         except BaseException:
-            self._leases.background.spawn(self._let_go(Ending.FAILED))
+            self._leases.background.spawn(self._hand_over(Ending.FAILED))
             raise
-        self._leases.refusals.granted(Wish.FILL)
+        self._leases.refusals.granted(Operation.FILL)
         self.filled = stored
         self._leases.changes.changed(self._target.entry)
-        self._land(entry if stored else Ending.FAILED)
+        self._resolve(entry if stored else Ending.FAILED)
         return stored
 
     async def release(self, *, storable: bool = True) -> None:
@@ -135,7 +135,7 @@ class Lease:
         if self._end():
             ending = Ending.FAILED if storable else Ending.UNSTORABLE
             # A cancelled caller must not take the hand-over with it.
-            await asyncio.shield(self._leases.background.spawn(self._let_go(ending)))
+            await asyncio.shield(self._leases.background.spawn(self._hand_over(ending)))
 
     def _end(self) -> bool:
         if self._ended:
@@ -144,19 +144,19 @@ class Lease:
         self._timer.cancel()
         return True
 
-    async def _let_go(self, ending: Ending) -> None:
+    async def _hand_over(self, ending: Ending) -> None:
         # A lease that was joined is its holder's to end.
         if self._flight is None:
             return
         pass_ms = None
         if ending is Ending.UNSTORABLE:
-            self._land(ending)
+            self._resolve(ending)
             pass_ms = _PASS_MS
         await self._leases.release(self._target, self._value, pass_ms=pass_ms)
         # Only now: the first to wake would meet the lease that has just ended.
-        self._land(ending)
+        self._resolve(ending)
 
-    def _land(self, end: Entry | Ending) -> None:
+    def _resolve(self, end: Entry | Ending) -> None:
         if self._flight is not None and not self._flight.done():
             del self._leases.flights[self._value]
             self._flight.set_result(end)
@@ -182,7 +182,7 @@ class Leases:
 
     Attributes:
         flights: The leases of this process that have not ended, by value.
-        believed: The generations under which leases were claimed.
+        known_tokens: The generations under which leases were claimed.
         lease_ms: Life of a lease without its holder, in milliseconds.
         compress: What makes large bodies small; None leaves them as they are.
     """
@@ -206,7 +206,7 @@ class Leases:
         self.lease_ms = lease_ms
         self.compress = compress
         self.flights: dict[bytes, Flight] = {}
-        self.believed = Believed(changes)
+        self.known_tokens = KnownTokens(changes)
         self._random = random
         self._sleep = sleep
 
@@ -221,7 +221,7 @@ class Leases:
         for _ in range(_CLAIMS):
             claim = self._new_claim(kind, target, tokens, until)
             acquired = await self._send(claim)
-            self.refusals.granted(Wish.LOOK_UP)
+            self.refusals.granted(Operation.LOOK_UP)
             if claimed := self._claimed(claim, acquired):
                 return claimed
             tokens = acquired.snapshot.tokens
@@ -239,10 +239,10 @@ class Leases:
         Returns:
             What was read; and the lease of the current generations, where that came of it.
         """
-        tokens = self.believed.of(target)
+        tokens = self.known_tokens.of(target)
         claim = self._new_claim(READER, target, tokens, until, if_absent=True)
         acquired = await self._send(claim)
-        self.refusals.granted(Wish.LOOK_UP)
+        self.refusals.granted(Operation.LOOK_UP)
         claimed, snapshot = self._claimed(claim, acquired), acquired.snapshot
         if claimed is not None and snapshot.raw is not None:  # it came in this very moment
             self.give_back(claimed)
@@ -285,7 +285,7 @@ class Leases:
     def _claimed(self, claim: Claim, acquired: Acquired) -> Claimed | None:
         """The lease, if it is one of the generations that were read after it was claimed."""
         target, holder, snapshot = claim.target, acquired.holder, acquired.snapshot
-        self.believed.learn(target, snapshot.tokens)
+        self.known_tokens.learn(target, snapshot.tokens)
         if holder is None or lease_validity(holder) != validity_of(target, snapshot.tokens):
             return None
         return Claimed(claim, holder, snapshot)

@@ -18,7 +18,7 @@ _STATE: Final = "redis_fastapi_listeners"
 
 
 @dataclass(slots=True)
-class _Wishes:
+class _Requested:
     """What an application asked for.
 
     Attributes:
@@ -30,29 +30,29 @@ class _Wishes:
     otel: dict[str, Any] | None = None
 
 
-def _wishes_of(app: FastAPI) -> _Wishes:
-    wishes: _Wishes = getattr(app.state, _STATE, None) or _Wishes()
-    return wishes
+def _requests_of(app: FastAPI) -> _Requested:
+    requested: _Requested = getattr(app.state, _STATE, None) or _Requested()
+    return requested
 
 
-def _kept_wishes_of(app: FastAPI) -> _Wishes:
-    wishes = _wishes_of(app)
-    setattr(app.state, _STATE, wishes)
-    return wishes
+def _stored_requests_of(app: FastAPI) -> _Requested:
+    requested = _requests_of(app)
+    setattr(app.state, _STATE, requested)
+    return requested
 
 
 def listen(app: FastAPI, listener: Listener) -> None:
     """Let a listener hear the application from its next start on."""
-    listeners = _kept_wishes_of(app).listeners
+    listeners = _stored_requests_of(app).listeners
     if not any(known is listener for known in listeners):
         listeners.append(listener)
 
 
 def ask_for_otel(app: FastAPI, **providers: Any) -> None:
     """Let OpenTelemetry hear the application from its next start on."""
-    wishes = _kept_wishes_of(app)
-    if wishes.otel is None:
-        wishes.otel = providers
+    requested = _stored_requests_of(app)
+    if requested.otel is None:
+        requested.otel = providers
 
 
 def telemetry_of(app: FastAPI, settings: RedisSettings, *own: Listener) -> Telemetry | None:
@@ -61,14 +61,14 @@ def telemetry_of(app: FastAPI, settings: RedisSettings, *own: Listener) -> Telem
     Raises:
         CacheSetupError: OpenTelemetry is asked for and not installed.
     """
-    listeners = (*own, *_asked_for(_wishes_of(app), settings))
+    listeners = (*own, *_asked_for(_requests_of(app), settings))
     return Telemetry(listeners) if listeners else None
 
 
-def _asked_for(wishes: _Wishes, settings: RedisSettings) -> Iterator[Listener]:
-    yield from wishes.listeners
-    if wishes.otel is not None or settings.otel_enabled:
-        yield _open_telemetry(settings, wishes.otel or {})
+def _asked_for(requested: _Requested, settings: RedisSettings) -> Iterator[Listener]:
+    yield from requested.listeners
+    if requested.otel is not None or settings.otel_enabled:
+        yield _open_telemetry(settings, requested.otel or {})
 
 
 def _open_telemetry(settings: RedisSettings, providers: dict[str, Any]) -> Listener:

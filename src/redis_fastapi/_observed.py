@@ -25,7 +25,7 @@ from ._writing import Writing
 from .telemetry import Answered, Evicted, Exchanged, Telemetry
 
 
-class ToldReading(Reading):
+class ObservedReading(Reading):
     """One GET, of which listeners hear when it was answered."""
 
     def __init__(
@@ -72,25 +72,25 @@ class ToldReading(Reading):
 
     def _tell_answer(self, response: Response) -> None:
         body = getattr(response, "body", None)
-        self._tell(self.use.reason, len(body) if isinstance(body, bytes) else 0)
+        self._tell(self.cache_status.reason, len(body) if isinstance(body, bytes) else 0)
 
     def _tell(self, reason: Reason | None, body_bytes: int) -> None:
-        use = self.use
+        status = self.cache_status
         self._telemetry.tell(
             Answered(
                 route=self._route,
-                state=use.state.decode() if use.state else None,
+                state=status.state.decode() if status.state else None,
                 reason=reason.value if reason else None,
                 body_bytes=body_bytes,
                 started_ns=self._started_ns,
                 lookup_seconds=self._seconds,
-                waited=use.collapsed,
-                local=use.local,
+                waited=status.collapsed,
+                local=status.local,
             )
         )
 
 
-class ToldWriting(Writing):
+class ObservedWriting(Writing):
     """One write, of whose evictions listeners hear."""
 
     def __init__(self, policy: WritePolicy, context: Context, telemetry: Telemetry) -> None:
@@ -111,7 +111,7 @@ class ToldWriting(Writing):
         return confirmed
 
 
-class ToldStore(Store):
+class ObservedStore(Store):
     """A store, of whose exchanges with Redis listeners hear."""
 
     def __init__(self, client: Any, telemetry: Telemetry, **options: Any) -> None:

@@ -13,9 +13,9 @@ from typing import Any, Final
 from fastapi import FastAPI
 from starlette.routing import compile_path
 
+from ._describe import evicted_names, selected_by, written_path
 from ._policy import ReadPolicy, WritePolicy
 from ._registry import Served, applications, served_by
-from ._words import evicted_names, selected_by, written_path
 from .settings import RedisSettings
 
 Document = dict[str, Any]

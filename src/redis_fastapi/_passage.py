@@ -16,17 +16,17 @@ from starlette.responses import Response
 from starlette.types import Scope
 
 from ._answers import own_copy
+from ._cache_status import CacheStatus
 from ._context import Context
 from ._declare import SCOPE_KEY
 from ._engine import Outcome
 from ._http import Forward
-from ._observed import ToldReading, ToldWriting
+from ._known_routes import LEARNER
+from ._observed import ObservedReading, ObservedWriting
 from ._policy import Policy, ReadPolicy, Values, WritePolicy
 from ._reading import Reading
 from ._refresh import RERUN
 from ._shortcut import Destination, Shortcut
-from ._use import Use
-from ._ways import ENTRANCE
 from ._wrapping import Run
 from ._writing import Writing
 
@@ -57,12 +57,12 @@ class CachePassage:
         """Whether it began for this policy, on the engine that serves the request now."""
         return self.policy is policy and self._context is context
 
-    def hear_cleanup(self, request: Request) -> None:
+    def register_cleanup(self, request: Request) -> None:
         """Be told how dependencies clean up, where that decides what stays in the cache."""
         read, write = self.policy.read, self.policy.write
         if self.writing is not None and write is not None and write.late_cleanup:
             heard = _push_first(request, "fastapi_inner_astack", self.writing.after_cleanup)
-            self.writing.hears_cleanup = heard
+            self.writing.awaits_cleanup = heard
             _push_first(request, "fastapi_function_astack", self.writing.after_function_cleanup)
         if self.reading is not None and read is not None and read.statuses:
             _push_first(request, "fastapi_inner_astack", self.reading.after_cleanup)
@@ -118,7 +118,7 @@ class CachePassage:
             response = await self.reading.finish(response)
         elif self._of_other_method:
             response = own_copy(response)
-            response.raw_headers += Use(None, Forward.METHOD).fields(debug=False)
+            response.raw_headers += CacheStatus(None, Forward.METHOD).fields(debug=False)
         return response
 
     async def abandon(self, error: BaseException) -> Response | None:
@@ -136,7 +136,7 @@ def _reading(read: ReadPolicy | None, context: Context, scope: Scope) -> Reading
     # a run that refreshes answers nobody
     if context.telemetry is None or RERUN in scope:
         return Reading(read, context, scope)
-    return ToldReading(read, context, scope, context.telemetry)
+    return ObservedReading(read, context, scope, context.telemetry)
 
 
 def _writing(write: WritePolicy | None, context: Context) -> Writing | None:
@@ -144,7 +144,7 @@ def _writing(write: WritePolicy | None, context: Context) -> Writing | None:
         return None
     if context.telemetry is None:
         return Writing(write, context)
-    return ToldWriting(write, context, context.telemetry)
+    return ObservedWriting(write, context, context.telemetry)
 
 
 async def serve(
@@ -190,12 +190,12 @@ async def _pass_cache(
         passage = None
     if passage is None:
         passage = CachePassage(policy, context, request.scope, shortcut)
-    passage.hear_cleanup(request)
+    passage.register_cleanup(request)
     try:
         known = passage.known
         if known is not None and shortcut is not None and shortcut.early:
             # not before the second request: finding a way costs as much as routing
-            _show_way(shortcut, policy, known, request.scope)
+            _learn_route(shortcut, policy, known, request.scope)
             if (answer := await passage.early(known)) is not None:
                 return answer
         request.scope[SCOPE_KEY] = passage
@@ -211,13 +211,13 @@ async def _pass_cache(
         request.scope.pop(SCOPE_KEY, None)
 
 
-def _show_way(
+def _learn_route(
     shortcut: Shortcut, policy: Policy, destination: Destination, scope: Mapping[str, Any]
 ) -> None:
-    """Let them be answered in front of the routing."""
-    ways = scope.get(ENTRANCE)
-    if ways is not None:
-        ways.learn(scope, destination, policy, shortcut.dependant)
+    """Let later requests with this alias take the fast path."""
+    routes = scope.get(LEARNER)
+    if routes is not None:
+        routes.learn(scope, destination, policy, shortcut.dependant)
 
 
 def _push_first(request: Request, stack: str, due: Callable[..., Awaitable[bool]]) -> bool:

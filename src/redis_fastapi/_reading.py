@@ -20,23 +20,23 @@ from starlette.types import Scope
 
 from . import _http
 from ._answers import replayed
+from ._cache_status import CacheStatus
 from ._context import Context
 from ._engine import Bypass, Hit, Miss, Outcome, Stale
 from ._entry import Entry
 from ._fill import Fill
 from ._filling import fail, finish
-from ._http import Forward, Fresh, Headers, MustRevalidate, Reason
+from ._http import Forward, Fresh, Headers, Reason
 from ._inner import FRESH_ONLY
 from ._keys import Target
 from ._leases import Lease
 from ._policy import ReadPolicy, Values
 from ._prepared import plain_hit, prepared
 from ._recording import outlet_of
-from ._refresh import RERUN, Known, Rerun
+from ._refresh import RERUN, Refreshable, Rerun
 from ._reuse import Wanted, assess, stands_in
 from ._shortcut import Destination
 from ._targets import read_target
-from ._use import Use
 from ._variants import MOST_STEPS, matches, variant_of
 
 
@@ -50,12 +50,12 @@ class Reading:
         self._policy = policy
         self._context = context
         self._scope = scope
-        self._asked = _http.IGNORED
+        self._directives = _http.IGNORED
         self._injected: Headers = ()
-        self.use = Use()
+        self.cache_status = CacheStatus()
         self._lease: Lease | None = None
         self._fill: Fill | None = None
-        self._reserve: Entry | None = None
+        self._fallback: Entry | None = None
         self._error: Exception | None = None
         self._destination: Destination | None = None
         self._conditions: Headers = ()
@@ -71,11 +71,11 @@ class Reading:
             destination: Where the request goes.
             found: What is there, if that is known.
         """
-        self._hear()
-        if not self._asks_simply():
+        self._read_directives()
+        if not self._is_plain_request():
             return None
-        self._take_ready(destination)
-        self._go_to(destination.target)
+        self._use_prepared(destination)
+        self._set_target(destination.target)
         return self._answer_of(await self._look_up(destination.target, found))
 
     async def before(
@@ -92,11 +92,11 @@ class Reading:
         self._request, self._scope = request, request.scope
         self._injected = tuple(injected.raw_headers)
         if self.target is None:
-            self._hear()
+            self._read_directives()
             target = await self._target(values, known)
-            if known is not None and not self._injected and self._asks_simply():
-                self._take_ready(known)
-            if self._asked.only_if_cached:
+            if known is not None and not self._injected and self._is_plain_request():
+                self._use_prepared(known)
+            if self._directives.only_if_cached:
                 return await self._stored_or_timeout(target)
             answer = None if target is None else await self._answer(target)
             if answer is not None:
@@ -104,15 +104,15 @@ class Reading:
         self._fill = self._new_fill(self._groups(values) if self.target else ())
         return None
 
-    def _hear(self) -> None:
+    def _read_directives(self) -> None:
         if self._context.settings.obey_client_directives:
-            self._asked = _http.request_directives(self._scope["headers"])
+            self._directives = _http.request_directives(self._scope["headers"])
 
-    def _asks_simply(self) -> bool:
+    def _is_plain_request(self) -> bool:
         """Whether the request wants what is there, as everybody does."""
-        return self._asked is _http.IGNORED and RERUN not in self._scope
+        return self._directives is _http.IGNORED and RERUN not in self._scope
 
-    def _take_ready(self, destination: Destination) -> None:
+    def _use_prepared(self, destination: Destination) -> None:
         """Send what was prepared for the same question, while nothing in it would differ."""
         # an early refresh is drawn for each hit anew
         if not self._policy.staleness.beta:
@@ -121,14 +121,14 @@ class Reading:
 
     async def _answer(self, target: Target) -> Response | None:
         """An answer, or None where the endpoint runs: under the lease, if there is one now."""
-        self._go_to(target)
+        self._set_target(target)
         rerun: Rerun | None = self._scope.get(RERUN)
         if rerun is None:
             return self._answer_of(await self._look_up(target))
         return self._answer_of(self._lease_to_refresh(rerun, target))
 
-    def _go_to(self, target: Target) -> None:
-        self.target, self.use.key = target, target.entry
+    def _set_target(self, target: Target) -> None:
+        self.target, self.cache_status.key = target, target.entry
 
     def _answer_of(self, found: Response | Lease | None) -> Response | None:
         """The answer, if there is one; else what was found is the lease to run under."""
@@ -143,19 +143,19 @@ class Reading:
         return tuple(group.render(values) for group in self._policy.groups) if told else ()
 
     async def _target(self, values: Values, known: Destination | None) -> Target | None:
-        if self._asked.no_store and not self._asked.only_if_cached:
-            self.use.bypass(Reason.REQUEST_NO_STORE, Forward.REQUEST)
-            self.use.state = None
+        if self._directives.no_store and not self._directives.only_if_cached:
+            self.cache_status.bypass(Reason.REQUEST_NO_STORE, Forward.REQUEST)
+            self.cache_status.state = None
             return None
         if self._policy.uncacheable is not None:
-            self.use.bypass(self._policy.uncacheable)
+            self.cache_status.bypass(self._policy.uncacheable)
             return None
         if known is not None:
             return known.target
         try:
             return await read_target(self._policy, values, self._request, self._context.sites)
         except Exception as error:  # the author's key builder or attribute may raise anything
-            self.use.bypass(Reason.NO_KEY)
+            self.cache_status.bypass(Reason.NO_KEY)
             self._context.warn_once(self._policy.label, "no key for a request", error)
             return None
 
@@ -164,40 +164,40 @@ class Reading:
         lease = rerun.lease_of(target)
         if lease is None:
             return Response(status_code=204)
-        self.use.miss(Forward.STALE)
+        self.cache_status.miss(Forward.STALE)
         return lease
 
     async def _look_up(
         self, target: Target, found: Outcome | None = None
     ) -> Response | Lease | None:
-        look = self._find if self._asked.no_cache else self._ask
+        look = self._find if self._directives.no_cache else self._look_up_or_wait
         if found is None:
             found = await look(target)
-        ready = self._sent_again(found)
+        ready = self._prepared_answer(found)
         if ready is not None:
             return ready
-        target, found = await self._walk(target, found, look)
+        target, found = await self._follow_variants(target, found, look)
         forward = None if target is self.target else Forward.VARY_MISS
         if isinstance(found, (Hit, Stale)):
             answer = await self._from_cache(target, found)
             if isinstance(answer, Response):
                 return answer
-            forward, self._reserve = answer, found.entry
+            forward, self._fallback = answer, found.entry
         elif found is not None and found.stale is not None:
-            forward, self._reserve = Forward.STALE, found.stale.entry
+            forward, self._fallback = Forward.STALE, found.stale.entry
         if not isinstance(found, (Miss, Bypass)):
             found = await self._context.engine.look_up(target, refresh=True)
-        return self._lease_of(found, Forward.REQUEST if self._asked.no_cache else forward)
+        return self._lease_of(found, Forward.REQUEST if self._directives.no_cache else forward)
 
     def _lease_of(self, outcome: Outcome, forward: Forward | None) -> Lease | None:
         if isinstance(outcome, Bypass):
-            self.use.bypass(outcome.reason)
+            self.cache_status.bypass(outcome.reason)
         if not isinstance(outcome, Miss):
             return None
-        self.use.miss(forward or self._policy.missing)
+        self.cache_status.miss(forward or self._policy.missing)
         return outcome.lease
 
-    async def _walk(
+    async def _follow_variants(
         self,
         target: Target,
         found: Outcome | None,
@@ -216,14 +216,14 @@ class Reading:
                 break
             target = variant_of(target, found.entry, headers)
             found = await look(target)
-        self.use.key = target.entry
+        self.cache_status.key = target.entry
         return target, found
 
-    def _ask(self, target: Target) -> Awaitable[Outcome]:
+    def _look_up_or_wait(self, target: Target) -> Awaitable[Outcome]:
         return self._context.engine.look_up(
             target,
             wait=self._policy.single_flight,
-            tolerated_ms=(self._asked.max_stale or 0) * 1000,
+            tolerated_ms=(self._directives.max_stale or 0) * 1000,
             local=self._local,
         )
 
@@ -236,24 +236,24 @@ class Reading:
         freshness = assess(self._wanted(), found, now_ms)
         if isinstance(freshness, (Fresh, _http.Stale)):
             return await self._reuse(target, found, freshness, now_ms)
-        return freshness.reason if isinstance(freshness, MustRevalidate) else Forward.STALE
+        return freshness.reason
 
     def _wanted(self) -> Wanted:
         scope = self._scope
         shared = not self._policy.per_user
-        return Wanted(scope["headers"], self._asked, shared, only_fresh=FRESH_ONLY in scope)
+        return Wanted(scope["headers"], self._directives, shared, only_fresh=FRESH_ONLY in scope)
 
     async def _reuse(
         self, target: Target, found: Hit | Stale, freshness: Fresh | _http.Stale, now_ms: int
     ) -> Response:
         if isinstance(freshness, _http.Stale):
             due = freshness.refresh
-            self.use.stale(freshness.ttl)
+            self.cache_status.stale(freshness.ttl)
         else:
-            due = self._ends_soon(found.entry)
+            due = self._refresh_is_due_early(found.entry)
             collapsed = isinstance(found, Hit) and found.collapsed
             local = isinstance(found, Hit) and found.local
-            self.use.hit(freshness.ttl, collapsed=collapsed, local=local)
+            self.cache_status.hit(freshness.ttl, collapsed=collapsed, local=local)
         if due:
             await self._refresh(target, found.entry)
         response = self._replay(found.entry, now_ms)
@@ -263,7 +263,7 @@ class Reading:
             )
         return response
 
-    def _sent_again(self, found: Outcome | None) -> Response | None:
+    def _prepared_answer(self, found: Outcome | None) -> Response | None:
         """The answer that was prepared of the same entry, while it holds."""
         ready = self._destination.prepared if self._destination is not None else None
         hit = plain_hit(found)
@@ -271,10 +271,10 @@ class Reading:
             return None
         if not ready.is_given_by(hit.entry, self._context.now_ms()):
             return None
-        self.use.hit(ready.ttl, collapsed=False, local=hit.local)
+        self.cache_status.hit(ready.ttl, collapsed=False, local=hit.local)
         return ready.response(hit.entry)
 
-    def _ends_soon(self, entry: Entry) -> bool:
+    def _refresh_is_due_early(self, entry: Entry) -> bool:
         beta = self._policy.staleness.beta
         if not beta or not entry.fresh_ms:
             return False
@@ -290,28 +290,30 @@ class Reading:
         body = await self._request.body() if self._policy.selectors.body else b""
         context, scope = self._context, self._scope
         assert self.target is not None
-        known = Known(self._policy.label, self.target, target, entry)
-        run = context.refreshes.begin(context.engine, known, scope, body)
+        due = Refreshable(self._policy.label, self.target, target, entry)
+        run = context.refreshes.begin(context.engine, due, scope, body)
         if run is not None and context.eager:
             await asyncio.wait((run,))
 
     def _replay(self, entry: Entry, now_ms: int) -> Response:
-        told = self.use.fields(debug=self._context.settings.debug)
+        told = self.cache_status.fields(debug=self._context.settings.debug)
         return replayed(self._scope, entry, self._injected, now_ms, told)
 
     async def _stored_or_timeout(self, target: Target | None) -> Response:
         """What is stored, or 504 (RFC 9111 section 5.2.1.7)."""
         if target is not None:
             self.target = target
-            target, found = await self._walk(target, await self._find(target), self._find)
+            target, found = await self._follow_variants(
+                target, await self._find(target), self._find
+            )
             if isinstance(found, (Hit, Stale)):
                 answer = await self._from_cache(target, found)
                 if isinstance(answer, Response):
                     return answer
-        self.use.bypass(Reason.ONLY_IF_CACHED)
-        self.use.forward = None
+        self.cache_status.bypass(Reason.ONLY_IF_CACHED)
+        self.cache_status.forward = None
         response = Response(status_code=504)
-        response.raw_headers += self.use.fields(debug=self._context.settings.debug)
+        response.raw_headers += self.cache_status.fields(debug=self._context.settings.debug)
         return response
 
     def _new_fill(self, groups: tuple[str, ...]) -> Fill:
@@ -319,7 +321,7 @@ class Reading:
             self._policy,
             self._context,
             self._request.scope,
-            self.use,
+            self.cache_status,
             injected=self._injected,
             groups=groups,
             lease=self._lease,
@@ -372,13 +374,13 @@ class Reading:
 
     async def _stand_in(self, status: int) -> Response | None:
         """The stale answer to send in place of an error (RFC 5861 section 4), if there is one."""
-        entry, now_ms = self._reserve, self._context.now_ms()
+        entry, now_ms = self._fallback, self._context.now_ms()
         if entry is None or self._fill is None or status not in _http.STALE_IF_ERROR_STATUSES:
             return None
         if not stands_in(self._wanted(), entry, now_ms):
             return None
         await self._fill.release(storable=True)
-        self.use.stand_in(-(entry.staleness_ms(now_ms) // 1000), status)
+        self.cache_status.stand_in(-(entry.staleness_ms(now_ms) // 1000), status)
         return self._replay(entry, now_ms)
 
 

@@ -38,7 +38,7 @@ _CLEANUP_SECONDS = 10.0
 """What an author's dependencies have to clean up in when the application ends."""
 
 
-class Known(NamedTuple):
+class Refreshable(NamedTuple):
     """An entry that is to be computed anew.
 
     Attributes:
@@ -82,20 +82,20 @@ class Refreshes:
         self._closed = False
 
     def begin(
-        self, engine: Engine, known: Known, scope: Scope, body: bytes
+        self, engine: Engine, due: Refreshable, scope: Scope, body: bytes
     ) -> asyncio.Task[None] | None:
         """Compute an entry anew, unless that is under way or there are too many runs.
 
         Args:
             engine: Of the cache.
-            known: The entry.
+            due: The entry.
             scope: Of the request that it answers.
             body: Of that request.
         """
-        if self._closed or len(self._tasks) >= self._most or known.target.entry in self._busy:
+        if self._closed or len(self._tasks) >= self._most or due.target.entry in self._busy:
             return None
-        self._busy.add(known.target.entry)
-        work = self._compute(engine, known, inner_scope(scope, body), body)
+        self._busy.add(due.target.entry)
+        work = self._compute(engine, due, inner_scope(scope, body), body)
         # nothing that the answered request has in its context variables is the run's
         task = Context().run(asyncio.get_running_loop().create_task, work)
         self._tasks.add(task)
@@ -107,17 +107,17 @@ class Refreshes:
         self._closed = True
         await cancel(*self._tasks, patience=_CLEANUP_SECONDS)
 
-    async def _compute(self, engine: Engine, known: Known, scope: Scope, body: bytes) -> None:
-        place = known.target.entry
-        lease = await engine.lead(known.target, known.entry)
+    async def _compute(self, engine: Engine, due: Refreshable, scope: Scope, body: bytes) -> None:
+        place = due.target.entry
+        lease = await engine.lead(due.target, due.entry)
         if lease is None:
             self._busy.discard(place)
             return
         try:
-            await sent({**scope, RERUN: Rerun(known.resource, lease)}, body)
+            await sent({**scope, RERUN: Rerun(due.resource, lease)}, body)
         except Exception as error:  # the application may raise anything
             message = "%s: what is stale could not be refreshed: %r"
-            logger.warning(message, known.route, error, extra={"route": known.route})
+            logger.warning(message, due.route, error, extra={"route": due.route})
         finally:
             await lease.release()
             pause = 0 if lease.filled else self._pause_seconds

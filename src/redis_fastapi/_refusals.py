@@ -1,4 +1,4 @@
-"""What a Redis that is there refuses to do: said once when that begins, and once when it ends."""
+"""Operations that a reachable Redis refuses: logged once when that begins, once when it ends."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from redis.exceptions import (
 _log = logging.getLogger("redis_fastapi")
 
 _PASSING = (AskError, ClusterDownError, MasterDownError, ReadOnlyError, TryAgainError)
-"""Refusals of a cluster or a failover under way; an outage, if it is one, is said elsewhere."""
+"""Errors of a cluster or failover in transition; the breaker logs it if it becomes an outage."""
 
 _QUIET_SECONDS = 10.0
-"""Time without a refusal until it is over: a server short of memory takes one entry in between."""
+"""Time without a refusal that ends it; a server short of memory accepts an entry now and then."""
 
 
-class Wish(str, Enum):
-    """What Redis is asked for."""
+class Operation(str, Enum):
+    """What Redis is asked to do."""
 
     LOOK_UP = "look-ups"
     FILL = "entries"
@@ -34,7 +34,7 @@ class Wish(str, Enum):
 
 
 class Refusals:
-    """The wishes of one engine that Redis refuses.
+    """The operations that Redis currently refuses to one engine.
 
     Args:
         clock: Seconds that never go back.
@@ -42,20 +42,20 @@ class Refusals:
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._latest: dict[Wish, float] = {}
+        self._latest: dict[Operation, float] = {}
 
-    def refused(self, wish: Wish, error: Exception) -> None:
-        """Hear that a wish failed; a refusal is the cause of its error, an outage has another."""
+    def refused(self, operation: Operation, error: Exception) -> None:
+        """Report that an operation failed; an error without a refusal as its cause is an outage."""
         refusal = error.__cause__
         if not isinstance(refusal, ResponseError) or isinstance(refusal, _PASSING):
             return
-        if wish not in self._latest:
-            _log.warning("Redis refuses %s: %s", wish.value, refusal)
-        self._latest[wish] = self._clock()
+        if operation not in self._latest:
+            _log.warning("Redis refuses %s: %s", operation.value, refusal)
+        self._latest[operation] = self._clock()
 
-    def granted(self, wish: Wish) -> None:
-        """Hear that Redis did as it was asked."""
-        latest = self._latest.get(wish)
+    def granted(self, operation: Operation) -> None:
+        """Report that an operation succeeded."""
+        latest = self._latest.get(operation)
         if latest is not None and self._clock() - latest >= _QUIET_SECONDS:
-            del self._latest[wish]
-            _log.warning("Redis takes %s again", wish.value)
+            del self._latest[operation]
+            _log.warning("Redis takes %s again", operation.value)

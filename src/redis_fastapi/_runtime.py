@@ -23,14 +23,14 @@ from starlette.requests import HTTPConnection, Request
 from ._background import cancel
 from ._changes import Changes
 from ._compression import compressor
-from ._context import Context, Said
+from ._context import Context, OnceLog
 from ._counters import Counters
 from ._engine import Engine
 from ._held import hold
 from ._listening import telemetry_of
 from ._local import LocalTier
 from ._no_engine import NoEngine
-from ._observed import ToldStore
+from ._observed import ObservedStore
 from ._pool import close_client, open_client
 from ._published import Publisher
 from ._refresh import Refreshes
@@ -68,7 +68,7 @@ class Runtime:
         self._compress = compressor(settings.compression)
         self.client = client
         self._app = app
-        self._said = Said()
+        self._once_log = OnceLog()
         self._changes = Changes()
         self._tracking: Tracking | None = None
         self._refreshes = Refreshes()
@@ -100,7 +100,7 @@ class Runtime:
     def _new_engine(self, client: Any) -> Engine:
         settings, own = self.settings, client is self.client
         told = self._telemetry
-        new_store = Store if told is None else partial(ToldStore, telemetry=told)
+        new_store = Store if told is None else partial(ObservedStore, telemetry=told)
         store = new_store(
             client,
             prefix=settings.prefix,
@@ -200,7 +200,7 @@ class Runtime:
         return self._context(engine, eager=True, telemetry=told)
 
     def _context(self, engine: Engine, *, eager: bool, telemetry: Telemetry | None) -> Context:
-        shared = (self.settings, self.sites, self._said, self._refreshes)
+        shared = (self.settings, self.sites, self._once_log, self._refreshes)
         return Context(engine, *shared, eager, telemetry)
 
     @property

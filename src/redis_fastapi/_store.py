@@ -29,7 +29,7 @@ from redis.exceptions import NoPermissionError, NoScriptError, ResponseError
 
 from ._entry import MARK_AT, MARKED
 from ._keys import Target, entry_key
-from ._lives import Lives
+from ._lifetimes import GenerationLifetimes
 from ._tokens import HARD_SIZE, tokens_of
 from ._transport import (
     Command,
@@ -232,7 +232,7 @@ class Store:
         self._deadline = deadline
         self._generation_ms = generation_ms
         self._wait_replicas = wait_replicas
-        self._lives = Lives(clock)
+        self._lifetimes = GenerationLifetimes(clock)
         # Shortcuts ask for the same targets again and again, and a miss three times for its own.
         self._read_keys = lru_cache(_KEYS_KNOWN)(self._new_read_keys)
 
@@ -450,7 +450,7 @@ class Store:
     async def _acquire(self, claim: Claim, until: float | None) -> Acquired:
         creations = self._creations(claim)
         for token in filter(None, claim.fresh):
-            self._lives.learn(token, self._generation_ms)
+            self._lifetimes.learn(token, self._generation_ms)
         if claim.force:
             return await self._acquire_by_force(claim, creations, until)
         if self._scripting:
@@ -504,11 +504,11 @@ class Store:
     async def _acquire_by_force(
         self, claim: Claim, creations: list[Command], until: float | None
     ) -> Acquired:
-        commands = [*creations, self._overthrow(claim), *self._reads(claim.target)]
+        commands = [*creations, self._take_by_force(claim), *self._reads(claim.target)]
         replies = await self._send_or_raise(commands, until)
         return Acquired(claim.value, self._snapshot(replies[len(creations) + 1 :]))
 
-    def _overthrow(self, claim: Claim) -> Command:
+    def _take_by_force(self, claim: Claim) -> Command:
         key = self._lease_key(claim.target.entry)
         return keyed("SET", key, claim.value, "PX", claim.lease_ms, once=True)
 
@@ -526,7 +526,7 @@ class Store:
             return acquired
         if lease_validity(held) == lease_validity(claim.value):
             return acquired
-        taken_over = await self._while_held(key, held, (self._overthrow(claim),), until)
+        taken_over = await self._while_held(key, held, (self._take_by_force(claim),), until)
         return Acquired(claim.value if taken_over else None, acquired.snapshot)
 
     async def _fill(self, target: Target, lease: bytes, payload: bytes, px: int) -> bool:
@@ -535,7 +535,7 @@ class Store:
             self._lease_key(target.entry),
             self._staging_key(target.entry, lease),
         )
-        unsure = self._unsure(target, lease, px)
+        possibly_short = self._possibly_short(target, lease, px)
         heavy = len(payload) >= _HEAVY_BYTES
         until = self.until()
         if heavy and until is not None:
@@ -548,15 +548,17 @@ class Store:
                 until=until,
                 heavy=heavy,
                 before=[keyed("SET", keys[2], payload, "PX", _STAGING_MS)],
-                after=_lives(unsure),
+                after=_remaining_lifetimes(possibly_short),
             )
             if outcome is not None:
-                return await self._filled(unsure, outcome[0] == 1, outcome[1:], px)
+                return await self._extend_generations(
+                    possibly_short, outcome[0] == 1, outcome[1:], px
+                )
         store = (keyed("SET", keys[0], payload, "PX", px), keyed("DEL", keys[1]))
         stored = await self._while_held(keys[1], lease, store, until)
-        asked = _lives(unsure) if stored else []
+        asked = _remaining_lifetimes(possibly_short) if stored else []
         lives = await self._send_or_raise(asked, until) if asked else []
-        return await self._filled(unsure, stored, lives, px)
+        return await self._extend_generations(possibly_short, stored, lives, px)
 
     async def _while_held(
         self, lease_key: bytes, lease: bytes, commands: Sequence[Command], until: float | None
@@ -574,29 +576,29 @@ class Store:
             answer(reply)
         return done is not None
 
-    def _unsure(self, target: Target, lease: bytes, px: int) -> dict[bytes, bytes]:
+    def _possibly_short(self, target: Target, lease: bytes, px: int) -> dict[bytes, bytes]:
         """Tokens by key, of the generations that may have to live longer for an entry of `px`."""
         keys, tokens = self._generation_keys(target), tokens_of(lease_validity(lease))
         least_ms = self._wanted_ms(px) // 2
         return {
             key: token
             for key, token in zip(keys, tokens, strict=True)
-            if not self._lives.reach(token, least_ms)
+            if not self._lifetimes.cover(token, least_ms)
         }
 
     def _wanted_ms(self, px: int) -> int:
         """How long a generation lives that is extended for an entry of `px`."""
         return max(self._generation_ms, 4 * px)
 
-    async def _filled(
-        self, unsure: dict[bytes, bytes], stored: bool, lives: Sequence[int], px: int
+    async def _extend_generations(
+        self, possibly_short: dict[bytes, bytes], stored: bool, lives: Sequence[int], px: int
     ) -> bool:
-        if not stored or not unsure:
+        if not stored or not possibly_short:
             return stored
         wanted_ms, short = self._wanted_ms(px), []
-        for (key, token), life_ms in zip(unsure.items(), lives, strict=True):
+        for (key, token), life_ms in zip(possibly_short.items(), lives, strict=True):
             # of a token that was evicted meanwhile it is wrong, and that never comes back
-            self._lives.learn(token, life_ms)
+            self._lifetimes.learn(token, life_ms)
             if 0 <= life_ms < wanted_ms // 2:
                 short.append(keyed("PEXPIRE", key, wanted_ms))
         # Seldom: an extension tells every local tier that the generation changed.
@@ -648,5 +650,5 @@ class Store:
         _log.info("Redis refuses Lua scripts, plain transactions take over: %s", reason)
 
 
-def _lives(generations: Iterable[bytes]) -> list[Command]:
+def _remaining_lifetimes(generations: Iterable[bytes]) -> list[Command]:
     return [keyed("PTTL", key) for key in generations]

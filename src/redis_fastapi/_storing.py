@@ -9,7 +9,7 @@ from starlette.responses import Response
 from . import _http
 from ._answers import Windows, announced_headers, kept_headers
 from ._entry import Entry
-from ._heads import Head, Heads, lasting
+from ._head_cache import Head, HeadCache, repeatable
 from ._http import Headers, Reason
 from ._policy import ReadPolicy
 from .settings import RedisSettings
@@ -30,7 +30,7 @@ class Storing:
 
     policy: ReadPolicy
     settings: RedisSettings
-    heads: Heads
+    heads: HeadCache
     ttl_ms: int | None
     groups: tuple[str, ...] = ()
     varies: bool = False
@@ -59,7 +59,7 @@ class Storing:
     def _known_head(
         self, status: int, headers: Headers, own: Headers, size: int, now_ms: int
     ) -> Head | Reason:
-        said, kept = lasting(headers), lasting(own)
+        said, kept = repeatable(headers), repeatable(own)
         # a lifetime drawn at random is another one each time
         if said is None or kept is None or self.policy.staleness.jitter:
             return self._head(status, headers, own, size, now_ms)

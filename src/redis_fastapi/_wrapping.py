@@ -79,7 +79,7 @@ def wrapped(
         response = values[response_name] if own_response else values.pop(response_name)
         passage: Passage | None = request.scope.get(SCOPE_KEY)
         if passage is None:
-            return await run(values, _unheard)
+            return await run(values, _ignore_end)
         return await passage.run(run, values, request, response)
 
     added: dict[str, Any] = {} if own_request else {request_name: Request}
@@ -134,5 +134,5 @@ def _runner(endpoint: Callable[..., Any]) -> Run:
     return run_in_thread
 
 
-def _unheard() -> None:
+def _ignore_end() -> None:
     """Nobody wants to hear that an endpoint has ended."""

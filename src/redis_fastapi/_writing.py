@@ -18,10 +18,10 @@ from starlette.responses import JSONResponse, Response
 
 from . import _http
 from ._context import Context
-from ._current import refused_by_preconditions
 from ._entry import Entry
 from ._leases import Lease
 from ._policy import Put, ReadPolicy, Values, WritePolicy
+from ._preconditions import refused_by_preconditions
 from ._storing import Storing, whole_body
 from ._targets import (
     EVERYTHING,
@@ -45,7 +45,7 @@ class Writing:
     """What one request for a writing endpoint holds until its answer leaves.
 
     Attributes:
-        hears_cleanup: Whether `after_cleanup` will be called.
+        awaits_cleanup: Whether `after_cleanup` will be called.
     """
 
     _request: Request
@@ -65,7 +65,7 @@ class Writing:
         self._due = Evicted()
         self._written = False
         self._kept: Entry | None = None
-        self.hears_cleanup = False
+        self.awaits_cleanup = False
 
     async def before(self, values: Values, request: Request) -> Response | None:
         """Name what will be evicted, and take the lease of what will be written.
@@ -183,7 +183,7 @@ class Writing:
         if lease is None:
             return False
         stored = await engine.put(lease, entry, entry.kept_ms(self._context.now_ms()))
-        if stored and self.hears_cleanup:
+        if stored and self.awaits_cleanup:
             # held until the commit: it tells whether another write came in between
             self._lease, self._kept = await engine.seize(lease.target), entry
         return stored

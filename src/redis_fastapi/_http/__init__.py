@@ -5,7 +5,7 @@ and ages in header fields whole seconds. Malformed input never raises; it is ign
 harmless and read strictly where it is not.
 """
 
-from .answers import answer, conditions, unconditional, wishes
+from .answers import answer, caching_fields, conditions, unconditional
 from .cache_control import (
     cache_control_to_send,
     cache_control_value,
@@ -26,7 +26,6 @@ from .freshness import (
     STALE_IF_ERROR_STATUSES,
     Fresh,
     Freshness,
-    GatewayTimeout,
     MustRevalidate,
     Stale,
     age_seconds,
@@ -97,7 +96,6 @@ __all__ = [
     "Forward",
     "Fresh",
     "Freshness",
-    "GatewayTimeout",
     "Headers",
     "Message",
     "Multiple",
@@ -121,6 +119,7 @@ __all__ = [
     "cache_control_to_send",
     "cache_control_value",
     "cache_status",
+    "caching_fields",
     "cdn_cache_control_value",
     "conditions",
     "encoding_acceptable",
@@ -154,5 +153,4 @@ __all__ = [
     "usable_on_error",
     "validators_of",
     "vary_names",
-    "wishes",
 ]

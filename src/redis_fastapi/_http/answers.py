@@ -12,7 +12,7 @@ from .representation import failure_headers, not_modified_headers
 from .validators import validators_of
 
 _CONDITIONS: Final = PRECONDITION_FIELDS | {b"range"}
-_WISHES: Final = _CONDITIONS | DIRECTIVE_FIELDS
+_CACHING_FIELDS: Final = _CONDITIONS | DIRECTIVE_FIELDS
 _NO_CONTENT: Final = (b"content-length", b"0")
 
 
@@ -26,9 +26,9 @@ def conditions(request_headers: Headers) -> list[tuple[bytes, bytes]]:
     return [pair for pair in request_headers if pair[0] in _CONDITIONS]
 
 
-def wishes(request_headers: Headers) -> list[tuple[bytes, bytes]]:
+def caching_fields(request_headers: Headers) -> list[tuple[bytes, bytes]]:
     """The fields of a request that ask for a condition, a range or a directive."""
-    return [pair for pair in request_headers if pair[0] in _WISHES]
+    return [pair for pair in request_headers if pair[0] in _CACHING_FIELDS]
 
 
 def answer(

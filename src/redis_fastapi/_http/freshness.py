@@ -44,17 +44,12 @@ class Stale:
 
 @dataclass(frozen=True, slots=True)
 class MustRevalidate:
-    """The stored response may not be sent; the endpoint has to answer."""
+    """The stored response may not be sent: run the endpoint, or answer 504 to only-if-cached."""
 
     reason: Forward
 
 
-@dataclass(frozen=True, slots=True)
-class GatewayTimeout:
-    """The client wants a stored response or none: 504 (RFC 9111 section 5.2.1.7)."""
-
-
-Freshness: TypeAlias = Fresh | Stale | MustRevalidate | GatewayTimeout
+Freshness: TypeAlias = Fresh | Stale | MustRevalidate
 
 
 def age_seconds(*, created_ms: int, now_ms: int, prior_age: int = 0) -> int:
@@ -109,14 +104,14 @@ def assess_freshness(
         never_stale: Result of `stale_forbidden`.
     """
     if directives.no_cache:
-        return _forwarded(directives, Forward.REQUEST)
+        return MustRevalidate(Forward.REQUEST)
     if lifetime_ms is None:
         return _fresh(directives, age_ms, None)
     if age_ms < lifetime_ms:
         return _fresh(directives, age_ms, lifetime_ms - age_ms)
     staleness_ms = age_ms - lifetime_ms
     if never_stale or _wants_fresh(directives, age_ms):
-        return _forwarded(directives, Forward.STALE)
+        return MustRevalidate(Forward.STALE)
     return _stale(directives, staleness_ms, refresh=staleness_ms < stale_while_revalidate_ms)
 
 
@@ -181,14 +176,14 @@ def _expires_lifetime_ms(headers: Headers, now_ms: int) -> int | None:
 def _fresh(directives: RequestDirectives, age_ms: int, remaining_ms: int | None) -> Freshness:
     asks = directives is not IGNORED
     if asks and (_too_old(directives, age_ms) or _expires_too_soon(directives, remaining_ms)):
-        return _forwarded(directives, Forward.REQUEST)
+        return MustRevalidate(Forward.REQUEST)
     return Fresh(ttl=None if remaining_ms is None else remaining_ms // _MS)
 
 
 def _stale(directives: RequestDirectives, staleness_ms: int, *, refresh: bool) -> Freshness:
     if refresh or _tolerated(directives, staleness_ms):
         return Stale(ttl=-(staleness_ms // _MS), refresh=refresh)
-    return _forwarded(directives, Forward.STALE)
+    return MustRevalidate(Forward.STALE)
 
 
 def _wants_fresh(directives: RequestDirectives, age_ms: int) -> bool:
@@ -209,7 +204,3 @@ def _expires_too_soon(directives: RequestDirectives, remaining_ms: int | None) -
 
 def _tolerated(directives: RequestDirectives, staleness_ms: int) -> bool:
     return directives.max_stale is not None and staleness_ms <= directives.max_stale * _MS
-
-
-def _forwarded(directives: RequestDirectives, reason: Forward) -> Freshness:
-    return GatewayTimeout() if directives.only_if_cached else MustRevalidate(reason)

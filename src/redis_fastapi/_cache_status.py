@@ -16,7 +16,7 @@ _HIT = f"{NAME}; hit".encode()
 
 
 @dataclass(slots=True)
-class Use:
+class CacheStatus:
     """How one request used the cache, as far as it has come.
 
     Attributes:

@@ -14,7 +14,7 @@ from ._http import Headers
 from ._policy import ReadPolicy
 
 _MOST = 256
-"""Heads to remember; an endpoint may say another thing each time."""
+"""HeadCache to remember; an endpoint may say another thing each time."""
 
 _LENGTH = b"content-length"
 _PASSING = frozenset({b"age", b"date", b"etag", b"expires", b"last-modified"})
@@ -41,7 +41,7 @@ class Head(NamedTuple):
     windows: Windows
 
 
-class Heads:
+class HeadCache:
     """The heads of one application's answers, by policy and by what else decides."""
 
     def __init__(self) -> None:
@@ -59,7 +59,7 @@ class Heads:
         self._known[id(policy), key] = policy, head
 
 
-def lasting(headers: Headers) -> Headers | None:
+def repeatable(headers: Headers) -> Headers | None:
     """What a head says each time; None where it says something of this answer only."""
     if any(name in _PASSING for name, _ in headers):
         return None

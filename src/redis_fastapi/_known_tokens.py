@@ -15,7 +15,7 @@ _MOST = 4_096
 Tokens = tuple[bytes | None, ...]
 
 
-class Believed:
+class KnownTokens:
     """Tokens by the name of their generation.
 
     Args:

@@ -24,14 +24,23 @@ from starlette.routing import BaseRoute, Host, Match, Route, Router
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from redis_fastapi import Cached, CacheEvict, CacheRoute, FastAPIRedis, _http, _shortcut
-from redis_fastapi import _front as front
-from redis_fastapi import _ways as ways
+from redis_fastapi import (
+    Cached,
+    CacheEvict,
+    CacheRoute,
+    FastAPIRedis,
+    _fast_path,
+    _http,
+    _known_routes,
+    _shortcut,
+)
+from redis_fastapi import _fast_path as front
+from redis_fastapi import _known_routes as ways
 from redis_fastapi._engine import Engine
 from redis_fastapi._handlers import INCLUDES_LAZILY
+from redis_fastapi._known_routes import KnownRoutes, Place
 from redis_fastapi._passage import CachePassage
 from redis_fastapi._waiting import Waiters
-from redis_fastapi._ways import Place, Ways
 from redis_fastapi.cli._client import client_of
 from redis_fastapi.cli._explain import explain
 from redis_fastapi.telemetry import Answered, Event
@@ -376,13 +385,13 @@ def test_control_without_the_check_a_stranger_is_served(
 
 
 def test_where_there_is_no_way_it_is_looked_for_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    chosen, looked = ways._chosen, []
+    chosen, looked = _known_routes._chosen, []
 
     def choose_and_note(*given: Any) -> tuple[int, BaseRoute | None]:
         looked.append(given)
         return chosen(*given)
 
-    monkeypatch.setattr(ways, "_chosen", choose_and_note)
+    monkeypatch.setattr(_known_routes, "_chosen", choose_and_note)
     with serving(_behind_a_mount_at_nothing()) as client:
         assert [state_of(client.get(PATH, headers=MEMBER)) for _ in range(4)][1:] == ["HIT"] * 3
     assert len(looked) == 1
@@ -463,7 +472,7 @@ def test_a_long_query_is_not_remembered(routed: Routed) -> None:
 
 
 def test_a_client_cannot_make_it_grow(routed: Routed, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(front, "Ways", functools.partial(Ways, most=2))
+    monkeypatch.setattr(_fast_path, "KnownRoutes", functools.partial(KnownRoutes, most=2))
     with serving(shop()) as client:
         found = []
         for number in (1, 1, 2, 2, 1, 3, 3, 1, 2):
@@ -486,12 +495,12 @@ def test_a_path_is_known_as_long_as_one_of_its_ways(routed: Routed) -> None:
         assert not ways.paths
 
 
-def ways_of(app: FastAPI) -> Ways:
+def ways_of(app: FastAPI) -> KnownRoutes:
     """The ways of a started application."""
     behind: Any = app.middleware_stack
-    while not isinstance(behind, front.Front):
+    while not isinstance(behind, _fast_path.FastPath):
         behind = behind.app
-    return behind._ways
+    return behind._routes
 
 
 def test_another_start_has_the_ways_and_a_cache_of_its_own(routed: Routed) -> None:
@@ -577,10 +586,10 @@ def test_what_was_sent_is_sent_again_to_the_same_question_only(
         assert passages.number - before == begun
 
 
-def test_control_where_wishes_are_not_heard_who_asks_for_a_range_is_sent_the_whole(
+def test_control_without_the_fields_of_a_request_a_range_is_answered_with_the_whole(
     hits: FastAPI, passages: Passages, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_http, "wishes", lambda _: [])
+    monkeypatch.setattr(_http, "caching_fields", lambda _: [])
     with passages.needless(hits) as client:
         assert client.get(PATH, headers={"range": "bytes=0-1"}).status_code == 200
 
@@ -711,7 +720,7 @@ def test_control_where_nobody_looks_it_is_not(
     build: Callable[[], FastAPI],
     change: Callable[[FastAPI], None],
 ) -> None:
-    monkeypatch.setattr(Ways, "_have_changed", lambda _: False)
+    monkeypatch.setattr(KnownRoutes, "_have_changed", lambda _: False)
     monkeypatch.setattr(Place, "is_as_it_was", lambda *_: True)
     assert is_served_after(build, change)
 
@@ -804,7 +813,7 @@ def test_control_where_the_text_alone_is_compared_yesterdays_are_sent(
 
 PRIVATE = {
     *("fastapi_astack", "fastapi_inner_astack", "fastapi_function_astack"),
-    *("fastapi_middleware_astack", "starlette.exception_handlers", "redis_fastapi_entrance"),
+    *("fastapi_middleware_astack", "starlette.exception_handlers", "redis_fastapi_learner"),
 }
 """What frameworks leave in a scope and have closed, or need for errors only."""
 

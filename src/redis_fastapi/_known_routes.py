@@ -1,12 +1,12 @@
-"""The ways that requests took through an application's routing, for those that come after them.
+"""Which route serves which request, remembered from earlier requests.
 
-- Path, query and root path of a request decide its way, as long as no route that may be asked
-  looks at anything but them and the method. Where one does, no way is known.
-- A way is straight: it leads to a route of the application, or of a router that it includes. What
-  lies behind another ASGI application has none, since that may look at anything.
-- All ways are forgotten when routes of those routers were added, taken away or exchanged.
-- A way leads to one endpoint at one place, and only where that has an early shortcut
-  (`_shortcut.py`). It is looked for when a text comes the second time.
+- Path, query and root path determine the route, provided that no route that might match considers
+  anything but these and the method. If one does, nothing is remembered.
+- Only routes of the application itself and of the routers it includes are remembered. A mounted
+  ASGI application may consider anything, so what lies behind one is not.
+- Everything is forgotten when routes of those routers are added, removed or replaced.
+- A route is remembered only if it has an early shortcut (`_shortcut.py`), when an alias is
+  requested for the second time.
 """
 
 from __future__ import annotations
@@ -26,21 +26,21 @@ from ._policy import Policy, ReadPolicy
 from ._registry import included_router
 from ._shortcut import Alias, Destination, alias_of, is_short
 
-ENTRANCE = "redis_fastapi_entrance"
-"""Where the scope of a request holds the `Ways` that wait for its way."""
+LEARNER = "redis_fastapi_learner"
+"""Key in a request's scope of the `KnownRoutes` that should learn its route."""
 
 _MOST_KNOWN = 4_096
 
 
 class Place(NamedTuple):
-    """Where an endpoint is served, as it was when a way led there.
+    """Where an endpoint was served when its route was learned.
 
     Attributes:
-        number: Of the application's own route that was chosen.
-        chosen: That route: the endpoint's, or an inclusion.
-        server: What serves the endpoint there: its route, or what the inclusion made of it.
-        app: Behind the server; None where FastAPI makes it anew for each request.
-        dependant: What was in force there: no dependencies.
+        number: Index, among the application's own routes, of the one that matched.
+        chosen: The route at that index: the endpoint's own, or an inclusion.
+        server: What serves the endpoint: its route, or what the inclusion derived from it.
+        app: The server's ASGI application; None where FastAPI builds one per request.
+        dependant: The dependencies in force there, of which there were none.
     """
 
     number: int
@@ -50,7 +50,7 @@ class Place(NamedTuple):
     dependant: Dependant
 
     def is_as_it_was(self, routes: Sequence[BaseRoute]) -> bool:
-        """Whether it is served like that still; dependencies may be added at any time."""
+        """Whether it is still served like this; dependencies may be added at any time."""
         return (
             not self.dependant.dependencies
             and routes[self.number] is self.chosen
@@ -58,16 +58,16 @@ class Place(NamedTuple):
         )
 
 
-class Way(NamedTuple):
-    """Where a request was led.
+class KnownRoute(NamedTuple):
+    """The route that served a request.
 
     Attributes:
-        destination: Its entry.
-        policy: Of the endpoint, where it serves.
-        place: Where that is.
-        routed: What routing left in its scope for middleware to see.
-        path_params: The parameters in the part of its path that the application routes.
-        private: What FastAPI left in its scope for itself; instrumentation reads it.
+        destination: The entry that the request reads.
+        policy: The endpoint's policy at this place.
+        place: Where the endpoint is served.
+        routed: What routing put into the scope for middleware to see.
+        path_params: The path parameters, of the part of the path that the application routes.
+        private: What FastAPI put into the scope for itself; instrumentation reads it.
     """
 
     destination: Destination
@@ -79,12 +79,12 @@ class Way(NamedTuple):
 
     @property
     def read(self) -> ReadPolicy:
-        """What the endpoint's GET does; without that it has no shortcut, and there is no way."""
+        """The policy of the GET; a route without one has no shortcut and is never learned."""
         assert self.policy.read is not None
         return self.policy.read
 
     def mark(self, scope: MutableMapping[str, Any], router: object) -> None:
-        """Leave in a scope what routing would."""
+        """Put into a scope what routing would have put there."""
         scope.setdefault("router", router)
         scope.update(self.routed)
         scope["path_params"] = {**scope.get("path_params", {}), **self.path_params}
@@ -94,41 +94,41 @@ class Way(NamedTuple):
 
 _PRIVATE = "fastapi"
 _INCLUDED = "effective_route_context"
-"""Within that, what an inclusion made of a route, where inclusion leaves the route as it is."""
+"""Key, within that, of what an inclusion derived from a route without copying the route."""
 
 
-class Ways:
-    """The ways of one application.
+class KnownRoutes:
+    """The known routes of one application.
 
     Args:
-        router: Its router.
-        most: Ways that are known at most; the one that was not used for longest goes first.
+        router: The application's router.
+        most: Upper bound on the aliases remembered; the least recently used goes first.
 
     Attributes:
-        paths: How many ways begin with which path; who asks for another has none.
+        paths: How many known aliases have each path; any other path is unknown.
     """
 
     def __init__(self, router: APIRouter, *, most: int = _MOST_KNOWN) -> None:
         self.router = router
         self._most = most
         self.paths: Counter[str] = Counter()
-        self._known: OrderedDict[Alias, Way | None] = OrderedDict()
+        self._known: OrderedDict[Alias, KnownRoute | None] = OrderedDict()
         self._routes: list[_Routes] = []
         self._closed = False
 
-    def find(self, alias: Alias) -> Way | None:
-        """The way of a request, if that is known."""
-        way = self._known.get(alias)
-        if way is None:
+    def find(self, alias: Alias) -> KnownRoute | None:
+        """The route of the requests with this alias, if it is known."""
+        route = self._known.get(alias)
+        if route is None:
             return None
         if self._have_changed():
             self._forget_all()
             return None
-        if not way.place.is_as_it_was(self.router.routes):
+        if not route.place.is_as_it_was(self.router.routes):
             self._forget(alias)
             return None
         self._known.move_to_end(alias)
-        return way
+        return route
 
     def learn(
         self,
@@ -137,21 +137,21 @@ class Ways:
         policy: Policy,
         dependant: Dependant,
     ) -> None:
-        """Remember the way of a request.
+        """Remember the route of a request.
 
         Args:
-            scope: Of the request, at the end of its way.
-            destination: Its entry.
-            policy: Of the endpoint to which it was led.
-            dependant: What is in force there.
+            scope: Of the request, as its route received it.
+            destination: The entry that it reads.
+            policy: The endpoint's policy.
+            dependant: The dependencies in force.
         """
-        # of one that came through a mount: what its own router does with that root path
+        # behind a mount the alias is that of the mounted application, root path included
         alias = alias_of(scope)
         if not is_short(alias) or not self._can_know() or alias in self._known:
             return
         place = _place(self.router, scope, dependant)
-        # nor is one looked for again where there was none
-        self._known[alias] = place and _way(scope, destination, policy, place)
+        # None is remembered, too: the search is not repeated
+        self._known[alias] = place and _known_route(scope, destination, policy, place)
         if place is not None:
             self.paths[alias[0]] += 1
         if len(self._known) > self._most:
@@ -170,8 +170,8 @@ class Ways:
         self.paths.clear()
 
     def _have_changed(self) -> bool:
-        """Whether a router has other routes than it had, or FastAPI derives them anew."""
-        # each hit asks this: nothing is called where it can be helped
+        """Whether the routes of a router have changed, or FastAPI has derived them again."""
+        # runs on every hit, so it avoids function calls
         for router, routes, known, version in self._routes:
             if (
                 router.routes is not routes
@@ -182,7 +182,7 @@ class Ways:
         return False
 
     def _can_know(self) -> bool:
-        """Whether the routes that may be asked, as they are now, look at path and method only."""
+        """Whether the current routes consider only path and method."""
         if not self._closed and (not self._routes or self._have_changed()):
             self._forget_all()
             own, *included = self._routes = _routes_of(self.router, set())
@@ -194,25 +194,27 @@ class Ways:
         return not self._closed
 
 
-def _way(scope: Mapping[str, Any], destination: Destination, policy: Policy, place: Place) -> Way:
-    """The way of a request that has come to its end."""
+def _known_route(
+    scope: Mapping[str, Any], destination: Destination, policy: Policy, place: Place
+) -> KnownRoute:
+    """The route of a request, as its scope shows it once it was routed."""
     routed = {name: scope[name] for name in ("endpoint", "route") if name in scope}
     path_params = {name: scope["path_params"][name] for name in place.server.param_convertors}
     private = dict(scope.get(_PRIVATE, {}))
-    return Way(destination, policy, place, routed, path_params, private)
+    return KnownRoute(destination, policy, place, routed, path_params, private)
 
 
 _VERSION = "_routes_version"
-"""What a router counts where it includes others; FastAPI derives routes anew when it has grown."""
+"""A router's counter of changes; FastAPI derives included routes again when it has grown."""
 
 
 class _Routes(NamedTuple):
-    """A router's list of routes, and what was in it.
+    """A router's list of routes, and a copy to compare it with.
 
     Attributes:
         router: The router.
-        routes: Its list.
-        known: What was in it.
+        routes: Its list of routes.
+        known: A copy of that list.
         version: `_VERSION` of the router; None where inclusion copies the routes.
     """
 
@@ -237,7 +239,7 @@ def _routes_of(router: Router, seen: set[int]) -> list[_Routes]:
 
 
 def _place(router: Router, scope: Mapping[str, Any], dependant: Dependant) -> Place | None:
-    """Where a request was served, if its way was straight and FastAPI's alone."""
+    """Where a request was served; None if anything but FastAPI took part in routing it."""
     number, chosen = _chosen(router, scope)
     server: Any = chosen
     if included_router(chosen) is not None:
@@ -253,12 +255,12 @@ def _place(router: Router, scope: Mapping[str, Any], dependant: Dependant) -> Pl
 
 
 def _depends_on_its_text(convertor: Convertor[Any]) -> bool:
-    """Whether a convertor is Starlette's: one of the author's may ask a clock."""
+    """Whether a convertor is Starlette's own: a custom one may give another value each time."""
     return type(convertor).__module__ == Convertor.__module__
 
 
 def _chosen(router: Router, scope: Mapping[str, Any]) -> tuple[int, BaseRoute | None]:
-    """The route that a router chooses by itself, and which one that is."""
+    """Index and route of the first full match."""
     asked = {name: value for name, value in scope.items() if name != _PRIVATE}
     for number, route in enumerate(router.routes):
         if route.matches(asked)[0] is Match.FULL:
@@ -267,18 +269,18 @@ def _chosen(router: Router, scope: Mapping[str, Any]) -> tuple[int, BaseRoute | 
 
 
 def _is_ordinary(route: BaseRoute) -> bool:
-    """Whether it finds its requests as FastAPI and Starlette do, and not by their host."""
+    """Whether a route matches as FastAPI and Starlette define it, and not by host."""
     return _has_own(route, "matches") and not isinstance(route, Host)
 
 
 def _is_plain(route: BaseRoute) -> bool:
-    """Whether a request that a router gives to this route comes to no other application."""
+    """Whether a route leads to an endpoint or a router, and to no other ASGI application."""
     leads_to_endpoint = isinstance(route, (APIRoute, WebSocketRoute))
     return _is_ordinary(route) and (leads_to_endpoint or included_router(route) is not None)
 
 
 def _is_untouched(router: Router) -> bool:
-    """Whether a router passes its requests to its routes, and to nothing before them."""
+    """Whether a router passes requests straight to its routes."""
     own = _has_own(router, "__call__", "app", "handle", "matches")
     return own and router.middleware_stack == router.app
 
@@ -287,7 +289,7 @@ _OWN = ("fastapi.routing", "starlette.routing", f"{__package__}.route")
 
 
 def _has_own(one: object, *names: str) -> bool:
-    """Whether these methods, where it has them, are what FastAPI, Starlette and we define."""
+    """Whether the named methods, if present, are those of FastAPI, Starlette or this library."""
     if not getattr(one, "__dict__", {}).keys().isdisjoint(names):
         return False
     defined = (vars(kind).get(name) for kind in type(one).__mro__ for name in names)
@@ -295,5 +297,5 @@ def _has_own(one: object, *names: str) -> bool:
 
 
 def _is_own(function: object) -> bool:
-    # what was put in its place may bear its name: where it was compiled does not lie
+    # a replacement may copy the name, but not the globals it was compiled with
     return type(function) is FunctionType and function.__globals__.get("__name__") in _OWN

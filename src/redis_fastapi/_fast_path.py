@@ -1,9 +1,9 @@
-"""In front of an application's routing: a request whose way is known is answered before it.
+"""The fast path: a hit whose route is known is answered before FastAPI's routing.
 
-All middleware of the application stands outside, and sees each request with the scope that routing
-would have left. An answer that was sent before is sent again while it is what the cache gives; all
-else begins its passage here, and goes on with it where it is not answered: nothing is looked up
-twice.
+The application's middleware runs outside it, and sees each request with the scope that routing
+would have left. A response that was prepared for an earlier hit is sent again while the entry still
+gives it. Any other request starts its passage here and, if it is no hit, continues it through the
+routing, so that nothing is looked up twice.
 """
 
 from __future__ import annotations
@@ -19,53 +19,53 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from . import _http
 from ._context import Context
 from ._engine import Outcome
+from ._known_routes import LEARNER, KnownRoute, KnownRoutes
 from ._passage import CARRIED, EXPLAIN, CachePassage
 from ._prepared import Prepared, plain_hit
 from ._refresh import RERUN
 from ._runtime import context_in
 from ._shortcut import alias_of
-from ._ways import ENTRANCE, Way, Ways
 
 _NATIVE_TELEMETRY = "fastapi.telemetry"
-"""In scopes of which newer FastAPI releases make a span: its routing names that."""
+"""In scopes that newer FastAPI releases trace: their routing names the span."""
 
 
-class Front:
-    """A middleware that stands before the routing, and leads past it.
+class FastPath:
+    """A middleware directly in front of the routing, which answers hits without it.
 
-    Where it would not be the innermost one it is left out, since others would be passed by: its
-    constructor hands back what stands behind it.
+    If it is not the innermost middleware, the constructor returns `app` itself, because answering
+    here would skip the others.
 
     Args:
-        app: What stands behind it.
-        served: The application.
+        app: The next ASGI application inside.
+        served: The FastAPI application.
     """
 
-    # Starlette takes what the call returns, whatever that is
+    # Starlette uses whatever the call returns
     def __new__(cls, app: ASGIApp, served: FastAPI) -> ASGIApp:  # type: ignore[misc]
         return super().__new__(cls) if _leads_to_routing(app, served) else app
 
     def __init__(self, app: ASGIApp, served: FastAPI) -> None:
         self._routing = app
         self._served = served
-        self._ways = Ways(served.router)
+        self._routes = KnownRoutes(served.router)
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         if scope["type"] != "http" or scope["method"] != "GET":
             return self._routing(scope, receive, send)
-        ways = self._ways
-        # what is not cached pays for this look and for no other
-        way = ways.find(alias_of(scope)) if scope["path"] in ways.paths else None
-        if way is None:
-            scope[ENTRANCE] = ways
+        routes = self._routes
+        # a path that is not cached costs this lookup and nothing more
+        route = routes.find(alias_of(scope)) if scope["path"] in routes.paths else None
+        if route is None:
+            scope[LEARNER] = routes
             return self._routing(scope, receive, send)
         context = self._context(scope)
         if context is None:
             return self._routing(scope, receive, send)
-        return self._lead(way, context, scope, receive, send)
+        return self._lead(route, context, scope, receive, send)
 
     def _context(self, scope: Scope) -> Context | None:
-        """What a request needs of the cache; None where it has to go through the routing."""
+        """The context of a request; None if it has to go through the routing."""
         barred = (
             self._served.dependency_overrides
             or scope.get(_NATIVE_TELEMETRY) is not None
@@ -76,70 +76,70 @@ class Front:
         return None if barred else context_in(scope)
 
     def _lead(
-        self, way: Way, context: Context, scope: Scope, receive: Receive, send: Send
+        self, route: KnownRoute, context: Context, scope: Scope, receive: Receive, send: Send
     ) -> Awaitable[None]:
-        prepared = _prepared(way, context, scope)
+        prepared = _prepared(route, context, scope)
         if prepared is None:
-            return self._pass(way, context, None, scope, receive, send)
-        local = context.local(way.read.local)
-        kept = context.engine.recall(way.destination.target) if local else None
+            return self._pass(route, context, None, scope, receive, send)
+        local = context.local(route.read.local)
+        kept = context.engine.recall(route.destination.target) if local else None
         if kept is None or not prepared.is_given_by(kept.entry, context.now_ms()):
-            return self._look_up(prepared, way, context, scope, receive, send)
-        way.mark(scope, self._ways.router)
+            return self._look_up(prepared, route, context, scope, receive, send)
+        route.mark(scope, self._routes.router)
         return prepared.response(kept.entry)(scope, receive, send)
 
     async def _look_up(
         self,
         prepared: Prepared,
-        way: Way,
+        route: KnownRoute,
         context: Context,
         scope: Scope,
         receive: Receive,
         send: Send,
     ) -> None:
-        """Send again what is prepared, or begin a passage with what was found."""
-        read, target = way.read, way.destination.target
+        """Send the prepared response if the entry still gives it; otherwise begin a passage."""
+        read, target = route.read, route.destination.target
         try:
             found = await context.engine.look_up(
                 target, wait=read.single_flight, local=context.local(read.local)
             )
         except BaseException:
-            way.mark(scope, self._ways.router)
+            route.mark(scope, self._routes.router)
             raise
         hit = plain_hit(found)
         if hit is None or not prepared.is_given_by(hit.entry, context.now_ms()):
-            await self._pass(way, context, found, scope, receive, send)
+            await self._pass(route, context, found, scope, receive, send)
             return
-        way.mark(scope, self._ways.router)
+        route.mark(scope, self._routes.router)
         await prepared.response(hit.entry)(scope, receive, send)
 
     async def _pass(
         self,
-        way: Way,
+        route: KnownRoute,
         context: Context,
         found: Outcome | None,
         scope: Scope,
         receive: Receive,
         send: Send,
     ) -> None:
-        """Begin a passage.
+        """Begin a passage, and continue it through the routing unless it is a hit.
 
         Args:
-            way: Of the request.
-            context: What it needs of the cache.
-            found: What is there, if that is known.
+            route: The known route of the request.
+            context: Of the application.
+            found: The outcome of the lookup, if it was made.
         """
-        passage = CachePassage(way.policy, context, scope, None)
+        passage = CachePassage(route.policy, context, scope, None)
         try:
-            answer = await passage.early(way.destination, found)
+            answer = await passage.early(route.destination, found)
         except BaseException as error:
-            way.mark(scope, self._ways.router)
+            route.mark(scope, self._routes.router)
             await passage.abandon(error)
             raise
         if answer is None:
             await self._go_on(passage, scope, receive, send)
             return
-        way.mark(scope, self._ways.router)
+        route.mark(scope, self._routes.router)
         await answer(scope, receive, send)
 
     async def _go_on(
@@ -149,22 +149,22 @@ class Front:
         try:
             await self._routing(scope, receive, send)
         finally:
-            # nobody took it: the routes have changed in this very moment
+            # no route took it over: the routes have changed in the meantime
             if scope.pop(CARRIED, None) is not None:
                 await passage.abandon(asyncio.CancelledError())
 
 
-def _prepared(way: Way, context: Context, scope: Scope) -> Prepared | None:
-    """What was sent there last, to the same question; None where it takes a passage."""
-    prepared = way.destination.prepared
-    # listeners hear of passages only
+def _prepared(route: KnownRoute, context: Context, scope: Scope) -> Prepared | None:
+    """The response prepared for an equal request; None if a passage is needed."""
+    prepared = route.destination.prepared
+    # only passages report to listeners
     if prepared is None or context.telemetry is not None:
         return None
-    return prepared if prepared.asked == _http.wishes(scope["headers"]) else None
+    return prepared if prepared.asked == _http.caching_fields(scope["headers"]) else None
 
 
 def _leads_to_routing(app: ASGIApp, served: FastAPI) -> bool:
-    """Whether there is nothing but FastAPI's own between here and the routing."""
+    """Whether only FastAPI's own middleware stands between here and the routing."""
     behind: Any = app.app if isinstance(app, ExceptionMiddleware) else None
     # older FastAPI releases have none
     if type(behind).__module__ == _EXIT_STACK:

@@ -8,7 +8,7 @@ _MOST = 4_096
 """Generations to remember; clients choose how many there are, where values name them."""
 
 
-class Lives:
+class GenerationLifetimes:
     """The least lives of generations, by token: one that is made anew is another one.
 
     Args:
@@ -25,6 +25,6 @@ class Lives:
             self._ends.clear()
         self._ends[token] = self._clock() + life_ms / 1_000
 
-    def reach(self, token: bytes, life_ms: int) -> bool:
+    def cover(self, token: bytes, life_ms: int) -> bool:
         """Whether a generation is known to live that many milliseconds from now."""
         return self._clock() + life_ms / 1_000 <= self._ends.get(token, 0.0)
