@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 import pytest
 import pytest_asyncio
+from redis.asyncio import Redis
 
 from redis_fastapi._engine import Engine, Hit, Miss, Outcome, Stale
 from redis_fastapi._entry import Entry
@@ -15,6 +17,7 @@ from redis_fastapi._keys import EPOCH
 from redis_fastapi._store import Store
 from redis_fastapi._tokens import HARD_SIZE
 from redis_fastapi._transport import AwayError, Command, keyed
+from servers import RedisServer
 from store_contract import (
     GROUP,
     NEW,
@@ -247,6 +250,21 @@ async def test_a_soft_eviction_that_redis_does_not_take_is_owed_as_an_eviction(
     Away.away = True
     assert not await by_group(engine, soft=True)
     assert await is_gone(engine)
+
+
+@pytest.mark.parametrize("scripting", [True, False])
+async def test_what_a_full_redis_does_not_outdate_is_evicted_at_once(scripting: bool) -> None:
+    with RedisServer("--maxmemory-policy", "noeviction") as server:
+        full = partial(server.command, "CONFIG", "SET", "maxmemory")
+        variant = Variant(lambda: Redis.from_url(server.url), scripting)
+        async with opened(variant):
+            engine = engine_at(variant, SOON)
+            for evict in EVICTIONS:
+                await (await miss_of(engine)).fill(KEPT, TTL_MS)
+                full("1")
+                assert await evict(engine, soft=True)
+                assert await engine.find(TARGET) is None
+                full("0")
 
 
 # -- what is stale, and who gets it

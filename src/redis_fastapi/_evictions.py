@@ -13,6 +13,8 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from itertools import chain, repeat
 
+from redis.exceptions import ResponseError
+
 from ._background import Background, cancel
 from ._backlog import Backlog
 from ._changes import Changes
@@ -96,7 +98,14 @@ class Evictions:
     ) -> None:
         # new bytes for each attempt: the one before may have been late instead of lost
         renewal = self._random(SOFT_SIZE)
-        if not await self._store.outdate(entries, generations, renewal, deadline=deadline):
+        try:
+            outdated = await self._store.outdate(entries, generations, renewal, deadline=deadline)
+        except CacheUnavailableError as error:
+            # a server without memory left refuses to write over a part, and still deletes
+            if not isinstance(error.__cause__, ResponseError):
+                raise
+            outdated = False
+        if not outdated:
             await self._store.evict(entries, generations, deadline=deadline)
 
     def owe(self, target: Target) -> bool:
