@@ -32,7 +32,9 @@ from redis_fastapi import (
 )
 from support import (
     Body,
+    Door,
     Runs,
+    both_doors,
     calling,
     directives_of,
     keys_of,
@@ -795,12 +797,54 @@ def checked_token(
     """A guard whose own part is over before the endpoint runs."""
 
 
+PAGE: ContextVar[int] = ContextVar("page")
+
+
+async def page_for_the_time(page: int = 1) -> AsyncIterator[None]:
+    token = PAGE.set(page)
+    yield
+    PAGE.reset(token)
+
+
+def asked_page(page: int = 1) -> int:
+    return page
+
+
+async def received_page_for_the_time(
+    page: Annotated[int, Depends(asked_page)],
+) -> AsyncIterator[None]:
+    token = PAGE.set(page)
+    yield
+    PAGE.reset(token)
+
+
+async def page_from_now_on(page: int = 1) -> None:
+    PAGE.set(page)
+
+
+@both_doors
+@pytest.mark.parametrize("guard", [page_for_the_time, received_page_for_the_time])
+def test_a_query_parameter_that_a_guard_with_yield_reads_selects(guard: Any, door: Door) -> None:
+    app = new_app()
+
+    @door.get(app, "/teas", dependencies=(Depends(guard),), shared=True)
+    async def get_teas() -> Body:
+        return {"page": PAGE.get()}
+
+    with serving(app) as client:
+        found = [client.get("/teas", params={"page": page}) for page in (1, 2, 1, 2, "x")]
+    assert [answer.json().get("page") for answer in found] == [1, 2, 1, 2, None]
+    assert [state_of(answer) for answer in found] == ["MISS", "MISS", "HIT", "HIT", None]
+
+
 @pytest.mark.parametrize(
     ("guard", "marker", "named"),
     [
         (tenant_for_the_time, Cached(60), ["x-tenant"]),
         (tenant_for_the_time, Cached(60, shared=True), []),
         (session_for_the_time, Cached(60), []),
+        (page_for_the_time, Cached(60), []),
+        (page_from_now_on, Cached(60), ["page"]),
         (checked_token, Cached(60), []),
     ],
 )
@@ -815,7 +859,7 @@ def test_a_guard_that_may_hand_on_what_it_reads_is_named_at_start_up(
 
     start_up(app)
     said = [r.getMessage() for r in caplog.records if "receive it as a parameter" in r.getMessage()]
-    assert [name for one in said for name in re.findall("reads ([a-z-]+),", one)] == named
+    assert [name for one in said for name in re.findall("([a-z-]+), which selects", one)] == named
 
 
 # -- evictions

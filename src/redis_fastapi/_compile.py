@@ -6,7 +6,8 @@ Rules of the key
   (through their dependencies too), select the variant. What nobody declares cannot reach the answer
   and is left out.
 - ``vary`` or ``shared`` speaks in place of the headers and cookies that dependencies read.
-- What guards read does not select; it makes the answer ``private`` downstream.
+- What guards read does not select; it makes the answer ``private`` downstream. A guard with `yield`
+  hands its query parameters on, as pagination libraries do, and these select.
 """
 
 from __future__ import annotations
@@ -179,7 +180,7 @@ def _selectors(
     """What selects the variant, and why nothing may be stored, if so."""
     own, received = reads.own.names, reads.received.names
     spoken_for = bool(marker.vary) or marker.shared is True
-    own_query, query = reads.own_query, Names(query=received.query)
+    own_query, query = reads.own_query, Names(query=received.plus(reads.lasting).query)
     if _opaque(declaration, reads) and not spoken_for:
         query = _ANYTHING
     if _own_key_builder(declared) is not None:
@@ -254,11 +255,12 @@ def _read_warnings(
             f"{read.label}: {who} takes the whole Request, so anything in it may reach the answer; "
             "the key holds the query, Host, Authorization and Cookie. Say vary=(...) or shared=True"
         )
-    if reads.guards.names.query:
-        query = ", ".join(reads.guards.names.query)
+    passing = sorted(set(reads.guards.names.query) - set(reads.lasting.query))
+    if passing:
         yield (
-            f"{read.label}: a guard reads the query parameter {query}, which selects none; where "
-            "its value reaches the endpoint (by a context variable, say), receive it as a parameter"
+            f"{read.label}: a guard reads the query parameter {', '.join(passing)}, which selects "
+            "none; where its value reaches the endpoint (by a context variable, say), receive it "
+            "as a parameter"
         )
     lasting = (*reads.lasting.headers, *reads.lasting.cookies)
     if lasting and not spoken_for:

@@ -119,9 +119,10 @@ def read_route(dependant: Dependant) -> RouteReads:
 
 
 def _lasting(dependant: Dependant) -> Iterator[Reads]:
-    """What those in a tree that clean up after ``yield`` read themselves."""
+    """What those in a tree that clean up after ``yield`` read and receive."""
     if dependant.call is not None and is_generator_endpoint(dependant.call):
-        yield own_reads(dependant)
+        yield tree_reads(dependant)
+        return
     for below in dependant.dependencies:
         yield from _lasting(below)
 
