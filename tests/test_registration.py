@@ -762,19 +762,7 @@ def mounted_router(app: FastAPI) -> str:
     return "GET /inner/p (read)"
 
 
-def of_another_class(app: FastAPI) -> str:
-    class Own(APIRoute):
-        pass
-
-    router = APIRouter(route_class=Own)
-    add_marked(router)
-    app.include_router(router)
-    return "GET /p (read)"
-
-
-@pytest.mark.parametrize(
-    "place", [included, nested, in_cache_router, mounted, mounted_router, of_another_class]
-)
+@pytest.mark.parametrize("place", [included, nested, in_cache_router, mounted, mounted_router])
 async def test_a_marker_on_a_plain_route_is_refused_at_start_up(place: Any) -> None:
     app = caching_app()
     route = place(app)
@@ -784,6 +772,22 @@ async def test_a_marker_on_a_plain_route_is_refused_at_start_up(place: Any) -> N
     assert (error.code, error.route) == ("redis-cache-route", route)
     assert "Cached" in error.problem
     assert "APIRouter(route_class=CacheRoute)" in error.fix
+
+
+async def test_a_marker_on_a_route_of_another_class_is_refused_with_the_class_to_write() -> None:
+    class Own(APIRoute):
+        pass
+
+    app = caching_app()
+    router = APIRouter(route_class=Own)
+    add_marked(router)
+    app.include_router(router)
+
+    error = await start_up_error(app)
+
+    assert (error.code, error.route) == ("redis-cache-route", "GET /p (read)")
+    line = "class CachedOwn(CacheRoute, Own): ...  # and APIRouter(route_class=CachedOwn)"
+    assert error.fix == line
 
 
 async def test_a_marker_before_caching_is_refused_at_start_up() -> None:

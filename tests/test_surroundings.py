@@ -2,6 +2,7 @@
 
 import asyncio
 import functools
+import inspect
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Annotated, Any
 
@@ -9,28 +10,45 @@ import fastapi
 import fastapi.routing
 import pytest
 from fastapi import APIRouter, Depends, HTTPException, Request, Response, WebSocket
+from fastapi.exceptions import FastAPIError
 from fastapi.routing import APIRoute
+from fastapi.security import APIKeyHeader
 from fastapi.testclient import TestClient
 from pydantic import BaseModel, Field, model_validator
 
 from apps import Gate, Product, cache_router, caching_app, serving, state_of, states
-from redis_fastapi import Cached, CacheEvict, CachePut, CacheRoute, cache
+from redis_fastapi import (
+    Cached,
+    CacheDeclarationError,
+    CacheEvict,
+    CachePut,
+    CacheRoute,
+    cache,
+    cache_evict,
+)
 
 
 @pytest.fixture
-def wrapped_handlers(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What instrumentation does: every handler of FastAPI is wrapped by another function."""
+def wrapped_handlers(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What instrumentation does: every handler of FastAPI is wrapped by another function.
+
+    Returns:
+        The paths that it has heard of.
+    """
+    heard: list[str] = []
     original = fastapi.routing.get_request_handler
 
     def get_instrumented(*args: Any, **options: Any) -> Callable[[Request], Awaitable[Response]]:
         handler = original(*args, **options)
 
         async def instrumented(request: Request) -> Response:
+            heard.append(request.url.path)
             return await handler(request)
 
         return instrumented
 
     monkeypatch.setattr(fastapi.routing, "get_request_handler", get_instrumented)
+    return heard
 
 
 @pytest.mark.usefixtures("wrapped_handlers")
@@ -67,6 +85,114 @@ async def test_an_instrumented_handler_keeps_what_an_inclusion_declares() -> Non
     app.include_router(router, dependencies=[Depends(cache(ttl=60))])
     async with serving(app) as http:
         assert await states(http, "/x", "/x") == ["MISS", "HIT"]
+
+
+async def test_an_instrumented_handler_hears_of_hits(wrapped_handlers: list[str]) -> None:
+    app = caching_app()
+
+    @app.get("/x")
+    async def x() -> Annotated[str, Cached(ttl=60)]:
+        return "x"
+
+    async with serving(app) as http:
+        assert await states(http, "/x", "/x", "/x") == ["MISS", "HIT", "HIT"]
+    assert wrapped_handlers == ["/x"] * 3
+
+
+def as_view(router: APIRouter, view: type) -> None:
+    """What libraries of class based views do: an endpoint gets its instance from a dependency."""
+    functions = {function for _, function in inspect.getmembers(view, inspect.isfunction)}
+    own = APIRouter()
+    for route in [route for route in router.routes if getattr(route, "endpoint", 0) in functions]:
+        assert isinstance(route, APIRoute)
+        signature = inspect.signature(route.endpoint)
+        instance, *others = signature.parameters.values()
+        parameters = [
+            instance.replace(default=Depends(view)),
+            *(one.replace(kind=inspect.Parameter.KEYWORD_ONLY) for one in others),
+        ]
+        vars(route.endpoint)["__signature__"] = signature.replace(parameters=parameters)
+        router.routes.remove(route)
+        own.routes.append(route)
+    router.include_router(own)
+
+
+async def test_a_class_based_view_is_cached_by_what_its_instance_reads() -> None:
+    router = cache_router()
+
+    class Teas:
+        def __init__(self, unit: str = "g") -> None:
+            self.unit = unit
+
+        @router.get("/teas/{tea}")
+        async def get_tea(self, tea: int) -> Annotated[str, Cached(ttl=60)]:
+            return f"{tea} {self.unit}"
+
+        @router.delete("/teas/{tea}", dependencies=[Depends(cache_evict(eviction_group="teas"))])
+        def delete_tea(self, tea: int) -> Annotated[None, CacheEvict(key=get_tea)]: ...
+
+    as_view(router, Teas)
+    app = caching_app()
+    app.include_router(router, prefix="/v1")
+    paths = ("/v1/teas/1", "/v1/teas/1?unit=oz")
+    async with serving(app) as http:
+        assert [(await http.get(path)).json() for path in paths] == ["1 g", "1 oz"]
+        assert await states(http, *paths) == ["HIT", "HIT"]
+        assert (await http.delete("/v1/teas/1")).status_code == 200
+        assert await states(http, *paths) == ["MISS", "MISS"]
+
+
+def signed_in(key: Annotated[str, Depends(APIKeyHeader(name="x-key"))]) -> str:
+    return key
+
+
+async def test_a_view_behind_a_sign_in_says_who_shares_its_entries() -> None:
+    router = cache_router()
+
+    class Baskets:
+        def __init__(self, user: Annotated[str, Depends(signed_in)]) -> None:
+            self.user = user
+
+        @router.get("/basket")
+        async def get_basket(self) -> Annotated[str, Cached(ttl=60)]:
+            return self.user
+
+    async def start() -> None:
+        as_view(router, Baskets)
+        app = caching_app()
+        app.include_router(router)
+        async with serving(app):
+            pass
+
+    with pytest.raises(CacheDeclarationError, match="comes from a security scheme"):
+        await start()
+
+
+async def test_a_route_shows_the_function_of_its_author() -> None:
+    router = cache_router()
+
+    @router.get("/x", dependencies=[Depends(cache(ttl=60))])
+    def get_x() -> str:
+        return "x"
+
+    @router.get("/y")
+    def get_y() -> Annotated[str, Cached(ttl=60)]:
+        return "y"
+
+    app = caching_app()
+    app.include_router(router)
+    seen: list[Any] = []
+
+    @app.middleware("http")
+    async def look(request: Request, call_next: Any) -> Response:
+        answer: Response = await call_next(request)
+        seen.append(request.scope["endpoint"])
+        return answer
+
+    async with serving(app) as http:
+        assert await states(http, "/x", "/x", "/y", "/y") == ["MISS", "HIT"] * 2
+    assert seen == [get_x, get_x, get_y, get_y]
+    assert [getattr(route, "endpoint", None) for route in router.routes] == [get_x, get_y]
 
 
 async def test_a_plain_wrapper_of_a_coroutine_function_is_awaited() -> None:
@@ -141,6 +267,66 @@ async def test_a_route_class_may_make_a_request_of_its_own() -> None:
         answers = [await http.request("GET", "/x", json=body) for body in bodies]
         assert [answer.json() for answer in answers] == [1, 1, 2]
         assert [state_of(answer) for answer in answers] == ["MISS", "HIT", "MISS"]
+
+
+class Service:
+    """What a container gives an endpoint, and pydantic does not know."""
+
+    name = "tea"
+
+
+class Injecting(APIRoute):
+    """What a container's route class does: its wrapper shows no trace of what it wraps."""
+
+    def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
+        signature = inspect.signature(endpoint)
+        seen = [one for one in signature.parameters.values() if one.name != "service"]
+
+        async def injected(**values: Any) -> Any:
+            given = {"service": Service()} if len(seen) < len(signature.parameters) else {}
+            return await endpoint(**values, **given)
+
+        vars(injected)["__signature__"] = signature.replace(parameters=seen)
+        injected.__name__ = endpoint.__name__
+        super().__init__(path, injected, **options)
+
+
+class InjectingWithin(CacheRoute, Injecting):
+    """What ``.caching()`` makes of it."""
+
+
+class InjectingAround(Injecting, CacheRoute):
+    """The cache sees what a container has made of the endpoint."""
+
+
+@pytest.mark.parametrize("kind", [InjectingWithin, InjectingAround])
+async def test_a_route_class_may_give_the_endpoint_what_no_request_holds(
+    kind: type[CacheRoute], caplog: pytest.LogCaptureFixture
+) -> None:
+    app = caching_app()
+    router = APIRouter(route_class=kind)
+    app.router.route_class = kind
+
+    @app.get("/x")
+    @router.get("/x")
+    async def x(service: Service) -> Annotated[str, Cached(ttl=60)]:
+        return service.name
+
+    app.include_router(router, prefix="/v1")
+    async with serving(app) as http:
+        for path in ("/x", "/v1/x"):
+            assert (await http.get(path)).json() == "tea"
+            assert await states(http, path) == ["HIT"]
+    if kind is InjectingWithin:
+        assert "GET /x (x): x takes the whole Request" in caplog.text
+
+
+def test_a_parameter_without_a_schema_is_not_taken_for_the_return_type() -> None:
+    with pytest.raises(FastAPIError, match="Service"):
+
+        @caching_app().get("/x")
+        async def x(service: Service) -> Annotated[str, Cached(ttl=60)]:
+            return service.name
 
 
 class SaysMore(Response):

@@ -168,6 +168,7 @@ class Declaration(NamedTuple):
         methods: frozenset[str],
         *,
         cache_route: bool = True,
+        route_class: str = "",
         form: bool = False,
         secured_by: tuple[str, ...] = (),
     ) -> EndpointFacts:
@@ -181,6 +182,7 @@ class Declaration(NamedTuple):
             methods=methods,
             parameters=frozenset(self.signature.parameters),
             cache_route=cache_route,
+            route_class=route_class,
             generator=self.generator,
             form=form,
             secured_by=secured_by,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from types import FunctionType
 from typing import Any
 
 import fastapi.routing
@@ -29,6 +30,11 @@ def dependant_within(handler: Any, layers: int = _WRAPPERS) -> Dependant | None:
         return direct
     deeper = (dependant_within(one, layers - 1) for one in held if callable(one))
     return next((one for one in deeper if one is not None), None)
+
+
+def is_fastapis(handler: Any) -> bool:
+    """Whether FastAPI built a handler, and nothing that hears of requests stands round it."""
+    return type(handler) is FunctionType and handler.__globals__ is vars(fastapi.routing)
 
 
 def _filled(cell: Any) -> bool:

@@ -314,7 +314,9 @@ def _overview(registry: Registry, default_ttl: int) -> Overview:
 
 def _unread_markers(served: Served) -> Iterator[CacheDeclarationError]:
     declaration = declare(served.endpoint)
-    facts = declaration.facts(served.methods, cache_route=False)
+    kind = type(served.route)
+    own = "" if kind is APIRoute else kind.__name__
+    facts = declaration.facts(served.methods, cache_route=False, route_class=own)
     for problem in check(facts):
         if problem.code in ("redis-cache-route", "redis-cache-misplaced", "redis-cache-instance"):
             yield declaration_error(problem, _label(served))

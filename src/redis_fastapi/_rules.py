@@ -100,6 +100,8 @@ class EndpointFacts:
     methods: frozenset[str] | None = None
     parameters: frozenset[str] | None = None
     cache_route: bool | None = None
+    route_class: str = ""
+    """Name of the class that made the route, where that is not FastAPI's own."""
     generator: bool | None = None
     form: bool | None = None
     secured_by: tuple[str, ...] | None = None
@@ -665,10 +667,13 @@ def _checked_too_late(facts: EndpointFacts) -> Iterator[Problem]:
 
 def _routes(facts: EndpointFacts) -> Iterator[Problem]:
     if facts.cache_route is False and facts.markers:
+        own = facts.route_class
         yield Problem(
             "redis-cache-route",
             f"{facts.markers[0].kind} has no effect: the route was not made by CacheRoute",
-            "router = APIRouter(route_class=CacheRoute)  "
+            f"class Cached{own}(CacheRoute, {own}): ...  # and APIRouter(route_class=Cached{own})"
+            if own
+            else "router = APIRouter(route_class=CacheRoute)  "
             "# for @app.get: FastAPIRedis(app).caching() before the endpoints",
         )
 

@@ -19,11 +19,11 @@ def resolve_signature(endpoint: Callable[..., Any]) -> inspect.Signature:
     A name that exists only while type checking stays a string; the other annotations are evaluated.
     """
     try:
-        return inspect.signature(endpoint, eval_str=True)
+        signature = inspect.signature(endpoint, eval_str=True)
     except NameError:
-        pass
+        signature = _lazy_signature(endpoint)
+    # inspect leaves a signature that somebody has set as it is
     names = names_of_module(endpoint)
-    signature = _lazy_signature(endpoint)
     parameters = [
         parameter.replace(annotation=_evaluated(parameter.annotation, names))
         for parameter in signature.parameters.values()

@@ -94,10 +94,17 @@ def _pass_for_endpoint(wrapper: Any, declaration: Declaration, added: dict[str, 
     functools.update_wrapper(wrapper, declaration.endpoint)
     # some FastAPI releases look through __wrapped__
     wrapper.__dict__.pop("__wrapped__", None)
-    wrapper.__annotations__ = {}
+    signature = wrapper.__signature__ = _with_parameters(declaration.signature, added)
+    # others read types from here, and may put a wrapper of their own round this one
+    wrapper.__annotations__ = _annotations_of(signature)
     wrapper.__name__ = declaration.name
-    wrapper.__signature__ = _with_parameters(declaration.signature, added)
     setattr(wrapper, DECLARATION, declaration)
+
+
+def _annotations_of(signature: inspect.Signature) -> dict[str, Any]:
+    found = {one.name: one.annotation for one in signature.parameters.values()}
+    found["return"] = signature.return_annotation
+    return {name: kind for name, kind in found.items() if kind is not inspect.Signature.empty}
 
 
 def _with_parameters(signature: inspect.Signature, added: dict[str, Any]) -> inspect.Signature:

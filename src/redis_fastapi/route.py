@@ -35,7 +35,7 @@ from ._declare import (
     label_of,
     take_dependencies,
 )
-from ._handlers import INCLUDES_LAZILY, dependant_within
+from ._handlers import INCLUDES_LAZILY, dependant_within, is_fastapis
 from ._model import model_text
 from ._passage import Handler, serve
 from ._policy import Policy, ReadPolicy
@@ -72,27 +72,39 @@ class CacheRoute(APIRoute):
         **options: Any,
     ) -> None:
         kept, extra = take_dependencies(dependencies)
-        # up to FastAPI 0.136 an inclusion builds the route again, from the wrapper
-        known: Declaration | None = getattr(endpoint, DECLARATION, None)
-        self._declaration = known.within(extra) if known else declare(endpoint, extra)
         methods = frozenset(method.upper() for method in options.get("methods") or ["GET"])
-        if self.invalidates and not known and methods - _http.SAFE_METHODS:
-            self._declaration = self._declaration.invalidating()
+        self._declaration = self._read(endpoint, extra, methods)
         self._compiled: list[_Compiled] = []
         self._reads: list[ReadPolicy] = []
         self._records = False
         self.author_endpoint = self._declaration.endpoint
         label = label_of(methods, path, self._declaration.name)
         _refuse(self._declaration, methods, label)
-        if self._declaration.declared and not known:
-            endpoint = wrapped(self._declaration).endpoint
+        self._served = endpoint
+        if self._declaration.declared and not hasattr(endpoint, DECLARATION):
+            self._served = wrapped(self._declaration).endpoint
         try:
-            super().__init__(path, endpoint, dependencies=kept, **options)
+            super().__init__(path, self._served, dependencies=kept, **options)
         except FastAPIError as error:
             _refuse_schemaless(self._declaration, methods, label, error)
             raise
         if self._declaration.declared:
             _refuse(self._declaration, methods, label, self.dependant)
+        if self.endpoint is self._served:
+            # others look for the author's function, and an inclusion reads the route again
+            self.endpoint, self.dependencies = endpoint, list(dependencies or ())
+
+    def _read(
+        self, endpoint: Callable[..., Any], extra: list[Declared], methods: frozenset[str]
+    ) -> Declaration:
+        # a route class within this one may have wrapped the wrapper
+        known: Declaration | None = getattr(endpoint, DECLARATION, None)
+        if known is not None:
+            return known.within(extra)
+        declaration = declare(endpoint, extra)
+        if self.invalidates and methods - _http.SAFE_METHODS:
+            return declaration.invalidating()
+        return declaration
 
     def policy_for(self, dependant: Dependant) -> Policy | None:
         """The policy under these effective dependencies; anew where some were added later."""
@@ -103,9 +115,11 @@ class CacheRoute(APIRoute):
         known = next((one for one in self._compiled if one.dependant is dependant), None)
         if known is not None and known.width == width:
             return known
-        declaration = known.declaration if known is not None else self._declaration
-        if included := _take_included(dependant):
-            declaration = declaration.within(included)
+        included = _take_included(dependant)
+        if known is not None:
+            declaration = known.declaration.within(included)
+        else:
+            declaration = self._declaration_in(dependant, included)
         policy = shortcut = None
         if declaration.declared:
             install_wrapper(dependant, declaration)
@@ -118,6 +132,30 @@ class CacheRoute(APIRoute):
         self._reads = [one.read for one in policies if one.read is not None]
         self._records = any(read.statuses for read in self._reads)
         return compiled
+
+    def _declaration_in(self, dependant: Dependant, included: list[Declared]) -> Declaration:
+        """What is declared where these dependencies are in force, and an inclusion added to it."""
+        if dependant is self.dependant:
+            if self._declaration.declared and dependant.call is not self._served:
+                self._stand_for(dependant.call)
+            return self._declaration.within(included)
+        if hasattr(dependant.call, DECLARATION):
+            return self._declaration.within(included)
+        # class based views change a signature between registration and inclusion
+        methods = frozenset(self.methods or ())
+        declaration = self._read(self.endpoint, included, methods)
+        if declaration.declared:
+            path = dependant.path or self.path_format
+            _refuse(declaration, methods, label_of(methods, path, declaration.name), dependant)
+        return declaration
+
+    def _stand_for(self, outer: Any) -> None:
+        """Know the wrapper that a route class within this one has put round ours.
+
+        It may give the endpoint anything that a request holds.
+        """
+        self._declaration = self._declaration._replace(takes_request=True)
+        setattr(outer, DECLARATION, self._declaration)
 
     def _facts(self, dependant: Dependant) -> RouteFacts:
         convertors = self.param_convertors.items()
@@ -143,6 +181,8 @@ class CacheRoute(APIRoute):
         if compiled.handler is None:
             # reading the policy may have put the wrapper into an inclusion's dependencies
             handler = super().get_route_handler()
+            if compiled.shortcut is not None:
+                compiled.shortcut.early &= is_fastapis(handler)
             compiled.handler = self._with_cache(handler, dependant, compiled)
         return compiled.handler
 
@@ -240,7 +280,8 @@ def _refuse_schemaless(
     declaration: Declaration, methods: frozenset[str], label: str, error: FastAPIError
 ) -> None:
     """Raise for a return type of which FastAPI says that it is no field."""
-    if "response field" not in str(error):
+    # it says the same of a parameter's type
+    if f"check that {declaration.signature.return_annotation} " not in str(error):
         return
     facts = replace(declaration.facts(methods), schemaless=declaration.returns)
     for problem in check(facts):
