@@ -1,4 +1,4 @@
-"""What an answer tells of the cache's part in it: X-Redis-Cache, and Cache-Status (RFC 9211)."""
+"""How the cache was used for a response: X-Redis-Cache, and Cache-Status (RFC 9211)."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from . import _http
 from ._http import Forward, Reason
 
 NAME = "redis-fastapi"
-"""Of this cache in Cache-Status."""
+"""The name of this cache in Cache-Status."""
 
 HIT, STALE, MISS, BYPASS = b"HIT", b"STALE", b"MISS", b"BYPASS"
 
@@ -17,18 +17,18 @@ _HIT = f"{NAME}; hit".encode()
 
 @dataclass(slots=True)
 class CacheStatus:
-    """How one request used the cache, as far as it has come.
+    """How one request has used the cache so far.
 
     Attributes:
-        state: Value of X-Redis-Cache; None for none.
-        forward: Why the endpoint ran; None where it did not.
-        reason: Why its answer is not stored.
+        state: Value of X-Redis-Cache; None sends none.
+        forward: Why the endpoint ran; None if it did not.
+        reason: Why its response is not stored.
         key: Digest that names the entry.
-        ttl: Seconds the answer stays fresh; None is no expiry.
-        stored: Whether its answer is on the way into the cache.
-        collapsed: Whether it waited for the run of another request.
-        local: Whether the answer came from what the process keeps.
-        failed: Status of the endpoint's answer, where a stale entry was sent in its place.
+        ttl: Seconds that the response stays fresh; None means no expiry.
+        stored: Whether the response is being stored.
+        collapsed: Whether it waited for another request's run.
+        local: Whether the response came from the local tier.
+        failed: Status code of the endpoint's response, if a stale entry was sent instead.
     """
 
     state: bytes | None = BYPASS
@@ -42,29 +42,29 @@ class CacheStatus:
     failed: int | None = None
 
     def hit(self, ttl: int | None, *, collapsed: bool, local: bool) -> None:
-        """The answer came from the cache, or from the run that another request waited for too."""
+        """The response came from the cache, or from another request's run."""
         self.state, self.ttl, self.collapsed, self.local = HIT, ttl, collapsed, local
         self.forward = Forward.MISS if collapsed else None
 
     def stale(self, ttl: int) -> None:
-        """The answer came from the cache, past its lifetime."""
+        """The response came from the cache, past its lifetime."""
         self.state, self.ttl, self.forward = STALE, ttl, None
 
     def stand_in(self, ttl: int, status: int) -> None:
-        """The endpoint failed with this status, and a stale answer was sent in place of its."""
+        """The endpoint failed with this status code, and a stale response is sent instead."""
         self.state, self.ttl, self.forward = STALE, ttl, Forward.STALE
         self.failed = status
 
     def miss(self, forward: Forward) -> None:
-        """The endpoint runs, and its answer may be stored."""
+        """The endpoint runs, and its response may be stored."""
         self.state, self.forward = MISS, forward
 
     def bypass(self, reason: Reason, forward: Forward = Forward.BYPASS) -> None:
-        """The endpoint runs, and its answer is not stored."""
+        """The endpoint runs, and its response is not stored."""
         self.state, self.forward, self.reason = BYPASS, forward, reason
 
     def fields(self, *, debug: bool) -> list[tuple[bytes, bytes]]:
-        """The fields to send; `debug` adds the key, and the reason as detail."""
+        """The header fields to send; `debug` adds the key, and the reason as detail."""
         status = self._plain_hit() if not debug else None
         told = [] if self.state is None else [(b"x-redis-cache", self.state)]
         return [*told, (b"cache-status", status or self._status(debug))]

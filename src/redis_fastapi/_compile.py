@@ -1,13 +1,13 @@
-"""From an endpoint's signature and declaration to its policy, once for each place it is served.
+"""From an endpoint's signature and declaration to its policy, once for each place it is served at.
 
-Rules of the key
-- The path with its validated values names the resource; every variant of it is evicted with it.
+What makes the key
+- The path with its validated values names the resource; all its variants are evicted together.
 - Declared query parameters, and the headers and cookies that the endpoint's parameters read
-  (through their dependencies too), select the variant. What nobody declares cannot reach the answer
-  and is left out.
-- ``vary`` or ``shared`` speaks in place of the headers and cookies that dependencies read.
-- What guards read does not select; it makes the answer ``private`` downstream. A guard with `yield`
-  hands its query parameters on, as pagination libraries do, and these select.
+  (through their dependencies, too), select the variant. What is not declared cannot reach the
+  response and is left out.
+- ``vary`` or ``shared`` replaces the headers and cookies that dependencies read.
+- What guards read does not select; it makes the response ``private`` downstream. The exception is
+  the query parameters of a guard with `yield`: pagination libraries pass these on, so they select.
 """
 
 from __future__ import annotations
@@ -49,14 +49,14 @@ class RouteFacts:
     """What a policy needs to know of its route.
 
     Attributes:
-        path: The path template with all prefixes below the application, without mounts.
-        methods: Methods the route serves.
-        dependant: The dependencies in force, those of its routers and inclusion among them.
-        slashes: Path parameters that may hold slashes.
-        model: Gives a text that changes with the response model's schema; called at first use.
+        path: The path template with all prefixes within the application, without mounts.
+        methods: Methods that the route serves.
+        dependant: The dependencies in force, including those of routers and inclusions.
+        slashes: Path parameters that may contain slashes.
+        model: Returns a text that changes with the response model's schema; called on first use.
         modelled: Whether there is a response model.
-        status: Status code of a successful answer.
-        invalidates: Whether a write evicts the paths that its answer names.
+        status: Status code of a successful response.
+        invalidates: Whether a write evicts the paths that its response names.
     """
 
     path: str
@@ -92,7 +92,7 @@ def _sorted_by_kind(
     readers, puts, evictions = [], [], []
     for declared in declaration.declared:
         if isinstance(declared.marker, Cached):
-            # a router-wide cache() says nothing about the writes of that router
+            # a router-wide cache() does not apply to that router's writes
             if "GET" in route.methods:
                 readers.append(declared)
         elif isinstance(declared.marker, CachePut):
@@ -166,18 +166,18 @@ def _origin(endpoint: Callable[..., Any]) -> str:
 
 
 _ANYTHING = Names(query=(EVERYTHING,), headers=("authorization", "cookie", "host"))
-"""What selects where a callable takes the whole request: what requests mostly differ in."""
+"""Selectors for a callable that takes the whole request: where requests usually differ."""
 
 
 def _opaque(declaration: Declaration, reads: RouteReads) -> tuple[str, ...]:
-    """Who takes the whole request."""
+    """Names of the callables that take the whole request."""
     return (*((declaration.name,) if declaration.takes_request else ()), *reads.received.opaque)
 
 
 def _selectors(
     marker: Cached, declared: Declared, declaration: Declaration, reads: RouteReads
 ) -> tuple[Selectors, Reason | None]:
-    """What selects the variant, and why nothing may be stored, if so."""
+    """What selects the variant, and the reason why nothing may be stored, if there is one."""
     own, received = reads.own.names, reads.received.names
     spoken_for = bool(marker.vary) or marker.shared is True
     own_query, query = reads.own_query, Names(query=received.plus(reads.lasting).query)
@@ -200,7 +200,7 @@ def _selectors(
 def _is_private(marker: Cached, reads: RouteReads) -> bool:
     received, guards, own = reads.received, reads.guards, reads.own
     gated = received.schemes or guards.schemes or guards.names.headers or guards.names.cookies
-    # a guard that takes the request may look for a session
+    # a guard that takes the request may read a session
     gated = gated or guards.opaque
     cookies = own.names.cookies or received.names.cookies
     authorization = _CREDENTIALS.intersection((*own.names.headers, *received.names.headers))
@@ -212,7 +212,7 @@ _CREDENTIALS = frozenset({"authorization", EVERYTHING})
 
 
 def _is_per_user(selectors: Selectors, reads: RouteReads) -> bool:
-    """Whether what tells users apart is part of the key."""
+    """Whether the key contains what distinguishes users."""
     names = selectors.names
     if selectors.vary or names.cookies or _CREDENTIALS.intersection(names.headers):
         return True
@@ -223,7 +223,7 @@ def _is_per_user(selectors: Selectors, reads: RouteReads) -> bool:
 
 
 def _announced(marker: Cached, reads: RouteReads, selectors: Selectors) -> tuple[str, ...]:
-    """Field names for ``Vary``, or ``*`` where every field counts (RFC 9110 section 12.5.5)."""
+    """Header names for ``Vary``, or ``*`` if every field selects (RFC 9110 section 12.5.5)."""
     names = reads.own.names.plus(selectors.names)
     if marker.shared is not True:
         names = names.plus(reads.received.names)
@@ -231,7 +231,7 @@ def _announced(marker: Cached, reads: RouteReads, selectors: Selectors) -> tuple
     if EVERYTHING in names.headers:
         return (EVERYTHING,)
     cookie = ("cookie",) if names.cookies else ()
-    # a model of headers is read by either spelling
+    # a header model accepts either spelling
     twice = {name for name in names.headers if "_" in name and _hyphened(name) in names.headers}
     listed = set(names.headers) - twice
     return tuple(sorted({*listed, *cookie} - {"host"}))
@@ -364,8 +364,10 @@ def _path_parameters(route: RouteFacts) -> tuple[PathParameter, ...]:
 
 
 def _textual_path_params(route: RouteFacts) -> tuple[str, ...]:
-    """Path parameters whose text counts: those of which the answer may see two forms, the number 1
-    and the text "01", and those of a host or a mount outside, which are not in the route's path.
+    """Path parameters that select by their raw text.
+
+    These are the ones declared with different types, whose text "01" and number 1 may both reach
+    the response, and the ones from an outer host or mount, which are not in the route's path.
     """
     dependant, kinds = route.dependant, dict[str, list[Any]]()
     inside = {field.name for field in ResourceTemplate.parse(route.path).template.fields}
@@ -378,14 +380,14 @@ def _textual_path_params(route: RouteFacts) -> tuple[str, ...]:
 
 
 def _all_path_params(dependant: Dependant) -> Iterator[Any]:
-    """Path parameters of a tree, the endpoint's own last so that they win."""
+    """Path parameters of a dependency tree, the endpoint's own last so that they win."""
     for below in dependant.dependencies:
         yield from _all_path_params(below)
     yield from dependant.path_params
 
 
 def _parser(parameter: Any) -> Callable[[object], object]:
-    """Validate as FastAPI does; raises ValueError. A parameter that nobody declares is its text."""
+    """A validator like FastAPI's, raising ValueError; an undeclared parameter is its text."""
     if parameter is None:
         return str
     info = parameter.field_info
@@ -395,9 +397,9 @@ def _parser(parameter: Any) -> Callable[[object], object]:
 
 
 def _canonical(validate: Callable[[object], object], text: object) -> object:
-    """The validated value, or the text where the value's own text does not stand for it.
+    """The validated value, or the raw text if the value cannot be recovered from its own text.
 
-    Different secrets, for example, have one and the same text.
+    All secrets, for example, have the same text.
     """
     value = validate(text)
     if simple_text(value) is not None:

@@ -1,8 +1,7 @@
-"""What an endpoint declares: markers, and the dependencies that mean the same.
+"""What an endpoint declares, by markers or by the equivalent dependencies.
 
-``Depends(cache(...))`` is data in disguise: an instance of ``CacheDependency`` is found in a
-route's ``dependencies=`` and taken out again, so both front doors end in the same ``Declared``
-values.
+``Depends(cache(...))`` is data in the form of a dependency: instances of ``CacheDependency`` are
+removed from a route's ``dependencies=``, so both forms end in the same ``Declared`` values.
 """
 
 from __future__ import annotations
@@ -38,11 +37,11 @@ from .markers import CacheEvict, CachePut, Marker, find_markers
 logger = logging.getLogger("redis_fastapi")
 
 SCOPE_KEY = "redis_fastapi"
-"""Where a request's scope holds its passage through the cache."""
+"""Key in a request's scope of its passage through the cache."""
 
 
 class KeyBuilder(Protocol):
-    """Names the resource of a request; plain or ``async``."""
+    """Names the resource of a request; a plain or ``async`` function."""
 
     def __call__(
         self, request: Request, eviction_group: str = "", prefix: str = ""
@@ -50,11 +49,11 @@ class KeyBuilder(Protocol):
 
 
 def default_key_builder(request: Request, eviction_group: str = "", prefix: str = "") -> str:
-    """Name a request by prefix, group, path and sorted query; different requests, different names.
+    """Name a request by prefix, group, path and sorted query, so that different requests differ.
 
-    Given to ``cache()``, ``cache_put()`` or ``cache_evict()`` it stands for "the path of this
-    request", which the library keys by the declared parameters. Call it inside a key builder of
-    your own to extend it.
+    Passed to ``cache()``, ``cache_put()`` or ``cache_evict()`` it means "the path of this request",
+    which the library keys by the declared parameters. Call it from your own key builder to extend
+    it.
     """
     path = "/".join(quote(part, safe="") for part in request.scope["path"].split("/"))
     query = "&".join(
@@ -66,14 +65,13 @@ def default_key_builder(request: Request, eviction_group: str = "", prefix: str 
 
 @dataclass(frozen=True, slots=True)
 class Declared:
-    """One marker, and what only the dependency form can say.
+    """One marker, and the options that only the dependency form has.
 
     Attributes:
-        marker: The marker that was written, or that the dependency stands for.
-        by_dependency: Whether it came from ``Depends(...)``; such a declaration never breaks an
-            app.
-        key_builder: Names the resource instead of the path; None is the path.
-        prefix: Sets resources apart that would else be the same.
+        marker: The marker that was written, or the equivalent of the dependency.
+        by_dependency: Whether it came from ``Depends(...)``; such a declaration only warns.
+        key_builder: Names the resource; None means the path.
+        prefix: Separates resources that would otherwise be the same.
     """
 
     marker: Marker
@@ -82,7 +80,7 @@ class Declared:
     prefix: str = ""
 
     def facts(self) -> MarkerFacts:
-        """The marker as the rules see it: with the arguments that are not the defaults."""
+        """The marker as the rules see it, with the arguments that differ from the defaults."""
         values = ((field, getattr(self.marker, field.name)) for field in fields(self.marker))
         arguments = {field.name: value for field, value in values if value is not field.default}
         return MarkerFacts(type(self.marker).__name__, arguments, self.by_dependency)
@@ -91,8 +89,8 @@ class Declared:
 class CacheDependency:
     """What ``cache()``, ``cache_evict()`` and ``cache_put()`` return, for ``Depends``.
 
-    It runs as a dependency only where no route class took it out of ``dependencies=``; it then says
-    so, once.
+    It runs as a dependency only if no route class removed it from ``dependencies=``, and then logs
+    a warning, once.
     """
 
     def __init__(self, declared: Declared) -> None:
@@ -114,15 +112,15 @@ class CacheDependency:
 
 
 class Declaration(NamedTuple):
-    """An endpoint and all that it declares.
+    """An endpoint and everything it declares.
 
     Attributes:
         endpoint: The function as the author wrote it.
-        signature: Its signature, evaluated, our markers gone.
-        declared: Its markers, then its dependencies, in the order written.
+        signature: Its signature, evaluated, without our markers.
+        declared: What its dependencies declare, then its markers, in the order written.
         classes: Markers written as a class.
-        misplaced: Markers where they have no effect.
-        generator: Whether it yields its answer.
+        misplaced: Markers in places where they have no effect.
+        generator: Whether it yields its response.
         takes_request: Whether a parameter receives the whole request.
     """
 
@@ -135,9 +133,9 @@ class Declaration(NamedTuple):
     takes_request: bool
 
     def within(self, extra: Iterable[Declared]) -> Declaration:
-        """The declaration with what dependencies add, where the endpoint does not stream.
+        """The declaration extended by dependencies, unless the endpoint streams.
 
-        What is nearest to the endpoint stands last, and wins.
+        What is closest to the endpoint comes last, and wins.
         """
         added = tuple(extra)
         if added and self.generator:
@@ -172,7 +170,7 @@ class Declaration(NamedTuple):
         form: bool = False,
         secured_by: tuple[str, ...] = (),
     ) -> EndpointFacts:
-        """The endpoint as the rules see it; all is known here."""
+        """The endpoint as the rules see it."""
         return EndpointFacts(
             name=self.name,
             returns=self.returns,
@@ -193,7 +191,7 @@ class Declaration(NamedTuple):
         )
 
     def _lacking(self) -> dict[str, str]:
-        """Fields of the templates that their parameter cannot have, and why."""
+        """Template fields that their parameter cannot have, each with the reason."""
         found = {}
         for field in (one for declared in self.declared for one in fields_of(declared.facts())):
             parameter = self.signature.parameters.get(field.name)
@@ -209,14 +207,14 @@ def label_of(methods: Iterable[str], path: str, name: str) -> str:
 
 
 def declaration_error(problem: Problem, route: str) -> CacheDeclarationError:
-    """A problem as the exception that registration and start-up raise."""
+    """The exception that registration and start-up raise for a problem."""
     return CacheDeclarationError(
         code=problem.code, route=route, problem=problem.message, fix=problem.fix
     )
 
 
 def declare(endpoint: Callable[..., Any], extra: Iterable[Declared] = ()) -> Declaration:
-    """Read an endpoint's markers and add those that its dependencies stand for."""
+    """Read an endpoint's markers, and add what its dependencies declare."""
     signature = resolve_signature(endpoint)
     found = find_markers(signature.return_annotation)
     misplaced = list(found.misplaced)
@@ -242,7 +240,7 @@ _NAME = re.compile(r"[^\W\d][\w.]*")
 
 
 def _markers_in_text(text: str, names: Mapping[str, Any]) -> Iterator[str]:
-    """Names in a text that stand for a marker, or for a type that holds one."""
+    """Names in an annotation's text that refer to a marker, or to a type containing one."""
     for name in _NAME.findall(text):
         first, *attributes = name.split(".")
         value = names.get(first)
@@ -255,7 +253,7 @@ def _markers_in_text(text: str, names: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _refuse_unread(annotation: object, endpoint: Callable[..., Any]) -> None:
-    """A marker in an annotation that cannot be evaluated is an error, never "not cached"."""
+    """Raise for a marker in an annotation that cannot be evaluated, rather than ignore it."""
     if not isinstance(annotation, str):
         return
     names = names_of_module(endpoint)

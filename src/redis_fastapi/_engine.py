@@ -1,12 +1,12 @@
-"""Look-ups, puts and evictions: what makes the cache safe to believe.
+"""Lookups, puts and evictions, and the rules that decide which entries are valid.
 
-- An entry counts only while the generation tokens read before its computation are current, so an
+- An entry is valid only while the generation tokens read before its computation are current, so an
   acknowledged eviction of a generation beats every computation that began before it.
 - A computation starts after the replies that showed its lease and its tokens, never before.
-- What soft evictions or time have made stale is returned as such, and only as its entry allows.
-- A write takes the lease by force before it runs. What it cannot store it evicts, so racing writes,
-  and reads that race a write, end in a miss and never in the older value.
-- What is owed to Redis (`_evictions.py`) is sent before anything it may concern is believed.
+- A stale entry, by time or by soft eviction, is returned as stale, and only if it allows that.
+- A write takes the lease by force before it runs, and evicts what it cannot store. So racing
+  writes, and reads that race a write, end in a miss and never in the older value.
+- Owed evictions (`_evictions.py`) are sent before any entry that they may affect is used.
 - Losing a lease, a token or Redis costs a computation, nothing else. No Redis error leaves here.
 """
 
@@ -50,8 +50,8 @@ class Hit(NamedTuple):
 
     Attributes:
         entry: The entry.
-        collapsed: Whether the look-up waited for another's computation.
-        local: Whether this process kept the entry; Redis was not asked for it.
+        collapsed: Whether the lookup waited for another request's computation.
+        local: Whether the entry came from the local tier, without asking Redis.
     """
 
     entry: Entry
@@ -60,11 +60,11 @@ class Hit(NamedTuple):
 
 
 class Stale(NamedTuple):
-    """An entry that time or a soft eviction has outdated; no hard eviction has.
+    """An entry that is past its lifetime or softly evicted, but not hard evicted.
 
     Attributes:
         entry: The entry.
-        staleness_ms: Milliseconds since its lifetime ended; 0 where only an eviction outdated it.
+        staleness_ms: Milliseconds since its lifetime ended; 0 if it was only softly evicted.
     """
 
     entry: Entry
@@ -73,9 +73,9 @@ class Stale(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Miss:
-    """Nothing valid is there: compute, then fill or release the lease.
+    """There is no valid entry: compute, then fill or release the lease.
 
-    `stale` is what is there all the same, for the case that the computation fails.
+    `stale` is an entry to fall back to if the computation fails.
     """
 
     lease: Lease
@@ -84,7 +84,7 @@ class Miss:
 
 @dataclass(frozen=True, slots=True)
 class Bypass:
-    """Compute and store nothing; `stale` as with a miss."""
+    """Compute without storing; `stale` as for a miss."""
 
     reason: Reason
     stale: Stale | None = None
@@ -95,13 +95,13 @@ Outcome = Hit | Stale | Miss | Bypass
 
 @dataclass(frozen=True, slots=True)
 class _Request:
-    """A look-up under way.
+    """A lookup in progress.
 
     Attributes:
-        target: What is looked for.
-        refresh: Whether to ignore what is there.
-        until: The loop's time at which it stops waiting.
-        tolerated_ms: Staleness that is good enough, whatever the entry says.
+        target: What to look up.
+        refresh: Whether to ignore an existing entry.
+        until: When to stop waiting, in the event loop's time.
+        tolerated_ms: Staleness that the client accepts, in addition to what the entry allows.
     """
 
     target: Target
@@ -110,7 +110,7 @@ class _Request:
     tolerated_ms: int
 
     def answer(self, found: Hit | Stale | None) -> Hit | Stale | None:
-        """What was found, unless it is so stale that something has to be computed first."""
+        """What was found, unless it is too stale to be sent before it is recomputed."""
         if not isinstance(found, Stale):
             return found
         served_ms = max(found.entry.revalidate_ms, self.tolerated_ms)
@@ -121,14 +121,14 @@ class Engine:
     """Look-ups, leases and evictions over one store.
 
     Args:
-        store: Where everything goes.
-        clock: Seconds since 1970, for ages.
-        random: That many random bytes; unpredictable and never the same twice.
-        sleep: Waits that many seconds before another look or another attempt.
-        lease_ms: Life of a lease without its holder, in milliseconds.
-        wait_max: Seconds that a look-up waits for another's computation at most.
-        compress: What makes large bodies small in Redis; None leaves them as they are.
-        local: What is kept in the process; None keeps nothing.
+        store: Executes the operations on Redis.
+        local: The local tier; None keeps nothing in the process.
+        clock: Returns seconds since 1970, for ages.
+        random: Returns that many random bytes, unpredictable and never the same twice.
+        sleep: Sleeps that many seconds before another read or attempt.
+        lease_ms: Milliseconds until a lease expires that its holder does not renew.
+        wait_max: Upper bound in seconds on waiting for another request's computation.
+        compress: Compresses large bodies for Redis; None stores them as they are.
     """
 
     def __init__(
@@ -164,8 +164,8 @@ class Engine:
         )
 
     def recall(self, target: Target) -> Kept | None:
-        """A fresh entry that this process keeps; never waits, and asks nobody."""
-        # What an eviction that is owed names was dropped, and is not read before it was sent.
+        """A fresh entry from the local tier, without any I/O."""
+        # An owed eviction has dropped its entries here, and they are not read before it was sent.
         return self._local.get(target)
 
     async def look_up(
@@ -177,17 +177,17 @@ class Engine:
         tolerated_ms: int = 0,
         local: bool = False,
     ) -> Outcome:
-        """A valid entry, the lease to fill one, or the reason to go without.
+        """An entry, the lease to fill one, or the reason to bypass the cache.
 
         Args:
-            target: What to look for.
-            refresh: Ignore the entry that is there, and do not wait.
-            wait: Whether to wait while another computes; otherwise compute beside it.
-            tolerated_ms: Staleness that is good enough, whatever the entry says.
-            local: Whether this process may keep the entry, and answer from what it keeps.
+            target: What to look up.
+            refresh: Ignore an existing entry, and do not wait.
+            wait: Whether to wait while another request computes; otherwise compute in parallel.
+            tolerated_ms: Staleness that the client accepts, in addition to what the entry allows.
+            local: Whether the local tier may keep and answer with the entry.
         """
         if local and not refresh and (kept := self.recall(target)) is not None:
-            return Hit(kept.entry, False, True)  # named, its fields cost half as much again
+            return Hit(kept.entry, False, True)  # keyword arguments would cost half as much again
         try:
             budget = self._store.until()
             if self._evictions.owe(target):
@@ -210,7 +210,7 @@ class Engine:
             answer = request.answer(found)
             return answer or await self._lead_or_follow(request, snapshot, claimed, budget)
         except CacheUnavailableError as error:
-            # a claim that failed has to be given back: in an outage there are no more of them
+            # a failed claim has to be given back, so during an outage none are made
             self._forecast.learn(target.shape, absent=False)
             self._refusals.refused(Operation.LOOK_UP, error)
             return Bypass(Reason.UNAVAILABLE)
@@ -224,7 +224,7 @@ class Engine:
         return int.from_bytes(self._random(6), "big") / 2**48
 
     async def find(self, target: Target, *, local: bool = False) -> Hit | Stale | None:
-        """What is there, without any wish to fill it; None also when Redis does not answer."""
+        """The entry of a target, without claiming a lease; None also if Redis does not answer."""
         if local and (kept := self.recall(target)) is not None:
             return Hit(kept.entry, local=True)
         try:
@@ -239,12 +239,12 @@ class Engine:
         return found
 
     async def peek(self, target: Target, *, local: bool = False) -> Entry | None:
-        """A valid entry, without any wish to fill one; None also when Redis does not answer."""
+        """A valid entry, without claiming a lease; None also if Redis does not answer."""
         found = await self.find(target, local=local)
         return found.entry if isinstance(found, Hit) else None
 
     async def has(self, target: Target) -> bool:
-        """Whether a valid entry is there; False also when Redis does not answer."""
+        """Whether there is a valid entry; False also if Redis does not answer."""
         size = head_size(len(target.shape) + TOKEN_SIZE * len(target.generations))
         try:
             await self._evictions.settle(target, self._store.until())
@@ -255,14 +255,14 @@ class Engine:
         return bool(snapshot.raw and validity and is_current(snapshot.raw, validity))
 
     async def ask(self, commands: Sequence[Command]) -> list[Any]:
-        """Replies to commands that are no operation of the cache, see `Store.ask`."""
+        """The replies to other commands than the cache's operations; see `Store.ask`."""
         return await self._store.ask(commands)
 
     async def lead(self, target: Target, known: Entry) -> Lease | None:
-        """The lease to compute anew what is known already; one caller gets it, of all processes.
+        """The lease to recompute a known entry; only one caller, across all processes, gets it.
 
         Returns:
-            None when another holds it or has computed it meanwhile, or Redis did not answer.
+            None if another caller holds it or has computed it meanwhile, or Redis did not answer.
         """
         try:
             budget = self._store.until()
@@ -279,10 +279,10 @@ class Engine:
         return self._leases.lead(claimed)
 
     async def seize(self, target: Target) -> Lease | None:
-        """The lease, whoever held it, for a write that is about to run.
+        """The lease, taken by force for a write that is about to run.
 
         Returns:
-            None when Redis did not answer or the generations kept changing: evict after the write.
+            None if Redis did not answer or the generations kept changing: evict after the write.
         """
         try:
             budget = self._store.until()
@@ -291,42 +291,42 @@ class Engine:
                 tokens = await self._store.tokens(target, until=budget)
             claimed = await self._leases.claim(WRITER, target, tokens, budget)
         except CacheUnavailableError:
-            # a claim that failed has to be given back: in an outage the next one asks before
+            # a failed claim has to be given back, so during an outage the next one reads first
             self._leases.known_tokens.forget(target)
             return None
         return self._leases.lead(claimed) if claimed else None
 
     async def put(self, lease: Lease, entry: Entry, ttl_ms: int | None) -> bool:
-        """Store what a write computed under its seized lease, or evict what is there.
+        """Store what a write computed under its seized lease, or evict the existing entry.
 
-        Goes on when the caller is cancelled.
+        Continues if the caller is cancelled.
 
         Returns:
-            True when the next look-up cannot see anything older than the write; False when Redis
-            did not acknowledge that.
+            True if the next lookup cannot see anything older than the write; False if Redis did
+            not acknowledge that.
         """
         return await asyncio.shield(self._background.spawn(self._put(lease, entry, ttl_ms)))
 
     async def evict(
         self, entries: Iterable[str], generations: Iterable[str], *, soft: bool = False
     ) -> bool:
-        """Remove entries and generations; goes on when the caller is cancelled.
+        """Evict entries and generations; continues if the caller is cancelled.
 
         Args:
             entries: Digests of entries.
             generations: Names of generations.
-            soft: Whether what is there stays as stale, for those who may be served that.
+            soft: Whether entries become stale instead of being removed.
 
         Returns:
-            True when Redis acknowledged. False when it did not within half a second, or is known to
-            be away: the eviction is kept, and sent before this engine believes an entry that it
-            concerns.
+            True if Redis acknowledged. False if it did not within half a second, or is known to be
+            unreachable: the eviction is kept, and sent before this engine uses an entry that it
+            affects.
         """
         eviction = self._evictions.evict(tuple(entries), tuple(generations), soft=soft)
         return await asyncio.shield(self._background.spawn(eviction))
 
     async def aclose(self) -> None:
-        """End what runs in the background and close what is the cache's own, not the client."""
+        """Stop background tasks and close the cache's own connections, but not the client."""
         await self._background.close()
         await self._evictions.close()
         await self._store.aclose()
@@ -341,7 +341,7 @@ class Engine:
     def _entry(
         self, target: Target, snapshot: Snapshot, *, collapsed: bool = False
     ) -> Hit | Stale | None:
-        """What is there of the target, current or not, unless it was evicted."""
+        """The entry that was read, fresh or stale; None if there is none or it was evicted."""
         validity = validity_of(target, snapshot.tokens)
         if snapshot.raw is None or validity is None:
             return None
@@ -382,7 +382,7 @@ class Engine:
                 return answer
 
     async def _follow(self, request: _Request, holder: bytes) -> Hit | Miss | Bypass | Snapshot:
-        """What came of another's lease: an outcome, or what was read once it was gone."""
+        """Wait for another holder's lease: an outcome, or what was read once it had ended."""
         if lease_kind(holder) == PASS:
             return Bypass(Reason.UNSTORABLE)
         end = await self._waiters.wait(request.target, holder, request.until)
@@ -393,7 +393,7 @@ class Engine:
         return Bypass(Reason.UNSTORABLE) if isinstance(end, Ending) else end
 
     def _join(self, target: Target, holder: bytes) -> Miss | Bypass:
-        # A writer's lease says nothing about reads that began after it: they may be older.
+        # A reader may not share a write's lease: it may have read before the write.
         if lease_kind(holder) == WRITER:
             return Bypass(Reason.WRITING)
         return Miss(self._leases.join(target, holder))

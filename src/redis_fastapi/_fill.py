@@ -1,4 +1,4 @@
-"""One run of a cached GET's endpoint: which entry its answer makes, and the right to store it."""
+"""One run of a cached GET's endpoint: the entry made of its response, and the right to store it."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ class Fill:
         policy: Of the route.
         context: Of the application.
         scope: Of the request that runs the endpoint.
-        use: What is told of the cache's part.
-        injected: Fields that dependencies have set.
-        groups: Names of the entry's groups, where they are told.
-        lease: The right to fill; None where nothing will be stored.
+        cache_status: What the response reports about the cache.
+        injected: Header fields that dependencies have set.
+        groups: Names of the entry's groups, if they are sent to a CDN.
+        lease: The right to fill; None if nothing will be stored.
 
     Attributes:
         own_response: Whether the endpoint built the response itself.
-        error: What the endpoint raised, where the response made of it may be stored.
+        error: What the endpoint raised, if the response to it may be stored.
     """
 
     def __init__(
@@ -65,32 +65,32 @@ class Fill:
         self._cost_ms = 0
 
     def ran(self, result: Any) -> None:
-        """Hear what the endpoint returned, before it is serialized."""
+        """Note what the endpoint returned, before it is serialized."""
         self._cost_ms = max(0, self.context.now_ms() - self._began_ms)
         if isinstance(result, Response):
             self._take_as_built()
         when = self._policy.when
         try:
             wanted = when is None or bool(when(result))
-        except Exception as error:  # the author's predicate may raise anything
+        except Exception as error:  # the user's predicate may raise anything
             wanted = False
             self.context.warn_once(self._policy.label, "when= raised", error)
         if not wanted:
             self._refusal = Reason.WHEN
 
     def raised(self, error: Exception) -> None:
-        """Hear what the endpoint itself raised; what dependencies raise does not come here."""
+        """Note an exception of the endpoint itself; those of dependencies do not get here."""
         if isinstance(error, HTTPException) and error.status_code in self._policy.statuses:
             self.error = error
             self._take_as_built()
 
     def _take_as_built(self) -> None:
-        """FastAPI adds nothing of what dependencies set, now or when it is replayed."""
+        """Leave out what dependencies set, now and on replay, as FastAPI does."""
         self.own_response = True
         self.injected = ()
 
     def entry(self, status: int, headers: Headers, body: bytes) -> Entry | Reason:
-        """What to store, or why it may not be stored."""
+        """The entry to store, or the reason not to store one."""
         if self._refusal is not None:
             return self._refusal
         own, now_ms = without(headers, self.injected), self.context.now_ms()
@@ -103,7 +103,7 @@ class Fill:
         return entry._replace(headers=fields, cost_ms=self._cost_ms)
 
     def early_refusal(self, status: int, headers: Headers) -> Reason | None:
-        """Why an answer may not be stored, as far as its head says."""
+        """The reason not to store a response, as far as its head tells."""
         if self._refusal is not None:
             return self._refusal
         if is_event_stream(headers):
@@ -112,7 +112,7 @@ class Fill:
         return self._storing.refusal(status, headers, size=size, now_ms=now_ms)
 
     def stored_fields(self, entry: Entry) -> list[tuple[bytes, bytes]]:
-        """What an answer that is stored tells of the cache's part."""
+        """The cache's own fields of a response that is stored."""
         self._cache_status.stored = self.lease is not None
         if self._cache_status.stored and entry.fresh_ms:
             left_ms = entry.created_ms + entry.fresh_ms - self.context.now_ms()
@@ -120,12 +120,12 @@ class Fill:
         return self._told()
 
     def unstored(self, headers: Headers, reason: Reason) -> list[tuple[bytes, bytes]]:
-        """The head of an answer that is not stored."""
+        """The header fields of a response that is not stored."""
         self.refuse(reason)
         return unstored_headers(self._policy, headers) + self._told()
 
     def unfinished(self, status: int, headers: Headers) -> list[tuple[bytes, bytes]]:
-        """The head of an answer that may be stored once its body is there."""
+        """The header fields of a response that may be stored once its body is complete."""
         lifetime_ms = self._storing.lifetime_ms(status, headers, self.context.now_ms())
         windows = self._storing.windows(status, headers)
         announced = self._storing.announced(status, headers, lifetime_ms, windows)
@@ -136,13 +136,13 @@ class Fill:
         return self._cache_status.fields(debug=self.context.settings.debug)
 
     def refuse(self, reason: Reason) -> None:
-        """Tell why nothing is stored."""
+        """Record and log why nothing is stored."""
         self._cache_status.reason = self._cache_status.reason or reason
         if reason is not Reason.WHEN:
             self.context.not_stored(self._policy.label, reason)
 
     def begin(self, entry: Entry) -> asyncio.Future[bool] | None:
-        """Begin to store an entry, if the right to it is still here."""
+        """Start to store an entry, if the lease has not been given up."""
         lease, self.lease = self.lease, None
         if lease is None:
             return None
@@ -150,11 +150,11 @@ class Fill:
         return asyncio.ensure_future(lease.fill(entry, kept_ms))
 
     async def make_way(self, reason: Reason) -> None:
-        """Let others compute beside each other, unless the next client may ask for the whole."""
+        """Let waiting requests compute in parallel, unless the next response may be storable."""
         await self.release(storable=reason is Reason.PARTIAL_CONTENT)
 
     async def release(self, *, storable: bool) -> None:
-        """Give the lease up; where answers are storable, one who waits leads next."""
+        """Give up the lease; if responses are storable, one of the waiting requests leads next."""
         lease, self.lease = self.lease, None
         if lease is not None:
             await lease.release(storable=storable)

@@ -21,7 +21,7 @@ from ._storing import whole_body
 
 
 async def finish(fill: Fill, response: Response) -> Response:
-    """The response to send; what is stored of it is stored by then, or while it is sent."""
+    """The response to send; it is stored by then, or while it is sent."""
     if fill.own_response:
         response = own_copy(response)
     body = whole_body(response)
@@ -34,13 +34,13 @@ async def finish(fill: Fill, response: Response) -> Response:
 def _recorded(fill: Fill, response: Response, recorder: Recorder) -> Response:
     cleanup = fill.scope.get("fastapi_inner_astack")
     if cleanup is not None:
-        # a dependency that fails as it cleans up before the sending keeps it from being sent
+        # if a dependency fails during cleanup, before sending, the response is never sent
         cleanup.push_async_callback(recorder.close)
     return recorded(response, recorder)
 
 
 async def fail(fill: Fill, error: BaseException) -> None:
-    """There is no response, unless the application makes one of an error that is stored."""
+    """Release the lease, unless the response to this error is to be recorded and stored."""
     outlet = outlet_of(fill.scope)
     if error is fill.error and outlet is not None:
         outlet.recorder = Recorder(_Recording(fill), waits=True)
@@ -49,7 +49,7 @@ async def fail(fill: Fill, error: BaseException) -> None:
 
 
 async def _complete(fill: Fill, response: Response, body: bytes) -> Response:
-    """Announce lifetime and use of the cache, and store what may be stored."""
+    """Add the fields for lifetime and cache status, and store the response if it may be."""
     entry = fill.entry(response.status_code, response.raw_headers, body)
     if isinstance(entry, Reason):
         response.raw_headers[:] = fill.unstored(response.raw_headers, entry)
@@ -75,7 +75,7 @@ async def _store(fill: Fill, entry: Entry, response: Response) -> None:
 
 
 def _withdraw_if_unsent(fill: Fill, target: Target, filling: asyncio.Future[bool]) -> None:
-    """Evict again where a dependency fails as it cleans up before the sending."""
+    """Evict the entry again if a dependency fails during cleanup, before sending."""
     engine, cleanup = fill.context.engine, fill.scope.get("fastapi_inner_astack")
 
     async def withdraw(kind: object, error: BaseException | None, trace: object) -> bool:
@@ -89,7 +89,7 @@ def _withdraw_if_unsent(fill: Fill, target: Target, filling: asyncio.Future[bool
 
 
 class _AfterFill(BackgroundTask):
-    """Runs the response's own tasks, then waits until the fill has ended."""
+    """Runs the response's own background tasks, then waits for the fill to end."""
 
     def __init__(self, own: BackgroundTask | None, fill: asyncio.Future[bool]) -> None:
         self._own = own
@@ -98,23 +98,23 @@ class _AfterFill(BackgroundTask):
     async def __call__(self) -> None:
         if self._own is not None:
             await self._own()
-        # a client that leaves with the last byte must not take the fill with it
+        # a client that disconnects after the last byte must not cancel the fill
         await asyncio.shield(self._fill)
 
 
 class _Recording:
-    """Decides what becomes of an answer that is recorded."""
+    """Decides what becomes of a recorded response."""
 
     def __init__(self, fill: Fill) -> None:
         self._fill = fill
         self._stored: asyncio.Future[bool] | None = None
 
     async def finish(self, response: Response) -> Response:
-        """Complete what came in one piece."""
+        """Complete a response that came in one piece."""
         return await _complete(self._fill, response, bytes(response.body))
 
     async def opened(self, status: int, headers: Headers) -> Opening:
-        """What to send of an answer whose body is still to come, and how much of it to keep."""
+        """The head to send before the body is known, and how much of the body to keep."""
         refusal = self._fill.early_refusal(status, headers)
         if refusal is not None:
             told = self._fill.unstored(headers, refusal)
@@ -124,7 +124,7 @@ class _Recording:
         return Opening(self._fill.unfinished(status, headers), limit)
 
     def closed(self, status: int, headers: Headers, body: bytes) -> None:
-        """Begin to store an answer whose last byte was sent."""
+        """Start to store a response whose last byte was sent."""
         entry = self._fill.entry(status, headers, body)
         if isinstance(entry, Entry):
             self._stored = self._fill.begin(entry)
@@ -132,13 +132,13 @@ class _Recording:
             self._fill.refuse(entry)
 
     async def abandon(self, reason: Reason) -> None:
-        """Give up: whoever waits leads next, or goes ahead where this answer cannot be stored."""
+        """Give up: a waiting request leads next, or all proceed if responses cannot be stored."""
         if self._fill.lease is not None:
             self._fill.refuse(reason)
         await self._fill.release(storable=reason is not Reason.BODY_TOO_LARGE)
 
     async def settle(self) -> None:
-        """Wait for the fill; without one, let the next caller go ahead."""
+        """Wait for the fill; without one, let waiting requests proceed."""
         if self._stored is not None:
             await asyncio.shield(self._stored)
         await self._fill.release(storable=False)

@@ -1,10 +1,10 @@
 """Leases: who computes an entry, and who may store it.
 
-- A fill is stored only while the lease read before its computation holds. An eviction ends the
-  lease first, so an acknowledged eviction of an entry beats all that began to compute before it.
-- A lease names the generations its holder computes under; nobody waits for one of older ones.
-- A lease ends with its holder: it is renewed while the computation runs, given back when that
-  fails, and lapses when the process dies. Losing one costs a computation, nothing else.
+- A fill is stored only while the lease obtained before its computation holds. An eviction ends the
+  lease first, so an acknowledged eviction of an entry beats every computation that began earlier.
+- A lease names the generations its holder computes under; nobody waits for one with older tokens.
+- A lease ends with its holder: it is renewed while the computation runs, released if that fails,
+  and expires if the process dies. Losing one costs a computation, nothing else.
 """
 
 from __future__ import annotations
@@ -38,16 +38,16 @@ from ._tokens import TOKEN_SIZE
 from .exceptions import CacheUnavailableError
 
 _CLAIMS = 4
-"""Claims of one look-up against generations that keep changing, before it goes without."""
+"""Attempts of one lookup while generations keep changing, before it bypasses the cache."""
 
 _RENEWALS = 90
-"""Renewals of one lease at most (5 minutes by default), so that a forgotten one ends by itself."""
+"""Upper bound on renewals of a lease (5 minutes by default), so that a forgotten one expires."""
 
 _RELEASE_PAUSE_MS = 500
-"""Between two attempts to end a lease that Redis did not hear of."""
+"""Between attempts to end a lease if Redis did not reply."""
 
 _PASS_MS = 1_000
-"""How long readers do not wait for one another after a response that could not be stored."""
+"""How long readers do not wait for each other after a response that could not be stored."""
 
 
 class Ending(Enum):
@@ -58,12 +58,12 @@ class Ending(Enum):
 
 
 Flight = asyncio.Future[Entry | Ending]
-"""The end of a lease of this process, for those who wait for it here."""
+"""The outcome of a lease of this process, for lookups of this process that wait for it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Claimed:
-    """A claim that ended in a lease of the current generations, won or held by another."""
+    """A claim after which a lease with the current generations exists, won or held by another."""
 
     claim: Claim
     holder: bytes
@@ -71,15 +71,17 @@ class Claimed:
 
     @property
     def won(self) -> bool:
-        """Whether the claim's own lease holds."""
+        """Whether the lease is the claim's own."""
         return self.holder == self.claim.value
 
 
 class Lease:
     """The right to fill one target with what is computed from now on.
 
-    It ends with the first `fill` or `release`; later calls do nothing. `filled` says whether an
-    entry was stored under it.
+    It ends with the first `fill` or `release`; later calls do nothing.
+
+    Attributes:
+        filled: Whether an entry was stored under it.
     """
 
     __slots__ = (
@@ -98,14 +100,14 @@ class Lease:
 
     @property
     def target(self) -> Target:
-        """Where the fill goes."""
+        """The target to fill."""
         return self._target
 
     async def fill(self, entry: Entry, ttl_ms: int | None) -> bool:
         """Store the entry for `ttl_ms` (None: 30 days) and end the lease.
 
         Returns:
-            False when the lease was lost, Redis did not acknowledge or the entry cannot be stored.
+            False if the lease was lost, Redis did not acknowledge or the entry cannot be stored.
         """
         if not self._end():
             return False
@@ -129,12 +131,12 @@ class Lease:
         """End the lease without an entry.
 
         Args:
-            storable: True when the computation failed: one of those who wait computes next. False
-                when its response may not be stored: all who wait compute by themselves.
+            storable: True if the computation failed: one of the waiting lookups computes next.
+                False if the response may not be stored: all waiting lookups compute in parallel.
         """
         if self._end():
             ending = Ending.FAILED if storable else Ending.UNSTORABLE
-            # A cancelled caller must not take the hand-over with it.
+            # Handing over must survive a cancelled caller.
             await asyncio.shield(self._leases.background.spawn(self._hand_over(ending)))
 
     def _end(self) -> bool:
@@ -145,7 +147,7 @@ class Lease:
         return True
 
     async def _hand_over(self, ending: Ending) -> None:
-        # A lease that was joined is its holder's to end.
+        # Only its holder ends a lease; joining it does not count.
         if self._flight is None:
             return
         pass_ms = None
@@ -153,7 +155,7 @@ class Lease:
             self._resolve(ending)
             pass_ms = _PASS_MS
         await self._leases.release(self._target, self._value, pass_ms=pass_ms)
-        # Only now: the first to wake would meet the lease that has just ended.
+        # Not earlier: the first to wake would find the lease that is about to end.
         self._resolve(ending)
 
     def _resolve(self, end: Entry | Ending) -> None:
@@ -182,9 +184,9 @@ class Leases:
 
     Attributes:
         flights: The leases of this process that have not ended, by value.
-        known_tokens: The generations under which leases were claimed.
-        lease_ms: Life of a lease without its holder, in milliseconds.
-        compress: What makes large bodies small; None leaves them as they are.
+        known_tokens: Tokens of the generations under which leases were claimed.
+        lease_ms: Milliseconds until a lease expires that its holder does not renew.
+        compress: Compresses large bodies; None stores them as they are.
     """
 
     def __init__(
@@ -217,7 +219,7 @@ class Leases:
         tokens: tuple[bytes | None, ...],
         until: float | None,
     ) -> Claimed | None:
-        """The lease of the current generations; None when they changed with every attempt."""
+        """Claim the lease with the current generations; None if they changed at every attempt."""
         for _ in range(_CLAIMS):
             claim = self._new_claim(kind, target, tokens, until)
             acquired = await self._send(claim)
@@ -233,39 +235,39 @@ class Leases:
     ) -> tuple[Snapshot, Claimed | None]:
         """Read, and claim the lease in the same exchange if there is no entry.
 
-        It is claimed under the generations that this process saw last, and nobody's lease is ended
-        for these, since there may be others by now.
+        The claim names the tokens that this process saw last. These may be outdated, so it never
+        replaces another holder's lease.
 
         Returns:
-            What was read; and the lease of the current generations, where that came of it.
+            What was read, and the lease if it names the current generations.
         """
         tokens = self.known_tokens.of(target)
         claim = self._new_claim(READER, target, tokens, until, if_absent=True)
         acquired = await self._send(claim)
         self.refusals.granted(Operation.LOOK_UP)
         claimed, snapshot = self._claimed(claim, acquired), acquired.snapshot
-        if claimed is not None and snapshot.raw is not None:  # it came in this very moment
+        if claimed is not None and snapshot.raw is not None:  # it was stored in the meantime
             self.give_back(claimed)
             return snapshot, None
         return snapshot, claimed
 
     def lead(self, claimed: Claimed) -> Lease:
-        """The lease that was won."""
+        """The lease of a claim that was won."""
         flight: Flight = asyncio.get_running_loop().create_future()
         self.flights[claimed.holder] = flight
         return Lease(self, claimed.claim.target, claimed.holder, flight)
 
     def join(self, target: Target, holder: bytes) -> Lease:
-        """A share in another's lease: whoever computes first may fill under it."""
+        """Share another holder's lease: whoever computes first may fill under it."""
         return Lease(self, target, holder, None)
 
     def give_back(self, claimed: Claimed) -> None:
-        """End the lease, if it was won, that turned out not to be needed."""
+        """End a lease that turned out not to be needed, if it was won."""
         if claimed.won:
             self.background.spawn(self.release(claimed.claim.target, claimed.holder))
 
     async def release(self, target: Target, value: bytes, *, pass_ms: int | None = None) -> None:
-        """End a lease in Redis, or go on trying in the background until it would have lapsed."""
+        """End a lease in Redis; retry in the background until it would have expired."""
         try:
             await self.store.release(target, value, pass_ms=pass_ms)
         except CacheUnavailableError:
@@ -273,7 +275,7 @@ class Leases:
                 self.background.spawn(self._release_later(target, value, pass_ms))
 
     async def _release_later(self, target: Target, value: bytes, pass_ms: int | None) -> None:
-        # After an outage nobody shall wait for one who gave up during it.
+        # After an outage, nobody should wait for a holder that gave up during it.
         for _ in range(self.lease_ms // _RELEASE_PAUSE_MS):
             await self._sleep(_RELEASE_PAUSE_MS / 1_000)
             if self.background.closed:
@@ -283,7 +285,7 @@ class Leases:
                 return
 
     def _claimed(self, claim: Claim, acquired: Acquired) -> Claimed | None:
-        """The lease, if it is one of the generations that were read after it was claimed."""
+        """The lease, if it names the generations that were read after it was claimed."""
         target, holder, snapshot = claim.target, acquired.holder, acquired.snapshot
         self.known_tokens.learn(target, snapshot.tokens)
         if holder is None or lease_validity(holder) != validity_of(target, snapshot.tokens):
@@ -300,7 +302,7 @@ class Leases:
         if_absent: bool = False,
     ) -> Claim:
         fresh = tuple(self._random(TOKEN_SIZE) if token is None else None for token in tokens)
-        # Speculates that nobody else creates the missing generations meanwhile.
+        # Assumes that nobody else creates the missing generations in the meantime.
         believed = [new or known or b"" for new, known in zip(fresh, tokens, strict=True)]
         value = lease_value(kind, self._random(NONCE_SIZE), b"".join((target.shape, *believed)))
         return Claim(target, value, fresh, self.lease_ms, kind == WRITER, if_absent, until)
@@ -309,6 +311,6 @@ class Leases:
         try:
             return await self.store.acquire(claim)
         except BaseException:
-            # The lease may be there all the same, and nobody would end it.
+            # The lease may exist nevertheless, and nobody else would end it.
             self.background.spawn(self.release(claim.target, claim.value))
             raise

@@ -1,7 +1,7 @@
 """One request's passage through the cache: before its endpoint, after it, and when it fails.
 
-The route's handler and the endpoint's wrapper both stand on the way. What they share of one request
-is in its scope while FastAPI's own handler runs.
+Both the route's handler and the endpoint's wrapper take part. What they share about one request is
+in its scope while FastAPI's own handler runs.
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ from ._writing import Writing
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 
 CARRIED = "redis_fastapi_carried"
-"""Where the scope of a request holds a passage that has begun in front of the routing."""
+"""Key in a request's scope of a passage that began on the fast path."""
 
 EXPLAIN = "redis_fastapi_explain"
-"""Where the scope of a request that is only to be explained holds who does so."""
+"""Key in a request's scope of the explainer, if the request is only to be explained."""
 
 
 class CachePassage:
-    """One request's passage: what its wrapper and its handler share."""
+    """What the wrapper and the handler of one request share."""
 
     def __init__(
         self, policy: Policy, context: Context, scope: Scope, shortcut: Shortcut | None
@@ -54,11 +54,11 @@ class CachePassage:
         self._of_other_method = policy.read is not None and self.reading is None
 
     def is_of(self, policy: Policy, context: Context) -> bool:
-        """Whether it began for this policy, on the engine that serves the request now."""
+        """Whether it began for this policy and context."""
         return self.policy is policy and self._context is context
 
     def register_cleanup(self, request: Request) -> None:
-        """Be told how dependencies clean up, where that decides what stays in the cache."""
+        """Ask to be called when dependencies clean up, if that decides what stays in the cache."""
         read, write = self.policy.read, self.policy.write
         if self.writing is not None and write is not None and write.late_cleanup:
             heard = _push_first(request, "fastapi_inner_astack", self.writing.after_cleanup)
@@ -68,7 +68,7 @@ class CachePassage:
             _push_first(request, "fastapi_inner_astack", self.reading.after_cleanup)
 
     async def run(self, endpoint: Run, values: Values, request: Request, injected: Response) -> Any:
-        """Answer from the cache, or run the endpoint."""
+        """Respond from the cache, or run the endpoint."""
         answer = await self._before(values, request, injected)
         if answer is not None:
             return answer
@@ -102,16 +102,16 @@ class CachePassage:
         return answer
 
     async def early(self, known: Destination, found: Outcome | None = None) -> Response | None:
-        """The whole answer from the cache before dependencies are resolved, or None.
+        """A response from the cache before dependencies are resolved, or None.
 
         Args:
-            known: Where the request goes.
-            found: What is there, if that is known.
+            known: The request's destination.
+            found: The outcome of the lookup, if it was made.
         """
         return None if self.reading is None else await self.reading.early(known, found)
 
     async def finish(self, response: Response) -> Response:
-        """What is due once the response is known."""
+        """Complete the response, and store or evict what is due."""
         if self.writing is not None:
             response = await self.writing.finish(response)
         if self.reading is not None:
@@ -122,7 +122,7 @@ class CachePassage:
         return response
 
     async def abandon(self, error: BaseException) -> Response | None:
-        """What is due when there is no response; a stale one that stands in, if there is one."""
+        """Clean up when there is no response; returns a stale one to send instead, or None."""
         try:
             return None if self.reading is None else await self.reading.failed(error)
         finally:
@@ -133,7 +133,7 @@ class CachePassage:
 def _reading(read: ReadPolicy | None, context: Context, scope: Scope) -> Reading | None:
     if read is None or scope["method"] != "GET":
         return None
-    # a run that refreshes answers nobody
+    # a background refresh has no client, so it is not reported
     if context.telemetry is None or RERUN in scope:
         return Reading(read, context, scope)
     return ObservedReading(read, context, scope, context.telemetry)
@@ -154,14 +154,14 @@ async def serve(
     context: Context | None,
     shortcut: Shortcut | None = None,
 ) -> Response:
-    """Answer one request of a route that has a policy.
+    """Serve one request of a route that has a policy.
 
     Args:
-        handler: FastAPI's own, to the endpoint's wrapper and back.
-        policy: Of the route, where it serves.
-        request: To answer.
-        context: Of the application; None where caching is off.
-        shortcut: Past FastAPI's handler; None where there is none.
+        handler: FastAPI's own handler, which calls the endpoint's wrapper.
+        policy: Of the route, at the place where it serves.
+        request: The request.
+        context: Of the application; None while caching is off.
+        shortcut: Of the route; None if it has none.
     """
     try:
         explainer = request.scope.get(EXPLAIN)
@@ -172,7 +172,7 @@ async def serve(
             return await handler(request)
         return await _pass_cache(handler, policy, request, context, shortcut)
     except BaseException as error:
-        _name_author(error, policy.endpoint)
+        _name_endpoint(error, policy.endpoint)
         raise
 
 
@@ -185,7 +185,7 @@ async def _pass_cache(
 ) -> Response:
     passage: CachePassage | None = request.scope.pop(CARRIED, None)
     if passage is not None and not passage.is_of(policy, context):
-        # something has changed since it began, and we would wait for a lease that it has
+        # routes changed since it began; kept, it would hold a lease that we wait for
         await passage.abandon(asyncio.CancelledError())
         passage = None
     if passage is None:
@@ -194,7 +194,7 @@ async def _pass_cache(
     try:
         known = passage.known
         if known is not None and shortcut is not None and shortcut.early:
-            # not before the second request: finding a way costs as much as routing
+            # on the second request with an alias, since learning costs as much as routing
             _learn_route(shortcut, policy, known, request.scope)
             if (answer := await passage.early(known)) is not None:
                 return answer
@@ -207,7 +207,7 @@ async def _pass_cache(
         await _clean_up(request, error)
         return stand_in
     finally:
-        # the passage knows the request: left in its scope, both would wait for the collector
+        # passage and request refer to each other: this breaks the reference cycle
         request.scope.pop(SCOPE_KEY, None)
 
 
@@ -221,10 +221,10 @@ def _learn_route(
 
 
 def _push_first(request: Request, stack: str, due: Callable[..., Awaitable[bool]]) -> bool:
-    """Have something done after the dependencies' own cleanup, which is pushed later.
+    """Register a callback for after the dependencies' own cleanup, which is pushed later.
 
     Returns:
-        Whether it will be; FastAPI before 0.118 cleans up before the answer is known.
+        Whether it will be called; FastAPI before 0.118 cleans up before the response is known.
     """
     cleanup = request.scope.get(stack)
     if cleanup is not None:
@@ -233,14 +233,14 @@ def _push_first(request: Request, stack: str, due: Callable[..., Awaitable[bool]
 
 
 async def _clean_up(request: Request, error: BaseException) -> None:
-    """Let dependencies clean up after an error that goes no further; raises what they raise."""
+    """Let dependencies clean up after an error that is not raised; raises what they raise."""
     for name in ("fastapi_function_astack", "fastapi_inner_astack"):
         if (cleanup := request.scope.get(name)) is not None:
             await cleanup.pop_all().__aexit__(type(error), error, error.__traceback__)
 
 
-def _name_author(error: BaseException, endpoint: Callable[..., Any]) -> None:
-    """Make validation errors of newer FastAPI releases name the author's file, not ours."""
+def _name_endpoint(error: BaseException, endpoint: Callable[..., Any]) -> None:
+    """Make validation errors of newer FastAPI releases name the user's file, not ours."""
     if getattr(error, "endpoint_file", None) is None:
         return
     try:

@@ -1,6 +1,6 @@
-"""What a route does with the cache, compiled: the data, and how it meets a request.
+"""What a route does with the cache, compiled: the data, and how it applies to a request.
 
-A policy is made once, by ``_compile``; a request only fills in its values.
+``_compile`` makes a policy once; a request only fills in its values.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ Key: TypeAlias = "ResourceTemplate | Callable[..., Any] | None"
 
 @dataclass(frozen=True, slots=True)
 class Selectors:
-    """What picks the variant of a resource.
+    """What selects the variant of a resource.
 
     Attributes:
-        own: The endpoint's own query parameters, with the names they have on the wire.
-        names: Query parameters, headers and cookies that count by their text.
-        path: Path parameters whose very text counts.
-        vary: Values that the author named.
-        body: Whether the body counts.
+        own: The endpoint's own query parameters, with their names on the wire.
+        names: Query parameters, headers and cookies that select by their text.
+        path: Path parameters that select by their raw text.
+        vary: Values named in ``vary=``.
+        body: Whether the request body selects.
     """
 
     own: tuple[tuple[str, tuple[str, ...]], ...] = ()
@@ -50,7 +50,11 @@ class Selectors:
         return self != _NOTHING_SELECTS
 
     def parts(self, values: Values, request: Request, body: bytes = b"") -> tuple[str, ...]:
-        """The variant as texts, each part led by name and count; raises UnkeyableValueError."""
+        """The variant as texts, each part preceded by name and count.
+
+        Raises:
+            UnkeyableValueError: If ``vary`` names a value without a text of its own.
+        """
         if not self:
             return ()
         sent = ("body", body.hex()) if self.body else ()
@@ -89,11 +93,11 @@ _NOTHING_SELECTS = Selectors()
 
 
 class UnkeyableValueError(Exception):
-    """``vary`` names a value that has no text of its own, such as a whole user object."""
+    """``vary`` names a value without a text of its own, such as a whole user object."""
 
 
 _name = itemgetter(0)
-"""Sorts pairs so that the values of one name keep their order, which parameters see."""
+"""Sort key that keeps the order of the values of one name, which parameters see."""
 
 
 def _query(request: Request, names: tuple[str, ...]) -> list[str]:
@@ -121,7 +125,7 @@ _SIMPLE = (type(None), bool, int, float, str, UUID, Decimal, date, datetime, tim
 
 
 def simple_text(value: object) -> str | None:
-    """A value with its type as text, different values differing; None where that is not certain."""
+    """A text with type and value, injective over supported types; None for any other type."""
     if isinstance(value, Enum):
         # a combination of flags has no name before Python 3.11
         return f"{type(value).__qualname__}.{value.name}" if value.name else None
@@ -132,12 +136,12 @@ def simple_text(value: object) -> str | None:
 
 @dataclass(frozen=True, slots=True)
 class Staleness:
-    """What a route does about the end of lifetimes.
+    """What a route does when lifetimes end.
 
     Attributes:
-        revalidate_ms: How long after it an entry is served while one run refreshes it.
-        error_ms: How long after it an entry stands in for an error.
-        beta: Eagerness to refresh before it; 0 is never.
+        revalidate_ms: How long an expired entry is served while one run refreshes it.
+        error_ms: How long an expired entry may be sent in place of an error.
+        beta: Eagerness to refresh before expiry; 0 means never.
         jitter: Fraction by which a lifetime is shortened at random.
     """
 
@@ -149,35 +153,37 @@ class Staleness:
 
 @dataclass(frozen=True)
 class ReadPolicy:
-    """How one endpoint's answers are keyed, stored and announced.
+    """How one endpoint's responses are keyed, stored and described to clients.
 
     Attributes:
         label: The route in messages and logs.
         template: The route's own path.
         parameters: The parameters of that path.
-        key: Another resource: a path over the endpoint's parameters, or an endpoint; None is the
-            own path.
+        key: Another resource: a path over the endpoint's parameters, or an endpoint; None means
+            the route's own path.
         key_builder: Names the resource instead of the path.
-        prefix: Sets the resource apart.
-        selectors: What picks the variant.
-        groups: Names under which the entry can be evicted.
-        ttl: Seconds; 0 is no expiry, None the configured default.
-        private: Whether no shared cache downstream may store the answer (RFC 9111 section 5.2.2.7).
-        per_user: Whether an entry serves one user only.
-        vary: Headers to announce in ``Vary``.
-        when: The author's predicate on the result.
+        prefix: Separates the resource from others.
+        selectors: What selects the variant.
+        groups: Names by which the entry can be evicted.
+        ttl: Lifetime in seconds; 0 means no expiry, None the configured default.
+        private: Whether shared caches downstream may not store the response (RFC 9111 section
+            5.2.2.7).
+        per_user: Whether each entry serves one user only.
+        vary: Header names to send in ``Vary``.
+        when: The user's predicate on the result.
         uncacheable: Why nothing is ever stored, or None.
-        status: Status code of a successful answer.
-        model: Gives a text that changes with the response model's schema.
-        local: Whether the process keeps the entry; None takes the setting.
+        status: Status code of a successful response.
+        model: Returns a text that changes with the response model's schema.
+        local: Whether the process keeps the entry; None means the setting.
         single_flight: Whether a request waits while another computes the same entry.
-        staleness: What becomes of an entry whose lifetime ends.
-        statuses: Lifetime in seconds of statuses that have one of their own.
-        cdn_ttl: Seconds that shared caches downstream may keep an answer; None as long as others.
-        immutable: Whether an answer never changes while it is fresh (RFC 8246).
-        directives: Further directives of Cache-Control.
+        staleness: What happens when an entry's lifetime ends.
+        statuses: Lifetimes in seconds of status codes that have their own.
+        cdn_ttl: Seconds that shared caches downstream may keep a response; None means as long as
+            other caches.
+        immutable: Whether a response never changes while it is fresh (RFC 8246).
+        directives: Additional Cache-Control directives.
         origin: Module and name of the endpoint, so that two applications on one Redis never
-            replay each other's answers.
+            replay each other's responses.
     """
 
     label: str
@@ -207,12 +213,12 @@ class ReadPolicy:
 
     @property
     def missing(self) -> Forward:
-        """What a miss is: where headers select, another variant may be there (RFC 9211)."""
+        """How RFC 9211 names a miss here: if headers select, another variant may exist."""
         return Forward.MISS if self.vary or self.selectors.vary else Forward.URI_MISS
 
     @property
     def keyed_headers(self) -> tuple[str, ...]:
-        """Fields that are in the key; of ``Cookie`` it may hold a single one instead."""
+        """Header names in the key; of ``Cookie`` the key may hold single cookies instead."""
         return self.selectors.names.headers
 
     @cached_property
@@ -223,12 +229,16 @@ class ReadPolicy:
         return bytes.fromhex(digest(parts, size=8))
 
     def resource_at(self, path_params: Values, mount: str) -> str:
-        """The resource of the own path with these texts; raises ValueError for invalid ones."""
+        """The resource at the route's own path with these parameters.
+
+        Raises:
+            ValueError: If a parameter is invalid.
+        """
         parsed = {p.name: p.parse(path_params[p.name]) for p in self.parameters}
         return path_resource(mount + self.template.render(parsed), self.prefix)
 
     def target(self, resource: str, selected: tuple[str, ...], groups: tuple[str, ...]) -> Target:
-        """Where the look-up for a resource and variant goes."""
+        """The target of a lookup for a resource and variant."""
         variants = (path_name(resource),) if self.selectors else ()
         generations = (EPOCH, *variants, *(group_name(group) for group in groups))
         return Target(digest([resource, *selected]), generations, self.shape)
@@ -241,14 +251,14 @@ class Eviction:
     Attributes:
         groups: Group templates.
         key: A path template over the endpoint's parameters, an endpoint, or None.
-        own_path: Whether the path of the request itself goes.
+        own_path: Whether the path of the request itself is evicted.
         key_builder: Names the resource instead.
-        told_group: The group that the key builder is told.
-        prefix: Sets the resource apart.
-        everything: Whether the whole cache goes.
-        when: The author's predicate on the result.
-        strict: Whether an eviction that Redis did not confirm is an error.
-        soft: Whether what is there stays as stale.
+        told_group: The group that is passed to the key builder.
+        prefix: Separates the resource from others.
+        everything: Whether the whole cache is evicted.
+        when: The user's predicate on the result.
+        strict: Whether it is an error if Redis does not confirm the eviction.
+        soft: Whether entries become stale instead of being removed.
     """
 
     groups: tuple[Template, ...] = ()
@@ -265,18 +275,18 @@ class Eviction:
 
 @dataclass(frozen=True, slots=True)
 class Put:
-    """A write-through: which resource, and what the author says of it.
+    """A write-through: the resource to write, and what is declared about it.
 
     Attributes:
-        key: A path template over the endpoint's parameters, the GET endpoint, or None for the own
-            path.
+        key: A path template over the endpoint's parameters, the GET endpoint, or None for the
+            route's own path.
         key_builder: Names the resource instead.
-        prefix: Sets the resource apart.
-        groups: Groups the author expects the entry in; empty means those of the GET.
-        ttl: Seconds; 0 is no expiry, None the GET's.
-        when: The author's predicate on the result.
-        by_dependency: Whether it may only warn, never refuse.
-        strict: Whether a write that Redis did not confirm is an error.
+        prefix: Separates the resource from others.
+        groups: Groups that the entry is expected to be in; empty means those of the GET.
+        ttl: Lifetime in seconds; 0 means no expiry, None the GET's.
+        when: The user's predicate on the result.
+        by_dependency: Whether problems are warnings instead of errors.
+        strict: Whether it is an error if Redis does not confirm the write.
     """
 
     key: Key
@@ -299,10 +309,10 @@ class WritePolicy:
         evictions: What is evicted.
         late_cleanup: Whether a dependency with ``yield`` may commit only after the response was
             sent.
-        model: Text that changes with the response model's schema.
-        modelled: Whether there is a response model, which a `Response` passes by.
-        invalidates: Whether the paths that its answer names are evicted, too.
-        preconditions: Whether it is done only where the request's preconditions hold.
+        model: Returns a text that changes with the response model's schema.
+        modelled: Whether there is a response model, which a returned `Response` bypasses.
+        invalidates: Whether the paths that its response names are evicted as well.
+        preconditions: Whether the write requires the request's preconditions to hold.
     """
 
     label: str
@@ -316,14 +326,14 @@ class WritePolicy:
 
     @property
     def strict(self) -> bool:
-        """Whether the answer says so where Redis did not confirm what this write evicts."""
+        """Whether the response reports that Redis did not confirm this write's evictions."""
         put_is_strict = self.put is not None and self.put.strict
         return put_is_strict or any(eviction.strict for eviction in self.evictions)
 
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """All that one route does with the cache; ``warnings`` are said once, at start-up."""
+    """Everything one route does with the cache; ``warnings`` are logged once, at start-up."""
 
     endpoint: Callable[..., Any]
     read: ReadPolicy | None

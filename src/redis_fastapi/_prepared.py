@@ -1,8 +1,7 @@
-"""Answers that were assembled once and are sent again: to the same question, while nothing in them
-would differ.
+"""Responses that are assembled once and sent again for equal requests.
 
-What time changes in an answer from the cache are whole seconds, its age and what is left of its
-lifetime. So an answer holds until the next of these seconds begins.
+Time changes a response from the cache only in whole seconds: its age and its remaining lifetime. So
+a prepared response holds until the next of these seconds begins.
 """
 
 from __future__ import annotations
@@ -19,24 +18,24 @@ from ._http import Headers
 _SECOND_MS = 1_000
 
 _LONGEST_ASKED = 256
-"""Bytes of the question; clients choose them, and the answer is kept with it."""
+"""Bytes of request fields kept with a prepared response; clients choose them."""
 
 _CHOSEN_BY = (b"content-encoding", b"vary")
-"""Fields of answers that other headers of a request may refuse."""
+"""Response fields that make other request headers relevant."""
 
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """An answer made of an entry, without its body.
+    """A response made from an entry, without its body.
 
     Attributes:
-        entry: What it was made of; the body is left out.
-        asked: The fields of the request that it depends on.
+        entry: The entry, without its body.
+        asked: The request fields that the response depends on.
         begins_ms: When it was made, in milliseconds since 1970.
-        ends_ms: When one of its seconds is over.
-        ttl: Seconds of its lifetime that are left; None is no expiry.
+        ends_ms: When its age or remaining lifetime changes, in milliseconds since 1970.
+        ttl: Remaining lifetime in seconds; None means no expiry.
         status: Its status code.
-        headers: Its fields.
+        headers: Its header fields.
     """
 
     entry: Entry
@@ -48,7 +47,7 @@ class Prepared:
     headers: Headers
 
     def is_given_by(self, entry: Entry, now_ms: int) -> bool:
-        """Whether it is what an entry gives, to what was asked, now."""
+        """Whether an entry would give this very response now."""
         source = self.entry
         return (
             self.begins_ms <= now_ms < self.ends_ms
@@ -59,20 +58,20 @@ class Prepared:
         )
 
     def response(self, entry: Entry) -> Response:
-        """The answer; its list of fields is nobody else's."""
+        """The response, with a list of header fields of its own."""
         body = entry.body if self.status == entry.status else b""
         return raw_response(self.status, self.headers, body)
 
 
 def plain_hit(found: Outcome | None) -> Hit | None:
-    """What was found, if its answer is the same the next time; of who waited it tells that."""
+    """The hit, unless it waited for another request, which its response reports."""
     return found if isinstance(found, Hit) and not found.collapsed else None
 
 
 def prepared(
     entry: Entry, response: Response, asked: Headers, *, now_ms: int, ttl: int | None
 ) -> Prepared | None:
-    """The answer that an entry gave, to be sent again; None where more than its seconds decide."""
+    """The response as a prepared one; None if it depends on more than entry and time."""
     status, headers = response.status_code, tuple(response.raw_headers)
     simple = all(name == b"if-none-match" for name, _ in asked)
     long = sum(len(value) for _, value in asked) > _LONGEST_ASKED
@@ -84,7 +83,7 @@ def prepared(
 
 
 def _next_second_ms(entry: Entry, now_ms: int) -> int:
-    """When its age or what is left of its lifetime is another number of seconds."""
+    """When the age or the remaining lifetime next changes, in whole seconds."""
     older_ms = now_ms + _SECOND_MS - (now_ms - entry.created_ms) % _SECOND_MS
     if not entry.fresh_ms:
         return older_ms

@@ -1,10 +1,10 @@
-"""One GET through the cache: look up, answer or run; ``_filling`` has what follows the run.
+"""One GET through the cache: look up, then respond or run; ``_filling`` handles what follows a run.
 
-What is stale is sent where its entry allows it: at once, while ``_refresh`` has it computed anew,
-or in place of the endpoint's error.
+A stale entry is sent if it allows that: immediately, while ``_refresh`` has it recomputed, or in
+place of an error of the endpoint.
 
-The endpoint's wrapper calls ``before`` once every dependency and all validation has passed; the
-route's handler calls ``finish`` with the serialized response, or ``failed`` when there is none.
+The endpoint's wrapper calls ``before`` once all dependencies and validation have passed; the
+route's handler calls ``finish`` with the serialized response, or ``failed`` if there is none.
 """
 
 from __future__ import annotations
@@ -41,10 +41,10 @@ from ._variants import MOST_STEPS, matches, variant_of
 
 
 class Reading:
-    """What one request for a cached endpoint holds from its look-up to its answer."""
+    """The state of one request for a cached endpoint, from its lookup to its response."""
 
     _request: Request
-    """The one that dependencies saw, once they have."""
+    """The request as dependencies saw it; set once they have run."""
 
     def __init__(self, policy: ReadPolicy, context: Context, scope: Scope) -> None:
         self._policy = policy
@@ -63,13 +63,13 @@ class Reading:
         self.target: Target | None = None
 
     async def early(self, destination: Destination, found: Outcome | None) -> Response | None:
-        """Answer from the cache before dependencies are resolved, or None where they have to be.
+        """Respond from the cache before dependencies are resolved, or return None.
 
-        Where there is no answer, ``before`` goes on with what was found.
+        After None, ``before`` continues with the outcome of this lookup.
 
         Args:
-            destination: Where the request goes.
-            found: What is there, if that is known.
+            destination: The request's destination.
+            found: The outcome of the lookup, if it was made.
         """
         self._read_directives()
         if not self._is_plain_request():
@@ -81,13 +81,13 @@ class Reading:
     async def before(
         self, values: Values, request: Request, injected: Response, known: Destination | None
     ) -> Response | None:
-        """Answer from the cache, or None where the endpoint has to run.
+        """Respond from the cache, or return None if the endpoint has to run.
 
         Args:
             values: Of the endpoint's parameters.
-            request: The one that dependencies saw; another route class may have made a new one.
-            injected: What dependencies set.
-            known: Where the request goes, if that is known.
+            request: As dependencies saw it; another route class may have made a new one.
+            injected: The response on which dependencies set headers.
+            known: The request's destination, if it is known.
         """
         self._request, self._scope = request, request.scope
         self._injected = tuple(injected.raw_headers)
@@ -109,18 +109,18 @@ class Reading:
             self._directives = _http.request_directives(self._scope["headers"])
 
     def _is_plain_request(self) -> bool:
-        """Whether the request wants what is there, as everybody does."""
+        """Whether the request has no directives and is no background refresh."""
         return self._directives is _http.IGNORED and RERUN not in self._scope
 
     def _use_prepared(self, destination: Destination) -> None:
-        """Send what was prepared for the same question, while nothing in it would differ."""
-        # an early refresh is drawn for each hit anew
+        """Send the response prepared for an equal request, if there is one that still holds."""
+        # with beta, each hit draws anew whether to refresh
         if not self._policy.staleness.beta:
             self._destination = destination
             self._conditions = _http.conditions(self._scope["headers"])
 
     async def _answer(self, target: Target) -> Response | None:
-        """An answer, or None where the endpoint runs: under the lease, if there is one now."""
+        """A response, or None if the endpoint runs, under `_lease` if that is set."""
         self._set_target(target)
         rerun: Rerun | None = self._scope.get(RERUN)
         if rerun is None:
@@ -131,14 +131,14 @@ class Reading:
         self.target, self.cache_status.key = target, target.entry
 
     def _answer_of(self, found: Response | Lease | None) -> Response | None:
-        """The answer, if there is one; else what was found is the lease to run under."""
+        """The response, if there is one; otherwise keep the lease to run under."""
         if isinstance(found, Response):
             return found
         self._lease = found
         return None
 
     def _groups(self, values: Values) -> tuple[str, ...]:
-        """Names to tell a CDN; the target's groups have been rendered once, so these can be."""
+        """Group names for a CDN; rendering cannot fail, since the target has rendered them."""
         told = self._context.settings.surrogate_header is not None
         return tuple(group.render(values) for group in self._policy.groups) if told else ()
 
@@ -154,13 +154,13 @@ class Reading:
             return known.target
         try:
             return await read_target(self._policy, values, self._request, self._context.sites)
-        except Exception as error:  # the author's key builder or attribute may raise anything
+        except Exception as error:  # the user's key builder or attribute may raise anything
             self.cache_status.bypass(Reason.NO_KEY)
             self._context.warn_once(self._policy.label, "no key for a request", error)
             return None
 
     def _lease_to_refresh(self, rerun: Rerun, target: Target) -> Lease | Response:
-        """The lease under which a run computes anew what it was begun for; it answers nobody."""
+        """The lease that a background refresh computes under; a 204 if it reached another entry."""
         lease = rerun.lease_of(target)
         if lease is None:
             return Response(status_code=204)
@@ -203,12 +203,12 @@ class Reading:
         found: Outcome | None,
         look: Callable[[Target], Awaitable[Outcome | None]],
     ) -> tuple[Target, Outcome | None]:
-        """Where this request's entry is, or may be stored, and what was found there.
+        """The target of this request's variant, and the outcome of the lookup there.
 
         Args:
-            target: Where the resource begins.
-            found: What was found there.
-            look: Finds what is at another place.
+            target: Of the resource itself.
+            found: The outcome of the lookup there.
+            look: Looks up another target.
         """
         headers = self._scope["headers"]
         for _ in range(MOST_STEPS):
@@ -231,7 +231,7 @@ class Reading:
         return self._context.engine.find(target, local=self._local)
 
     async def _from_cache(self, target: Target, found: Hit | Stale) -> Response | Forward:
-        """The answer that an entry gives, or why it gives none."""
+        """The response that an entry gives, or the reason to forward the request."""
         now_ms = self._context.now_ms()
         freshness = assess(self._wanted(), found, now_ms)
         if isinstance(freshness, (Fresh, _http.Stale)):
@@ -264,7 +264,7 @@ class Reading:
         return response
 
     def _prepared_answer(self, found: Outcome | None) -> Response | None:
-        """The answer that was prepared of the same entry, while it holds."""
+        """The response prepared from this entry, if it still holds."""
         ready = self._destination.prepared if self._destination is not None else None
         hit = plain_hit(found)
         if ready is None or hit is None or ready.asked != self._conditions:
@@ -286,7 +286,7 @@ class Reading:
         )
 
     async def _refresh(self, target: Target, entry: Entry) -> None:
-        """Begin to compute an entry anew."""
+        """Start to recompute an entry in the background."""
         body = await self._request.body() if self._policy.selectors.body else b""
         context, scope = self._context, self._scope
         assert self.target is not None
@@ -300,7 +300,7 @@ class Reading:
         return replayed(self._scope, entry, self._injected, now_ms, told)
 
     async def _stored_or_timeout(self, target: Target | None) -> Response:
-        """What is stored, or 504 (RFC 9111 section 5.2.1.7)."""
+        """The stored response, or 504 (RFC 9111 section 5.2.1.7)."""
         if target is not None:
             self.target = target
             target, found = await self._follow_variants(
@@ -328,18 +328,18 @@ class Reading:
         )
 
     def ran(self, result: Any) -> None:
-        """Hear what the endpoint returned, before it is serialized."""
+        """Note what the endpoint returned, before it is serialized."""
         if self._fill is not None:
             self._fill.ran(result)
 
     def raised(self, error: Exception) -> None:
-        """Hear what the endpoint itself raised; what dependencies raise does not come here."""
+        """Note an exception of the endpoint itself; those of dependencies do not get here."""
         self._error = error
         if self._fill is not None:
             self._fill.raised(error)
 
     async def finish(self, response: Response) -> Response:
-        """The response to send: from the cache as it is, from the endpoint once it is filled in."""
+        """The response to send, completed and stored if it comes from the endpoint."""
         if self._fill is None:
             return response
         stand_in = await self._stand_in(response.status_code)
@@ -349,7 +349,11 @@ class Reading:
         return stand_in
 
     async def failed(self, error: BaseException) -> Response | None:
-        """There is no response, unless a stale one stands in: whoever waits leads next."""
+        """Release the lease, so that a waiting request leads next.
+
+        Returns:
+            A stale response to send in place of the error, or None.
+        """
         if self._fill is None:
             await self._release()
             return None
@@ -362,7 +366,7 @@ class Reading:
         return stand_in
 
     async def after_cleanup(self, kind: object, error: BaseException | None, trace: object) -> bool:
-        """Store no error that a dependency raises in place of the endpoint's as it cleans up."""
+        """Store no error response if a dependency raised another error as it cleaned up."""
         outlet = outlet_of(self._scope)
         if outlet is not None and error is not self._error:
             await outlet.close()
@@ -373,7 +377,7 @@ class Reading:
             await self._lease.release()
 
     async def _stand_in(self, status: int) -> Response | None:
-        """The stale answer to send in place of an error (RFC 5861 section 4), if there is one."""
+        """The stale response to send in place of an error (RFC 5861 section 4), if there is one."""
         entry, now_ms = self._fallback, self._context.now_ms()
         if entry is None or self._fill is None or status not in _http.STALE_IF_ERROR_STATUSES:
             return None
@@ -385,7 +389,7 @@ class Reading:
 
 
 def _status_of(error: BaseException, scope: Scope) -> int | None:
-    """The status that an endpoint's exception ends in; None where a handler of its own decides."""
+    """The status code that an exception leads to; None if an exception handler decides."""
     if isinstance(error, HTTPException):
         return error.status_code
     handled, _ = scope.get("starlette.exception_handlers", ({}, {}))

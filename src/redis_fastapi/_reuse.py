@@ -1,4 +1,4 @@
-"""Whether an entry may be sent to a request (RFC 9111 section 4): decisions without I/O."""
+"""Whether an entry may be sent for a request (RFC 9111 section 4): decisions without I/O."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from ._variants import matches
 
 
 class Wanted(NamedTuple):
-    """What a request asks of the entry that may be sent to it.
+    """What a request requires of an entry.
 
     Attributes:
-        headers: Its fields.
-        directives: Its Cache-Control, `IGNORED` where it is not obeyed.
-        shared: Whether the entry may serve other users, too.
-        only_fresh: Whether it can do nothing with what is stale.
+        headers: The request's header fields.
+        directives: Its Cache-Control; `IGNORED` if that is not obeyed.
+        shared: Whether the entry may also serve other users.
+        only_fresh: Whether a stale entry is of no use to it.
     """
 
     headers: Headers
@@ -27,12 +27,12 @@ class Wanted(NamedTuple):
     only_fresh: bool
 
     def takes(self, entry: Entry) -> bool:
-        """Whether an entry is the variant for this request, in an encoding that it takes."""
+        """Whether an entry is the variant for this request, in an acceptable encoding."""
         suits = matches(entry, self.headers)
         return suits and _http.encoding_acceptable(self.headers, entry.headers)
 
     def never_stale(self, entry: Entry) -> bool:
-        """Whether an entry may not be sent past its lifetime, whoever would take it."""
+        """Whether an entry may not be sent past its lifetime, even to a client that accepts it."""
         if self.only_fresh:
             return True
         said = _http.response_directives(entry.headers)
@@ -40,7 +40,7 @@ class Wanted(NamedTuple):
 
 
 def assess(wanted: Wanted, found: Hit | Stale, now_ms: int) -> Freshness:
-    """Whether an entry is as fresh as the client asks, and in an encoding that it takes."""
+    """Whether an entry is as fresh as the client requires, and acceptable to it."""
     entry = found.entry
     if not wanted.takes(entry):
         return MustRevalidate(Forward.VARY_MISS)
@@ -51,7 +51,7 @@ def assess(wanted: Wanted, found: Hit | Stale, now_ms: int) -> Freshness:
     return _http.assess_freshness(
         wanted.directives,
         age_ms=age_ms,
-        # what a soft eviction has outdated is stale from now on
+        # a softly evicted entry counts as stale from now on
         lifetime_ms=min(age_ms, entry.fresh_ms or age_ms),
         stale_while_revalidate_ms=entry.revalidate_ms,
         never_stale=wanted.never_stale(entry),

@@ -1,13 +1,13 @@
-"""The way to an entry that is known from the text of a request, and what it leads past.
+"""From the raw text of a request straight to its target, without making a key.
 
-- A path with its query leads to a target once a request with the same text has passed validation,
-  and to that target only. The raw text is an alias then: many may lead to one target. So it is
-  where nothing else selects, and where parameters are validated by a function of their text.
-- It leads past dependencies and validation where both are sure to pass: no dependencies, headers,
-  cookies or body, no ``Request``. Elsewhere it is taken after them, and spares making a key.
-- A dependency that takes the ``Request`` may give it other parameters, by the user who asks, say.
-  There the text does not decide, and there is no shortcut.
-- How many are known is bounded, and so is their length: clients choose them.
+- Once a request with some path and query has passed validation, the same text always leads to the
+  same target. The text is an alias: many may lead to one target. This holds where nothing else
+  selects, and where validation of each parameter is a function of its text.
+- An early shortcut also skips dependencies and validation. It exists where both are certain to
+  pass: no dependencies, headers, cookies, body or ``Request``. A late one is used after them.
+- A dependency that takes the ``Request`` may change its parameters, depending on the user for
+  example. There the text does not decide, and there is no shortcut.
+- The number of aliases and their length are bounded, since clients choose them.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _LONGEST = 1_024
 
 
 Alias = tuple[str, bytes, str | None, str | None]
-"""What a request says of where it goes, as it came: path, query and two root paths."""
+"""Path, query and two root paths, exactly as received."""
 
 
 def alias_of(scope: Mapping[str, Any]) -> Alias:
@@ -56,12 +56,12 @@ _RoutedAlias = tuple[str, bytes, str | None, str | None, str]
 
 
 def _routed_alias_of(scope: Mapping[str, Any]) -> _RoutedAlias:
-    """The alias of a request at its endpoint, which sees what a convertor makes of its path now."""
+    """The alias of a routed request, with what convertors made of its path this time."""
     return *alias_of(scope), str(scope.get("path_params"))
 
 
 class Destination:
-    """Where an alias leads, and the answer that was sent there last."""
+    """What an alias leads to: a target, and the response last prepared for it."""
 
     __slots__ = ("prepared", "target")
 
@@ -71,12 +71,12 @@ class Destination:
 
 
 class Shortcut:
-    """The targets of one endpoint at one place, by the aliases that passed validation.
+    """The destinations of one endpoint at one place, by the aliases that passed validation.
 
     Args:
-        dependant: What is in force there.
-        early: Whether it leads past dependencies and validation.
-        most: Aliases that are known at most; the one that was not used for longest goes first.
+        dependant: The dependencies in force there.
+        early: Whether it skips dependencies and validation.
+        most: Upper bound on the aliases remembered; the least recently used goes first.
     """
 
     def __init__(
@@ -91,7 +91,7 @@ class Shortcut:
         return len(self._known)
 
     def find(self, scope: Mapping[str, Any]) -> Destination | None:
-        """Where a request goes, if that is known."""
+        """The destination of a request, if its alias is known."""
         if scope["method"] != "GET":
             return None
         alias = _routed_alias_of(scope)
@@ -101,7 +101,7 @@ class Shortcut:
         return known
 
     def learn(self, scope: Mapping[str, Any], target: Target) -> None:
-        """Remember where a request went whose parameters were valid."""
+        """Remember the target of a request that has passed validation."""
         alias = _routed_alias_of(scope)
         if not is_short(alias):
             return
@@ -113,12 +113,12 @@ class Shortcut:
 def shortcut_for(
     route_class: type[APIRoute], dependant: Dependant, policy: Policy, *, own_request: bool
 ) -> Shortcut | None:
-    """A shortcut, or None where more than path and query may select.
+    """A shortcut for a route, or None if more than path and query may select.
 
     Args:
         route_class: Of the route.
-        dependant: What is in force where it serves.
-        policy: Its policy there.
+        dependant: The dependencies in force where it serves.
+        policy: The policy compiled for them.
         own_request: Whether the endpoint itself takes the ``Request``.
     """
     own = (*dependant.path_params, *dependant.query_params)
@@ -140,13 +140,13 @@ def _is_customised(route_class: type[APIRoute]) -> bool:
 
 
 def _reaches_endpoint_as_it_came(dependant: Dependant) -> bool:
-    """Whether no dependency has the request, whose path and query it might change."""
+    """Whether no dependency gets the request, which it could change."""
     below = union(map(tree_reads, dependant.dependencies))
     return not below.opaque and credentials_of(below.schemes) is not None
 
 
 def _keyed_by_text(policy: ReadPolicy, own: set[str]) -> bool:
-    """Whether only path and query make the key, as far as templates go by the endpoint's `own`."""
+    """Whether the key depends on path and query only; `own` are the endpoint's parameters."""
     names, selectors = policy.selectors.names, policy.selectors
     if policy.uncacheable is not None or policy.key_builder is not None:
         return False
@@ -171,7 +171,7 @@ def _reads_path_and_query_only(dependant: Dependant) -> bool:
 
 
 def _depends_on_its_text(field: Any) -> bool:
-    """Whether a parameter's text is valid or not at any time, and always gives the same value."""
+    """Whether validating a parameter's text always has the same result."""
     return (
         field.default_factory is None
         and all(map(_is_constraint, field.metadata))
@@ -180,7 +180,7 @@ def _depends_on_its_text(field: Any) -> bool:
 
 
 def _is_constraint(metadata: object) -> bool:
-    """Whether metadata only bounds a value: no validator of the author's, no clock."""
+    """Whether metadata only constrains a value, without a custom validator or a clock."""
     library = type(metadata).__module__.partition(".")[0] in ("annotated_types", "pydantic")
     return library and isinstance(metadata, BaseMetadata) and not hasattr(metadata, "func")
 

@@ -1,4 +1,4 @@
-"""From one request to names: which entry it reads, which entries and groups it evicts."""
+"""From a request to the names of the entry that it reads, or of what it evicts."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ class Site(NamedTuple):
     """Where resources are looked up for one request.
 
     Attributes:
-        registry: What the application serves.
-        prefix: Prefix that key builders are told, unless the declaration has one of its own.
+        registry: The routes that the application serves.
+        prefix: Prefix passed to key builders, unless the declaration has its own.
     """
 
     registry: Registry
@@ -40,8 +40,8 @@ class Sites:
     """The sites of one application.
 
     Args:
-        served: Whose routes; they are read at first use, and again where some have changed.
-        prefix: Prefix that key builders are told, unless the declaration has one of its own.
+        served: The application; its routes are read on first use, and again after a change.
+        prefix: Prefix passed to key builders, unless the declaration has its own.
     """
 
     def __init__(self, served: HasRoutes, prefix: str) -> None:
@@ -52,16 +52,16 @@ class Sites:
 
     @property
     def registry(self) -> Registry:
-        """What the application serves now, from its own root."""
+        """The routes that the application serves now, relative to its own root."""
         if self._registry is None or have_changed(self._routes):
             self._routes = routes_of(self._served)
             self._registry = Registry(served_by(self._served.routes))
         return self._registry
 
     def at(self, policy: ReadPolicy | WritePolicy, scope: Mapping[str, Any]) -> Site:
-        """The site of a request that came to this policy.
+        """The site of a request that reached this policy.
 
-        The application may be mounted in another one, of which it knows nothing.
+        The application may be mounted in another one without knowing it.
         """
         registry = self.registry
         above = registry.above(policy, scope)
@@ -69,8 +69,13 @@ class Sites:
 
 
 class Evicted(NamedTuple):
-    """Names that one write evicts: digests of entries, and generations; those of soft evictions
-    apart.
+    """Names that one write evicts.
+
+    Attributes:
+        entries: Digests of entries.
+        generations: Names of generations.
+        soft_entries: Digests of entries to evict softly.
+        soft_generations: Names of generations to evict softly.
     """
 
     entries: tuple[str, ...] = ()
@@ -79,12 +84,12 @@ class Evicted(NamedTuple):
     soft_generations: tuple[str, ...] = ()
 
     def plus(self, other: Evicted) -> Evicted:
-        """Both, each name once."""
+        """The union."""
         both = zip(self, other, strict=True)
         return Evicted(*(tuple(dict.fromkeys((*mine, *theirs))) for mine, theirs in both))
 
     def softly(self) -> Evicted:
-        """The same names, for a soft eviction."""
+        """The same names, to be evicted softly."""
         return Evicted(soft_entries=self.entries, soft_generations=self.generations)
 
 
@@ -92,10 +97,11 @@ EVERYTHING = Evicted(generations=(EPOCH,))
 
 
 async def read_target(policy: ReadPolicy, values: Values, request: Request, sites: Sites) -> Target:
-    """Where this request's entry is.
+    """The target that a request reads.
 
-    Raises whatever a key builder or a template's attribute raises; the caller goes on without the
-    cache.
+    Raises:
+        Exception: Whatever a key builder or a template's attribute raises; the caller continues
+            without the cache.
     """
     resource = await _read_resource(policy, values, request, sites)
     body = await request.body() if policy.selectors.body else b""
@@ -120,7 +126,7 @@ async def _read_resource(policy: ReadPolicy, values: Values, request: Request, s
 
 
 async def evicted_by(eviction: Eviction, values: Values, request: Request, site: Site) -> Evicted:
-    """What one eviction names for this request; raises like ``read_target``."""
+    """What one eviction names for a request; raises like ``read_target``."""
     named = await _evicted_by(eviction, values, request, site)
     return named.softly() if eviction.soft else named
 
@@ -138,7 +144,7 @@ async def _evicted_by(eviction: Eviction, values: Values, request: Request, site
 
 
 def evicted_by_answer(request: Request, status: int, headers: Headers, site: Site) -> Evicted:
-    """What the answer to a write names by Location and Content-Location (RFC 9111 section 4.4)."""
+    """What a write's response names in Location and Content-Location (RFC 9111 section 4.4)."""
     url = request.url
     paths = invalidation_targets(
         request.method, status, headers, scheme=url.scheme, host=url.netloc, path=url.path
@@ -151,9 +157,7 @@ def evicted_by_answer(request: Request, status: int, headers: Headers, site: Sit
 
 
 def evicted_resources(resources: Iterable[str]) -> Evicted:
-    """Every variant of these resources: the plain entry by its key, the others by their
-    generation.
-    """
+    """Every variant of these resources: the plain entry by key, the others by generation."""
     named = tuple(resources)
     return Evicted(tuple(digest([one]) for one in named), tuple(path_name(one) for one in named))
 
@@ -171,7 +175,7 @@ def _resources(eviction: Eviction, values: Values, request: Request, site: Site)
 
 
 def _of_endpoint(endpoint: Callable[..., Any], values: Values, site: Site) -> list[str]:
-    """The resources that an endpoint reads, wherever it is served; raises like a template."""
+    """The resources that an endpoint reads, at every place where it is served."""
     resources: list[str] = []
     for served in site.registry.places_of(endpoint):
         read = served.policy.read if served.policy is not None else None
@@ -184,7 +188,7 @@ def _of_endpoint(endpoint: Callable[..., Any], values: Values, site: Site) -> li
 
 
 def _at(path: str, prefix: str, site: Site) -> tuple[str, ...]:
-    """What is read at a path; where nobody here reads it, the path as it is."""
+    """The resources read at a path; the path itself if no route here reads it."""
     return site.registry.resources_at(path, prefix) or (path_resource(path, prefix),)
 
 
@@ -192,11 +196,11 @@ class PutTarget(NamedTuple):
     """Where a put writes, or what it evicts instead.
 
     Attributes:
-        reader: The policy of the GET whose entry is written; None where the put only evicts.
-        target: Its entry.
-        evicted: What goes when the value cannot be written.
-        beside: What goes in any case: variants by the answer's own Vary, and the other paths of an
-            endpoint that is served at several.
+        reader: The policy of the GET whose entry is written; None if the put only evicts.
+        target: The target of that entry.
+        evicted: What to evict if the value cannot be written.
+        beside: What to evict in any case: variants by the response's own Vary, and the other paths
+            of an endpoint that is served at several.
         groups: Names of the entry's groups.
     """
 
@@ -210,7 +214,7 @@ class PutTarget(NamedTuple):
 async def put_target(
     put: Put, write: WritePolicy, values: Values, request: Request, site: Site
 ) -> PutTarget:
-    """What a put writes: the one variant its GET reads, or else it evicts every variant."""
+    """The entry that a put writes if its GET has a single variant; otherwise what it evicts."""
     named = await _put_target(put, write, values, request, site)
     if put.key is None or isinstance(put.key, ResourceTemplate):
         return named
@@ -235,7 +239,7 @@ async def _put_target(
         groups = tuple(group.render(values) for group in reader.groups)
     except (KeyError, AttributeError):
         return PutTarget(None, None, evicted)
-    # variants by the answer's own Vary are older than what is put
+    # variants by the response's own Vary are older than what is put
     variants = Evicted(generations=evicted.generations)
     target = reader.target(resource, (), groups)
     return PutTarget(reader, target, evicted, variants, groups)

@@ -1,11 +1,12 @@
-"""Variants that an answer's own Vary selects (RFC 9111 section 4.1).
+"""Variants selected by a response's own Vary (RFC 9111 section 4.1).
 
-- An entry whose answer names header fields that are not in its key says which values selected it.
-- A request with other values goes on to the place of these names and its values, and there asks
-  again. So the first answer of a resource stands where it would stand anyway, and its names lead
-  to the others; a look-up believes no entry that does not match the request itself.
-- A resource has a bounded number of places, so two variants may meet in one: the later one stays.
-- All of them belong to the generation of their path, and to the groups of the resource.
+- An entry whose response varies by header fields that are not in its key records the values that
+  selected it.
+- A request with other values continues at a target made of those field names and its own values,
+  and looks up again. So the first response is stored at the resource's own target and leads to the
+  other variants. An entry that does not match the request is never used.
+- The number of targets per resource is bounded, so two variants may share one; the later one stays.
+- All variants belong to the generation of their path, and to the groups of the resource.
 """
 
 from __future__ import annotations
@@ -16,17 +17,17 @@ from ._http import Headers
 from ._keys import Target, digest
 
 _SELECTED = b"x-redis-fastapi-selected"
-"""Last stored field of an entry that its own Vary selects: names, and a digest of the values."""
+"""The last stored field of such an entry: field names, and a digest of the values."""
 
 MOST_STEPS = 3
-"""From the place of a resource to that of a variant."""
+"""Upper bound on the lookups from a resource to its variant."""
 
 
 def selection(answer: Headers, keyed: tuple[str, ...], request: Headers) -> Headers:
-    """The field to store last, where an answer names what is not in its key; else none.
+    """The field to store last, if a response varies by fields that are not in its key.
 
     Args:
-        answer: All fields of the answer, also those that are not stored.
+        answer: All fields of the response, including those that are not stored.
         keyed: Names of the fields in the key.
         request: The fields of the request.
     """
@@ -38,12 +39,12 @@ def selection(answer: Headers, keyed: tuple[str, ...], request: Headers) -> Head
 
 
 def without_selection(stored: Headers) -> Headers:
-    """The fields of an answer, of those that are stored."""
+    """The stored fields that belong to the response itself."""
     return stored[:-1] if stored and stored[-1][0] == _SELECTED else stored
 
 
 def matches(entry: Entry, request: Headers) -> bool:
-    """Whether an entry answers a request with these headers."""
+    """Whether an entry is the variant for a request with these headers."""
     stored = entry.headers
     if not stored or stored[-1][0] != _SELECTED:
         return True
@@ -52,7 +53,7 @@ def matches(entry: Entry, request: Headers) -> bool:
 
 
 def variant_of(target: Target, entry: Entry, request: Headers) -> Target:
-    """The next place to look at, where the entry at this one does not match."""
+    """The next target to look up, if the entry at this one does not match."""
     names, _ = _selection(entry.headers[-1][1])
     place = _digest(names, request)[:2]
     return target.variant([*(name.decode("latin-1") for name in names), place])

@@ -1,9 +1,9 @@
-"""Waiting for what another computes.
+"""Waiting for another request's computation.
 
-Those who wait in the holder's own process are woken by the end of its lease, those in other
-processes by the change of the entry or of a generation, where changes are heard. Since not all that
-ends a lease is a change, and not everyone hears, they look at Redis again in any case. All of it is
-bounded: the time of one look-up by its caller, the number of look-ups here.
+Lookups in the lease holder's own process are woken when its lease ends. Those in other processes
+are woken when the entry or a generation changes, if changes are tracked. Since a lease may end
+without such a change, and tracking is optional, they also poll Redis. Everything is bounded: the
+time of one lookup by its caller, the number of lookups here.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from ._leases import Ending, Flight, Leases
 from ._store import Snapshot, Store, lease_validity, validity_of
 
 _MOST_WAITING = 10_000
-"""Look-ups that wait for others' computations, beyond which they compute beside them."""
+"""Upper bound on waiting lookups; any more compute in parallel."""
 
 _SHORTEST_POLL_SECONDS = 0.005
 _LONGEST_POLL_SECONDS = 0.05
 
 
 class Waiters:
-    """The look-ups of one engine that wait.
+    """The waiting lookups of one engine.
 
     Args:
         most: How many may wait at once.
@@ -57,16 +57,16 @@ class Waiters:
     async def wait(
         self, target: Target, holder: bytes, until: float
     ) -> Entry | Ending | Snapshot | None:
-        """What came of the lease `holder` of the target.
+        """The outcome of the lease with value `holder`.
 
         Args:
             target: What is waited for.
             holder: Value of the lease.
-            until: The event loop's time at which the patience ends.
+            until: When to stop waiting, in the event loop's time.
 
         Returns:
-            What its computation ended in, where that is known here; what was read once the lease
-            was gone; or None when it still holds after all, or too many wait already.
+            The outcome of its computation, if that ran in this process; what was read once the
+            lease was gone; or None if it still holds, or too many lookups are waiting.
         """
         if self._waiting >= self._most:
             return None
@@ -95,8 +95,8 @@ class Waiters:
         return None
 
     async def _look_then_wait(self, target: Target, holder: bytes, seconds: float) -> Snapshot:
-        """What is read, after a while or a change where that is nothing new."""
-        # Before the read: what changes after it is heard.
+        """Read, and if there is nothing new wait for a change or the polling interval."""
+        # Before the read, so that any later change is noticed.
         change = self._changes.next_change(target.names)
         try:
             snapshot = await self._store.read(target, lease=True)
@@ -109,8 +109,8 @@ class Waiters:
     async def _await_flight(
         self, target: Target, flight: Flight, seconds: float
     ) -> Entry | Ending | Snapshot:
-        # The claim's reply showed the leader's lease, of tokens that this look-up read itself: an
-        # eviction acknowledged before is older than both, and so than the leader's computation.
+        # The claim's reply showed the leader's lease, with tokens that this lookup read itself: an
+        # eviction acknowledged earlier is older than both, and so than the leader's computation.
         await asyncio.wait((flight,), timeout=seconds)
         end = flight.result() if flight.done() else Ending.FAILED
         return await self._store.read(target) if end is Ending.FAILED else end
@@ -128,6 +128,6 @@ class Waiters:
 
 
 def _moved_on(target: Target, snapshot: Snapshot, holder: bytes) -> bool:
-    """Whether this holder is gone, or what it computes will not be current."""
+    """Whether this holder is gone, or its result will not be valid."""
     validity = validity_of(target, snapshot.tokens)
     return snapshot.lease != holder or validity != lease_validity(holder)

@@ -1,7 +1,7 @@
-"""Endpoints with the cache before them: FastAPI sees their own signature, and gives the wrapper
-request and response.
+"""Endpoints wrapped with the cache: FastAPI sees their own signature, and passes the wrapper the
+request and response as well.
 
-A wrapper asks the passage that its request's scope holds; without one the endpoint runs as ever.
+A wrapper asks the passage in its request's scope; without one the endpoint runs unchanged.
 """
 
 from __future__ import annotations
@@ -21,27 +21,25 @@ from ._policy import Values
 from ._signature import is_coroutine_endpoint, parameter_of_type
 
 DECLARATION = "__redis_fastapi__"
-"""Where a wrapper keeps what its endpoint declares."""
+"""Attribute of a wrapper that holds its endpoint's declaration."""
 
 _REQUEST = "redis_fastapi_request_"
 _RESPONSE = "redis_fastapi_response_"
 
 Run = Callable[[dict[str, Any], Callable[[], None]], Awaitable[Any]]
-"""Runs an endpoint on its values; calls what it is given in the thread where a plain one ends, even
-when nobody waits for that any more."""
+"""Runs an endpoint with its values. A plain function calls the second argument, in its thread, when
+it ends, even if its request was cancelled before that."""
 
 
 class Passage(Protocol):
     """What stands between one request and its endpoint."""
 
     async def run(self, endpoint: Run, values: Values, request: Request, injected: Response) -> Any:
-        """Answer in place of the endpoint, or run it."""
+        """Respond in place of the endpoint, or run it."""
 
 
 class Wrapper(NamedTuple):
-    """An endpoint with the cache before it, and the names under which it takes request and
-    response.
-    """
+    """A wrapped endpoint, and the names of its parameters for request and response."""
 
     endpoint: Callable[..., Any]
     request_name: str
@@ -49,7 +47,7 @@ class Wrapper(NamedTuple):
 
 
 def install_wrapper(dependant: Dependant, declaration: Declaration) -> None:
-    """Let what FastAPI has resolved already call a wrapper in place of the endpoint."""
+    """Replace the endpoint in a dependency tree that FastAPI has already resolved."""
     if hasattr(dependant.call, DECLARATION):
         return
     wrapper = wrapped(declaration, dependant.request_param_name, dependant.response_param_name)
@@ -65,8 +63,8 @@ def wrapped(
 
     Args:
         declaration: Of the endpoint.
-        request_name: The parameter that takes the request, where that is known.
-        response_name: The parameter that takes the response.
+        request_name: The endpoint's parameter for the request, if known.
+        response_name: The endpoint's parameter for the response, if known.
     """
     signature = declaration.signature
     own_request = request_name or parameter_of_type(signature, Request)
@@ -90,9 +88,9 @@ def wrapped(
 
 
 def _pass_for_endpoint(wrapper: Any, declaration: Declaration, added: dict[str, Any]) -> None:
-    """Give a wrapper what FastAPI reads of an endpoint, and the parameters that were added."""
+    """Give a wrapper the attributes that FastAPI reads, and the added parameters."""
     functools.update_wrapper(wrapper, declaration.endpoint)
-    # some FastAPI releases look through __wrapped__
+    # some FastAPI releases follow __wrapped__
     wrapper.__dict__.pop("__wrapped__", None)
     signature = wrapper.__signature__ = _with_parameters(declaration.signature, added)
     # others read types from here, and may put a wrapper of their own round this one
@@ -108,7 +106,7 @@ def _annotations_of(signature: inspect.Signature) -> dict[str, Any]:
 
 
 def _with_parameters(signature: inspect.Signature, added: dict[str, Any]) -> inspect.Signature:
-    """The signature with keyword-only parameters in their place, before any ``**kwargs``."""
+    """The signature with keyword-only parameters added before any ``**kwargs``."""
     present = list(signature.parameters.values())
     first = [p for p in present if p.kind is not inspect.Parameter.VAR_KEYWORD]
     between = [
@@ -142,4 +140,4 @@ def _runner(endpoint: Callable[..., Any]) -> Run:
 
 
 def _ignore_end() -> None:
-    """Nobody wants to hear that an endpoint has ended."""
+    """Ignore that an endpoint has ended."""

@@ -3,8 +3,8 @@
     async def get_product(product_id: int) -> Annotated[Product, Cached(ttl=300, group="products")]:
     ...
 
-A marker is plain data. It is read once, when the route is registered, and checked there by the
-rules of ``_rules``; building one never fails, so that the error can name the route.
+A marker is plain data. It is read once, at registration, and checked there against the rules in
+``_rules``. Constructing one never fails, so that errors can name the route.
 """
 
 from __future__ import annotations
@@ -24,16 +24,14 @@ from starlette.responses import Response
 
 @dataclass(frozen=True, slots=True)
 class Marker:
-    """Base of the three markers."""
+    """Base class of the three markers."""
 
-    # static, since the class itself may stand where an instance is meant
+    # static, because users may write the class where an instance is meant
     @staticmethod
     def __get_pydantic_core_schema__(
         source: Any, handler: GetCoreSchemaHandler
     ) -> core_schema.CoreSchema:
-        """Let ``Annotated[Response, marker]`` register on a plain route, where start-up reports
-        it.
-        """
+        """Allow ``Annotated[Response, marker]`` on a plain route; start-up reports it."""
         if inspect.isclass(source) and issubclass(source, Response):
             return core_schema.any_schema()
         return handler(source)
@@ -41,37 +39,37 @@ class Marker:
 
 @dataclass(frozen=True, slots=True)
 class Cached(Marker):
-    """Answer GET from the cache, and store what the endpoint returns on a miss.
+    """Serve GET from the cache; on a miss, store what the endpoint returns.
 
     Args:
-        ttl: Freshness lifetime, seconds or timedelta, at least one second; None takes
+        ttl: Freshness lifetime, seconds or timedelta, at least one second; None means
             ``REDIS_DEFAULT_TTL``.
-        group: Name or names under which the entry can be evicted; each a template over the
-            endpoint's parameters, ``"product:{product_id}"`` or ``"user:{user.id}"``.
-        key: Another resource to store under: a path template as a client writes it, or an endpoint.
-        vary: Endpoint parameters (dotted attributes allowed, ``"user.id"``) whose value selects the
+        group: Name or names by which the entry can be evicted; each is a template over the
+            endpoint's parameters, such as ``"product:{product_id}"`` or ``"user:{user.id}"``.
+        key: Another resource to store under: a path template as clients write it, or an endpoint.
+        vary: Endpoint parameters (dotted attributes allowed, ``"user.id"``) whose values select the
             entry, instead of the headers and cookies that dependencies read; implies
             ``Cache-Control: private``.
-        shared: True says: behind authentication, yet the same for everyone let in.
+        shared: True declares that the response is the same for every authenticated user.
         private: Add ``private`` to Cache-Control (RFC 9111 section 5.2.2.7).
         stale_while_revalidate: Seconds or timedelta after the lifetime in which the entry is still
-            sent while one run in the background refreshes it (RFC 5861 section 3).
-        stale_if_error: Seconds or timedelta after the lifetime in which the entry stands in for an
-            error, an answer of 500, 502, 503 or 504 or an exception (RFC 5861 section 4).
-        when: Predicate on what the endpoint returned; false means "do not store".
-        local: Whether each process may keep the entry and answer from its own memory; None takes
+            sent while one background run refreshes it (RFC 5861 section 3).
+        stale_if_error: Seconds or timedelta after the lifetime in which the entry is sent in place
+            of an error: a 500, 502, 503 or 504 response or an exception (RFC 5861 section 4).
+        when: Predicate on what the endpoint returned; if false, it is not stored.
+        local: Whether each process may keep the entry and serve it from its own memory; None means
             ``REDIS_LOCAL_CACHE``.
-        single_flight: False says: of several requests for a missing entry, none waits for another.
-        beta: Eagerness to refresh in the background before the lifetime ends, the likelier the
-            nearer its end and the dearer the endpoint; 1 is usual, 0 never.
+        single_flight: If False, requests for a missing entry do not wait for each other.
+        beta: Eagerness to refresh in the background before the lifetime ends, the more likely the
+            closer its end and the slower the endpoint (XFetch); 1 is usual, 0 means never.
         jitter: Fraction, below 1, by which lifetimes are shortened at random, so that entries made
-            together do not end together.
-        statuses: Further statuses to store, each with its own lifetime (seconds or timedelta), as
-            ``{404: 10}``; also where the endpoint raises ``HTTPException``.
+            together do not expire together.
+        statuses: Additional status codes to store, each with its own lifetime (seconds or
+            timedelta), such as ``{404: 10}``; also when the endpoint raises ``HTTPException``.
         cdn_ttl: Lifetime in shared caches downstream, seconds or timedelta: ``s-maxage`` and
             ``CDN-Cache-Control`` (RFC 9111 section 5.2.2.10, RFC 9213).
-        immutable: Say that an answer does not change while it is fresh (RFC 8246).
-        directives: Further directives of Cache-Control, such as ``"must-revalidate"``.
+        immutable: Declare that a response does not change while it is fresh (RFC 8246).
+        directives: Additional Cache-Control directives, such as ``"must-revalidate"``.
     """
 
     ttl: int | timedelta | None = None
@@ -96,18 +94,18 @@ class Cached(Marker):
 
 @dataclass(frozen=True, slots=True)
 class CachePut(Marker):
-    """Write the answer of a successful PUT, PATCH or POST through to the entry its GET reads.
+    """Write the response of a successful PUT, PATCH or POST to the entry that its GET reads.
 
     Args:
-        ttl: Freshness lifetime, seconds or timedelta; None takes the lifetime the GET declares.
-        group: Must agree with the GET's groups; empty takes them from the GET.
-        key: The resource to write: a path template as a client writes it, or the GET endpoint
-            itself; None is the path of this route.
-        when: Predicate on what the endpoint returned; false means "evict instead of writing".
-        strict: True makes the answer 503 where Redis did not confirm that what was there is gone;
-            what the endpoint did stays done.
-        preconditions: True answers 412, before the endpoint runs, where ``If-Match`` and its like
-            do not hold for what a GET of this path answers now (RFC 9110 section 13.1).
+        ttl: Freshness lifetime, seconds or timedelta; None means the lifetime the GET declares.
+        group: Must agree with the GET's groups; empty means those of the GET.
+        key: The resource to write: a path template as clients write it, or the GET endpoint
+            itself; None means the path of this route.
+        when: Predicate on what the endpoint returned; if false, the entry is evicted instead.
+        strict: If True, respond with 503 when Redis did not confirm that the old entry is gone;
+            what the endpoint did is not undone.
+        preconditions: If True, respond with 412 before the endpoint runs when ``If-Match`` and
+            similar fields do not match the current response to GET (RFC 9110 section 13.1).
     """
 
     ttl: int | timedelta | None = None
@@ -121,19 +119,19 @@ class CachePut(Marker):
 
 @dataclass(frozen=True, slots=True)
 class CacheEvict(Marker):
-    """Evict groups or a path after the endpoint succeeded, before its response leaves.
+    """Evict groups or a path after the endpoint has succeeded, before its response is sent.
 
     Args:
         group: Name or names to evict; templates over the endpoint's parameters.
-        key: Resource whose entries go, every variant (query, header, user) of it: a path template
-            as a client writes it, or the endpoint that serves it.
-        when: Predicate on what the endpoint returned; false means "evict nothing".
-        strict: True makes the answer 503 where Redis did not confirm the eviction; what the
-            endpoint did stays done.
-        soft: True leaves what is there as stale, for the windows of ``stale_while_revalidate`` and
-            ``stale_if_error``; where a GET has none, its entries are gone.
-        preconditions: True answers 412, before the endpoint runs, where ``If-Match`` and its like
-            do not hold for what a GET of this path answers now (RFC 9110 section 13.1).
+        key: Resource to evict, with every variant (query, header, user): a path template as
+            clients write it, or the endpoint that serves it.
+        when: Predicate on what the endpoint returned; if false, nothing is evicted.
+        strict: If True, respond with 503 when Redis did not confirm the eviction; what the
+            endpoint did is not undone.
+        soft: If True, make entries stale instead of removing them, to be served within the windows
+            of ``stale_while_revalidate`` and ``stale_if_error``; without these they are gone.
+        preconditions: If True, respond with 412 before the endpoint runs when ``If-Match`` and
+            similar fields do not match the current response to GET (RFC 9110 section 13.1).
     """
 
     _: KW_ONLY
@@ -146,10 +144,10 @@ class CacheEvict(Marker):
 
 
 class Found(NamedTuple):
-    """What ``find_markers`` read.
+    """The result of ``find_markers``.
 
     Attributes:
-        annotation: The annotation as FastAPI shall see it: our markers gone, all else kept.
+        annotation: The annotation for FastAPI: without our markers, otherwise unchanged.
         markers: The markers that take effect, in the order written.
         classes: Names of markers written as a class instead of an instance.
         misplaced: Names of markers nested where they have no effect.
@@ -162,7 +160,7 @@ class Found(NamedTuple):
 
 
 def find_markers(annotation: Any) -> Found:
-    """Split the markers off an annotation, through aliases and nested ``Annotated``."""
+    """Separate the markers from an annotation, through aliases and nested ``Annotated``."""
     bare, found = _split(annotation)
     markers = tuple(item for item in found if isinstance(item, Marker))
     classes = tuple(item.__name__ for item in found if not isinstance(item, Marker))
@@ -181,7 +179,7 @@ def _is_ours(item: Any) -> bool:
 
 
 def _alias_value(annotation: Any) -> Any:
-    """What a ``type X = ...`` alias, or a parametrised one, stands for; None for anything else."""
+    """The value of a ``type X = ...`` alias, parametrised or not; None for anything else."""
     origin = get_origin(annotation)
     if isinstance(origin, _ALIASES):
         return origin.__value__[get_args(annotation)]
@@ -209,9 +207,9 @@ def _split(annotation: Any) -> tuple[Any, list[Any]]:
 
 
 def _nested(annotation: Any, above: tuple[Any, ...] = ()) -> Iterator[str]:
-    """Names of markers below the top of an annotation: ``list[Annotated[...]]``, ``... | None``.
+    """Names of markers nested in an annotation: ``list[Annotated[...]]``, ``... | None``.
 
-    ``above`` holds the aliases being read, since an alias may name itself.
+    ``above`` holds the aliases being expanded, since an alias may refer to itself.
     """
     value = _alias_value(annotation)
     if value is not None:
@@ -225,11 +223,11 @@ def _nested(annotation: Any, above: tuple[Any, ...] = ()) -> Iterator[str]:
 
 
 def _arguments(annotation: Any) -> tuple[Any, ...]:
-    """What a generic was parametrised with; for pydantic a parametrised model is a plain class."""
+    """The arguments of a generic; for pydantic a parametrised model is a plain class."""
     generic = getattr(annotation, "__pydantic_generic_metadata__", None)
     return tuple(generic["args"]) if generic else get_args(annotation)
 
 
 def find_markers_at(annotation: Any) -> list[Any]:
-    """Markers, as instance or class, at the top of an annotation."""
+    """Markers, as instances or classes, at the top level of an annotation."""
     return _split(annotation)[1]

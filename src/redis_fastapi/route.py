@@ -1,8 +1,7 @@
-"""The route class: reads a declaration at registration, and leads each request through the cache.
+"""The route class: reads a declaration at registration, and takes each request through the cache.
 
-A route wraps its endpoint, so that every dependency and all validation run before a hit is
-answered, and it wraps the handler that FastAPI builds, where the serialized response of a miss
-passes by.
+A route wraps its endpoint, so that all dependencies and validation run before a hit is sent, and
+it wraps the handler that FastAPI builds, to receive the serialized response of a miss.
 """
 
 from __future__ import annotations
@@ -51,17 +50,17 @@ logger = logging.getLogger("redis_fastapi")
 
 
 class CacheRoute(APIRoute):
-    """A route that does what its endpoint's return type says about caching.
+    """A route that caches as its endpoint's return type declares.
 
     Use it as ``APIRouter(route_class=CacheRoute)``; ``FastAPIRedis(app).caching()`` sets it for
     ``@app.get``.
 
     Raises:
-        CacheDeclarationError: At registration, where a declaration cannot mean what it says.
+        CacheDeclarationError: At registration, if a declaration breaks one of the rules.
     """
 
     invalidates: ClassVar[bool] = False
-    """Whether writes without a marker evict, too."""
+    """Whether writes without a marker evict as well."""
 
     def __init__(
         self,
@@ -107,7 +106,7 @@ class CacheRoute(APIRoute):
         return declaration
 
     def policy_for(self, dependant: Dependant) -> Policy | None:
-        """The policy under these effective dependencies; anew where some were added later."""
+        """The policy under these effective dependencies, recompiled if some were added later."""
         return self._compiled_for(dependant).policy
 
     def _compiled_for(self, dependant: Dependant) -> _Compiled:
@@ -171,15 +170,15 @@ class CacheRoute(APIRoute):
         )
 
     def get_route_handler(self) -> Handler:
-        """FastAPI's handler, with the cache round it where the endpoint asks for one."""
+        """FastAPI's handler, wrapped with the cache if the endpoint declares caching."""
         handler = super().get_route_handler()
         dependant = self._effective_dependant(handler)
         if dependant is None or not self._caches(dependant):
             return handler
         compiled = self._compiled_for(dependant)
-        # FastAPI 0.137 to 0.142 ask for it with every request
+        # FastAPI 0.137 to 0.142 call this for every request
         if compiled.handler is None:
-            # reading the policy may have put the wrapper into an inclusion's dependencies
+            # compiling may have installed the wrapper in an inclusion's dependencies
             handler = super().get_route_handler()
             if compiled.shortcut is not None:
                 compiled.shortcut.early &= is_fastapis(handler)
@@ -204,7 +203,7 @@ class CacheRoute(APIRoute):
         return handle_with_cache
 
     def handle(self, scope: Scope, receive: Receive, send: Send) -> Coroutine[Any, Any, None]:
-        """Answer HEAD as the cached GET without its body, and let raised errors be recorded."""
+        """Serve HEAD as the cached GET without its body, and let error responses be recorded."""
         handle = self._handle_read if self._reads else super().handle
         return handle(scope, receive, send)
 
@@ -224,8 +223,8 @@ class CacheRoute(APIRoute):
     def _effective_dependant(self, handler: Handler) -> Dependant | None:
         """The dependencies in force where this handler serves; an inclusion may add some.
 
-        None where a library has wrapped FastAPI's handler beyond recognition: a policy without
-        the inclusion's path and guards would be wrong.
+        None if a library has wrapped FastAPI's handler so that they cannot be found: a policy
+        without the inclusion's path and guards would be wrong.
         """
         found = dependant_within(handler) or dependant_within(APIRoute.get_route_handler(self))
         if found is not None or not INCLUDES_LAZILY:
@@ -236,11 +235,11 @@ class CacheRoute(APIRoute):
 
 
 class InvalidatingRoute(CacheRoute):
-    """A ``CacheRoute`` by which every write invalidates, with or without a marker.
+    """A ``CacheRoute`` whose writes invalidate, with or without a marker.
 
-    A successful POST, PUT, PATCH or DELETE evicts what is cached of its own path, and of the paths
-    that its answer names in ``Location`` and ``Content-Location`` on the same origin (RFC 9111
-    section 4.4). Use it as ``APIRouter(route_class=InvalidatingRoute)``.
+    A successful POST, PUT, PATCH or DELETE evicts what is cached for its own path, and for the
+    paths that its response names in ``Location`` and ``Content-Location`` on the same origin (RFC
+    9111 section 4.4). Use it as ``APIRouter(route_class=InvalidatingRoute)``.
     """
 
     invalidates = True
@@ -248,7 +247,7 @@ class InvalidatingRoute(CacheRoute):
 
 @dataclass(slots=True)
 class _Compiled:
-    """A policy, the dependencies for which it was compiled, the way past them, and the handler."""
+    """A policy with the dependencies it was compiled for, its shortcut, and the handler."""
 
     dependant: Dependant
     width: int
@@ -264,7 +263,7 @@ def _refuse(
     label: str,
     dependant: Dependant | None = None,
 ) -> None:
-    """Raise for the first rule that a declaration breaks, as far as its dependencies are known."""
+    """Raise for the first rule that a declaration breaks, given the dependencies known so far."""
     form = False
     secured_by: tuple[str, ...] = ()
     if dependant is not None:
@@ -279,8 +278,8 @@ def _refuse(
 def _refuse_schemaless(
     declaration: Declaration, methods: frozenset[str], label: str, error: FastAPIError
 ) -> None:
-    """Raise for a return type of which FastAPI says that it is no field."""
-    # it says the same of a parameter's type
+    """Raise for a return type that FastAPI rejects as a response field."""
+    # the same error is raised for a parameter's type
     if f"check that {declaration.signature.return_annotation} " not in str(error):
         return
     facts = replace(declaration.facts(methods), schemaless=declaration.returns)
@@ -289,12 +288,10 @@ def _refuse_schemaless(
 
 
 def _take_included(dependant: Dependant) -> list[Declared]:
-    """What ``include_router(dependencies=[Depends(cache())])`` declares, taken out of the
-    dependencies.
-    """
+    """Remove and return what ``include_router(dependencies=[Depends(cache())])`` declares."""
     taken = [below for below in dependant.dependencies if isinstance(below.call, CacheDependency)]
     for below in taken:
-        # one that a parameter receives still has to give it a value
+        # a parameter that receives one still needs its value
         if below.name is None:
             dependant.dependencies.remove(below)
     return [below.call.declared for below in taken if isinstance(below.call, CacheDependency)]
