@@ -23,7 +23,7 @@ from contextlib import suppress
 from contextvars import Context
 from itertools import chain
 from math import inf
-from typing import Any
+from typing import Any, NoReturn
 
 from redis.exceptions import ConnectionError, ReadOnlyError
 
@@ -105,6 +105,7 @@ class Lane:
         self._since: float | None = None
         self._looked = False
         self._closed = False
+        self._refused_loop = False
 
     @property
     def is_open(self) -> bool:
@@ -156,11 +157,24 @@ class Lane:
         return loop.create_future()
 
     def _start(self, loop: asyncio.AbstractEventLoop) -> None:
-        if self._closed or self._loop is not None:
-            raise CacheUnavailableError("the connection is closed or another event loop's")
+        if self._closed:
+            raise CacheUnavailableError("the connection is closed")
+        if self._loop is not None:
+            self._refuse_other_loop()
         self._loop = loop
         # In no request's context: the task outlives the one that starts it.
         self._keeper = Context().run(loop.create_task, self._keep())
+
+    def _refuse_other_loop(self) -> NoReturn:
+        if not self._refused_loop:
+            self._refused_loop = True
+            _log.warning(
+                "Redis at %s: the application was asked on another event loop than it started on, "
+                "and runs without the cache there. Ask it on the loop of its lifespan",
+                self._name,
+                extra={"redis": self._name},
+            )
+        raise CacheUnavailableError("the connection is another event loop's")
 
     def _enqueue(self, call: Call | Look) -> None:
         if self._idle is not None and not self._idle.done():
