@@ -12,11 +12,11 @@ from fakeredis import FakeAsyncRedis, FakeServer
 from redis.asyncio import Redis, RedisCluster
 
 from redis_fastapi._engine import Engine, Hit, Miss, Outcome
-from redis_fastapi._entry import Entry, head_size
+from redis_fastapi._entry import Entry, Stored, head_size, stored_of
 from redis_fastapi._held import hold
 from redis_fastapi._keys import EPOCH, Target, digest, group_name, path_name
 from redis_fastapi._leases import Lease
-from redis_fastapi._store import Claim, Store, _guarded, lease_value, validity_of
+from redis_fastapi._store import Claim, Snapshot, Store, _guarded, lease_value, validity_of
 from redis_fastapi._tokens import SOFT_SIZE
 from redis_fastapi._transport import keyed
 from servers import RedisCluster3, RedisServer
@@ -142,6 +142,44 @@ async def seized(engine: Engine) -> Lease:
 def body_of(outcome: Outcome) -> bytes | None:
     """The body of a hit, None for a look-up that has to compute."""
     return outcome.entry.body if isinstance(outcome, Hit) else None
+
+
+@dataclass(frozen=True, slots=True)
+class Remembered:
+    """An entry that a look-up found, to be told again."""
+
+    stored: Stored
+
+    def body_in(self, read: Snapshot, now_ms: int) -> bytes | None:
+        """Its body, as long as it is there."""
+        return self.stored.body_in(read.raw, read.tokens)
+
+
+class RememberedByBytes(Remembered):
+    """Looks at the entry and not at its generations."""
+
+    def body_in(self, read: Snapshot, now_ms: int) -> bytes | None:
+        return self.stored.body_in(read.raw, self.stored.tokens)
+
+
+def remembered(read: Snapshot, kind: type[Remembered] = Remembered) -> Remembered:
+    """What there is to remember of an entry that was read."""
+    stored = stored_of(read.raw, read.tokens)
+    assert stored is not None
+    return kind(stored)
+
+
+async def found_by(engine: Engine, kind: type[Remembered] = Remembered) -> Remembered:
+    """What there is to remember of the entry, which has to be there."""
+    outcome = await engine.look_up(TARGET)
+    assert isinstance(outcome, Hit)
+    assert outcome.read is not None
+    return remembered(outcome.read, kind)
+
+
+def hit_of(outcome: Outcome) -> tuple[Entry, bool] | None:
+    """Entry of a hit, and whether it waited for another's computation."""
+    return (outcome.entry, outcome.collapsed) if isinstance(outcome, Hit) else None
 
 
 class UnconditionalFill(Store):

@@ -14,14 +14,15 @@ from redis.backoff import NoBackoff
 
 from redis_fastapi import Cached, CacheEvict, CachePut, FastAPIRedis, cache, cache_evict, cache_put
 from redis_fastapi._backlog import Backlog
-from redis_fastapi._engine import Bypass, Engine, Miss
+from redis_fastapi._engine import Bypass, Engine, Miss, Outcome
+from redis_fastapi._evictions import Evictions
 from redis_fastapi._http import Reason
 from redis_fastapi._keys import EPOCH
 from redis_fastapi._store import Store
 from redis_fastapi._transport import AwayError
 from redis_fastapi.exceptions import CacheUnavailableError
 from servers import RedisServer
-from store_contract import GROUP, NEW, OLD, TARGET, TTL_MS, body_of, miss_of
+from store_contract import GROUP, NEW, OLD, TARGET, TTL_MS, body_of, found_by, miss_of
 from support import Runs, calling, serving, settings, state_of
 
 
@@ -107,6 +108,28 @@ async def test_no_hit_before_a_kept_eviction_was_sent(away: Exception) -> None:
         assert not await engine.has(TARGET)
         store.away = None
         assert isinstance(await engine.look_up(TARGET), Miss)
+
+
+async def known_during_an_outage(engine: Engine, store: Interrupted) -> Outcome | bytes:
+    """What a look-up for a known entry finds while its eviction is kept."""
+    assert await (await miss_of(engine)).fill(OLD, TTL_MS)
+    known = await found_by(engine)
+    store.away = AWAY[0]
+    assert not await engine.evict((), (GROUP,))
+    return await engine.look_again(TARGET, known, wait=True)
+
+
+async def test_what_is_known_is_not_believed_before_a_kept_eviction_was_sent() -> None:
+    async with interrupted() as (engine, store):
+        assert await known_during_an_outage(engine, store) == Bypass(Reason.UNAVAILABLE)
+
+
+async def test_control_where_nobody_looks_what_is_owed_it_is(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with interrupted() as (engine, store):
+        monkeypatch.setattr(Evictions, "owe", lambda *_: False)
+        assert await known_during_an_outage(engine, store) == b"old"
 
 
 async def test_an_entry_that_no_kept_eviction_concerns_is_served_meanwhile() -> None:

@@ -13,7 +13,8 @@ from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
-from redis_fastapi._engine import Bypass, Engine, Hit, Miss, Outcome
+from redis_fastapi._engine import Bypass, Engine, Miss, Outcome
+from redis_fastapi._entry import Stored
 from redis_fastapi._forecast import Forecast
 from redis_fastapi._http import Reason
 from redis_fastapi._keys import EPOCH, Target
@@ -31,9 +32,13 @@ from store_contract import (
     EvictionOfTheEntryAlone,
     FollowsAnyFlight,
     GenerationsReadAtFill,
+    Remembered,
+    RememberedByBytes,
     UnconditionalFill,
     Variant,
     body_of,
+    found_by,
+    hit_of,
     miss_of,
     seized,
 )
@@ -43,6 +48,9 @@ Eviction = Callable[[Engine], Awaitable[bool]]
 
 class ExpectsNothing(Forecast):
     """Has every look-up claim the lease at once."""
+
+    def is_sure(self, shape: bytes) -> bool:
+        return False
 
     def expects_none(self, shape: bytes) -> bool:
         return True
@@ -103,13 +111,13 @@ async def test_what_was_filled_is_a_hit(engine: Engine) -> None:
     lease = await miss_of(engine)
     assert lease.target == TARGET
     assert await lease.fill(OLD, TTL_MS)
-    assert await engine.look_up(TARGET) == Hit(OLD)
+    assert hit_of(await engine.look_up(TARGET)) == (OLD, False)
 
 
 async def test_an_entry_from_a_clock_ahead_is_a_hit(variant: Variant) -> None:
     engine = variant.engine(clock=lambda: 0.0)
     await (await miss_of(engine)).fill(OLD, TTL_MS)
-    assert await engine.look_up(TARGET) == Hit(OLD)
+    assert hit_of(await engine.look_up(TARGET)) == (OLD, False)
 
 
 async def test_an_entry_of_another_shape_is_a_miss(engine: Engine) -> None:
@@ -406,7 +414,7 @@ async def test_followers_get_what_the_leader_filled(variant: Variant) -> None:
     lease = await miss_of(engine)
     here, there = await waiting(engine), await waiting(other)
     assert await lease.fill(OLD, TTL_MS)
-    assert await here == await there == Hit(OLD, collapsed=True)
+    assert hit_of(await here) == hit_of(await there) == (OLD, True)
 
 
 async def test_many_look_ups_in_many_processes_compute_once(variant: Variant) -> None:
@@ -743,8 +751,49 @@ async def test_control_where_a_claim_of_an_absent_entry_yields_to_nobody_it_does
     assert await leaders_after_an_eviction(engine, Engine(Store(redis_client, prefix="t"))) == 2
 
 
+@pytest.mark.parametrize("evict", EVICTIONS)
+async def test_what_is_known_is_not_believed_after_an_eviction(
+    variant: Variant, evict: Eviction
+) -> None:
+    engine = variant.engine()
+    await (await miss_of(engine)).fill(OLD, TTL_MS)
+    known = await found_by(engine)
+    assert await engine.look_again(TARGET, known, wait=True) == b"old"
+    assert await evict(engine)
+    outcome = await engine.look_again(TARGET, known, wait=True)
+    assert isinstance(outcome, Miss)
+    assert await outcome.lease.fill(NEW, TTL_MS)
+    assert hit_of(await engine.look_up(TARGET)) == (NEW, False)
+
+
+async def test_control_what_is_known_by_its_bytes_alone_is_believed(variant: Variant) -> None:
+    engine = variant.engine()
+    await (await miss_of(engine)).fill(OLD, TTL_MS)
+    known = await found_by(engine, RememberedByBytes)
+    assert await by_group(engine)
+    assert await engine.look_again(TARGET, known, wait=True) == b"old"
+
+
+async def test_what_is_there_instead_of_what_is_known_is_read_once(redis_client: Redis) -> None:
+    store = Store(redis_client, prefix="t")
+    engine, other = Engine(store), Engine(Store(redis_client, prefix="t"))
+    await (await miss_of(engine)).fill(OLD, TTL_MS)
+    known = await found_by(engine)
+    assert await engine.put(await seized(engine), NEW, TTL_MS)
+    store._transport = counting = CountingTransport(store._transport)
+    outcome = await engine.look_again(TARGET, known, wait=True)
+    assert not isinstance(outcome, bytes)
+    assert hit_of(outcome) == (NEW, False)
+    assert counting.taken() == 1
+    assert await by_key(other)
+    assert isinstance(await engine.look_again(TARGET, known, wait=True), Miss)
+    assert counting.taken() == 2
+
+
 async def nothing_works_and_nothing_raises(engine: Engine, lease: Lease, writer: Lease) -> None:
     """Every operation of an engine whose Redis is away."""
+    known = Remembered(Stored((), b"", 0, 0, 0))
+    assert await engine.look_again(TARGET, known, wait=True) == Bypass(Reason.UNAVAILABLE)
     assert await engine.look_up(TARGET) == Bypass(Reason.UNAVAILABLE)
     assert await engine.look_up(TARGET, refresh=True) == Bypass(Reason.UNAVAILABLE)
     assert await engine.seize(TARGET) is None

@@ -15,9 +15,11 @@ from redis_fastapi._entry import (
     encode,
     head_size,
     is_current,
+    stored_of,
 )
 
-VALIDITY = b"shape--1" + b"token--1soft---1" + b"token--2soft---2"
+TOKENS = (b"token--1soft---1", b"token--2soft---2")
+VALIDITY = b"shape--1" + b"".join(TOKENS)
 ENTRY = Entry(200, ((b"content-type", b"text/plain"), (b"x-empty", b"")), b"body", 1_000, 2_000)
 
 header_values = st.binary(max_size=40).map(lambda v: v.replace(b"\r", b"").replace(b"\n", b""))
@@ -57,6 +59,37 @@ def test_a_truncated_entry_is_none(entry: Entry, validity: bytes, data: st.DataO
     assert decode(cut, validity) is None
 
 
+@given(entries, st.binary(max_size=300), st.data())
+def test_what_is_known_gives_no_body_but_that_of_an_entry_alike(
+    entry: Entry, body: bytes, data: st.DataObject
+) -> None:
+    known = stored_of(encode(entry, VALIDITY), TOKENS)
+    assert known is not None
+    other = bytearray(encode(entry._replace(body=body), VALIDITY))
+    for position in data.draw(st.lists(st.integers(0, len(other) - 1), max_size=1)):
+        other[position] ^= 1
+    found = known.body_in(bytes(other), TOKENS)
+    if found is not None:
+        assert decode(bytes(other), VALIDITY) == entry._replace(body=found)
+
+
+def test_what_is_known_is_not_told_by_other_tokens_nor_from_a_part_of_it() -> None:
+    raw = encode(ENTRY, VALIDITY)
+    known = stored_of(raw, TOKENS)
+    assert known is not None
+    assert known.body_in(raw, TOKENS) == ENTRY.body
+    assert known.body_in(raw, (TOKENS[0], None)) is None
+    assert known.body_in(raw, TOKENS[::-1]) is None
+    assert known.body_in(raw[:-1], TOKENS) is None
+    assert known.body_in(None, TOKENS) is None
+
+
+def test_of_nothing_and_of_a_compressed_body_nothing_is_known() -> None:
+    raw = encode(ENTRY._replace(body=b"x" * 4_096), VALIDITY, compress=lambda body: body[:9])
+    assert stored_of(raw, TOKENS) is None
+    assert stored_of(None, TOKENS) is None
+
+
 def test_an_entry_with_bytes_after_its_end_is_none() -> None:
     assert decode(encode(ENTRY, VALIDITY) + b"x", VALIDITY) is None
 
@@ -64,10 +97,13 @@ def test_an_entry_with_bytes_after_its_end_is_none() -> None:
 @pytest.mark.parametrize("bit", range(8))
 def test_an_entry_with_a_flipped_bit_is_none(bit: int) -> None:
     whole = encode(ENTRY, VALIDITY)
+    known = stored_of(whole, TOKENS)
+    assert known is not None
     for position in range(len(whole)):
         raw = bytearray(whole)
         raw[position] ^= 1 << bit
         assert decode(bytes(raw), VALIDITY) is None
+        assert known.body_in(bytes(raw), TOKENS) is None
         # one bit of the mark, or of a token, is what a soft eviction changes
         assert decode_outdated(bytes(raw), VALIDITY) in (None, ENTRY)
         is_current(bytes(raw), VALIDITY)

@@ -954,14 +954,14 @@ async def open_shop(app: FastAPI | None = None, **changes: Any) -> AsyncIterator
 
 
 async def look_ups_of_a_miss(monkeypatch: pytest.MonkeyPatch) -> int:
-    look_up, seen = Engine.look_up, Runs()
+    judge, seen = Engine._judge, Runs()
 
-    def look_up_and_count(*given: Any, **options: Any) -> Any:
+    def judge_and_count(*given: Any) -> Any:
         seen.note()
-        return look_up(*given, **options)
+        return judge(*given)
 
     async with open_shop(wait_max=0.05) as shop:
-        monkeypatch.setattr(Engine, "look_up", look_up_and_count)
+        monkeypatch.setattr(Engine, "_judge", judge_and_count)
         shop.may_end.set()
         assert (await shop.get()).status_code == 200
     return len(seen)

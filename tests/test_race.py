@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from math import inf
+from typing import Any
 
 import pytest
 
 from race.harness import Setup, migrate, race
-from redis_fastapi._store import Store
 from servers import RedisCluster3
-from store_contract import EvictionOfTheEntryAlone, GenerationsReadAtFill, UnconditionalFill
+from store_contract import (
+    EvictionOfTheEntryAlone,
+    GenerationsReadAtFill,
+    RememberedByBytes,
+    UnconditionalFill,
+)
 
 
 def test_racing_processes_never_read_what_was_evicted(redis_url: str) -> None:
@@ -28,11 +33,17 @@ def test_racing_processes_never_read_what_was_evicted_while_slots_move(
 
 
 @pytest.mark.parametrize(
-    "kind", [UnconditionalFill, GenerationsReadAtFill, EvictionOfTheEntryAlone]
+    "changed",
+    [
+        {"kind": UnconditionalFill},
+        {"kind": GenerationsReadAtFill},
+        {"kind": EvictionOfTheEntryAlone},
+        {"memory": RememberedByBytes},
+    ],
 )
 def test_control_racing_processes_without_a_rule_read_what_was_evicted(
-    redis_url: str, kind: type[Store]
+    redis_url: str, changed: dict[str, Any]
 ) -> None:
     # Without kills: on a busy machine a new process takes longer to begin than a race to be lost.
-    setup = Setup(redis_url, cluster=False, kind=kind, until_violated=True)
+    setup = Setup(redis_url, cluster=False, until_violated=True, **changed)
     assert race(setup, 60.0, kill_every=inf).violations > 0

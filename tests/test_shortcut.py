@@ -47,6 +47,7 @@ from redis_fastapi import (
     route,
 )
 from redis_fastapi._answers import replayed
+from redis_fastapi._engine import Hit
 from redis_fastapi._entry import Entry
 from redis_fastapi._fast_path import FastPath
 from redis_fastapi._http import IGNORED, Fresh, assess_freshness
@@ -635,9 +636,9 @@ def test_what_the_process_keeps_is_answered_like_that_too(
     sent_again = []
     respond = Prepared.response
 
-    def respond_and_note(one: Prepared, entry: Entry) -> Response:
+    def respond_and_note(one: Prepared, body: bytes) -> Response:
         sent_again.append(one.status)
-        return respond(one, entry)
+        return respond(one, body)
 
     monkeypatch.setattr(Prepared, "response", respond_and_note)
     with each(monkeypatch, url=redis_url, local_cache=True) as clients:
@@ -712,9 +713,9 @@ def test_a_prepared_answer_ends_when_one_made_anew_would_differ(
     first, then = made_at(made_ms), made_at(made_ms + later_ms)
     assume(first is not None)
     assert first is not None
-    again = prepared(entry, first, [], now_ms=made_ms, ttl=None)
+    again = prepared(Hit(entry), first, [], now_ms=made_ms, ttl=None)
     assert again is not None
-    same = then is not None and then.raw_headers == again.response(entry).raw_headers
+    same = then is not None and then.raw_headers == again.response(entry.body).raw_headers
     assert again.is_given_by(entry, made_ms + later_ms) == same
 
 
@@ -725,5 +726,5 @@ def test_an_answer_is_kept_with_what_was_asked_only_while_that_is_short(
     asked = [(b"if-none-match", b'"%s"' % (b"x" * bytes_asked))]
     request = {**PLAIN_REQUEST, "headers": asked}
     response = replayed(request, ENTRY, (), ENTRY.created_ms, [])
-    ready = prepared(ENTRY, response, asked, now_ms=ENTRY.created_ms, ttl=None)
+    ready = prepared(Hit(ENTRY), response, asked, now_ms=ENTRY.created_ms, ttl=None)
     assert (ready is not None) == is_kept

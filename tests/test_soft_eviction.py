@@ -27,6 +27,7 @@ from store_contract import (
     TTL_MS,
     SoftEvictionsAlike,
     Variant,
+    hit_of,
     miss_of,
     opened,
     seized,
@@ -118,7 +119,7 @@ async def test_what_is_computed_after_a_soft_eviction_is_a_hit(
     lease = await engine.lead(TARGET, KEPT)
     assert lease is not None
     assert await lease.fill(NEW, TTL_MS)
-    assert await engine.look_up(TARGET) == Hit(NEW)
+    assert hit_of(await engine.look_up(TARGET)) == (NEW, False)
 
 
 @every_eviction
@@ -318,7 +319,7 @@ async def test_one_caller_leads_the_refresh_of_a_stale_entry(embedded: Variant) 
     newer = KEPT._replace(body=b"new", created_ms=62_000)
     assert await lease.fill(newer, TTL_MS)
     assert await second.lead(TARGET, KEPT) is None
-    assert await second.look_up(TARGET) == Hit(newer)
+    assert hit_of(await second.look_up(TARGET)) == (newer, False)
 
 
 async def test_who_may_not_have_the_stale_entry_waits_for_the_one_who_computes(
@@ -333,4 +334,4 @@ async def test_who_may_not_have_the_stale_entry_waits_for_the_one_who_computes(
         await lease.fill(newer, TTL_MS)
 
     other._waiters._sleep = fill_meanwhile
-    assert await other.look_up(TARGET) == Hit(newer, collapsed=True)
+    assert hit_of(await other.look_up(TARGET)) == (newer, True)

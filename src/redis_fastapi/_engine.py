@@ -17,7 +17,7 @@ import os
 import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from ._background import Background
 from ._changes import Changes
@@ -52,11 +52,13 @@ class Hit(NamedTuple):
         entry: The entry.
         collapsed: Whether the lookup waited for another request's computation.
         local: Whether the entry came from the local tier, without asking Redis.
+        read: What it was decoded from; None if it was not read from Redis for this lookup.
     """
 
     entry: Entry
     collapsed: bool = False
     local: bool = False
+    read: Snapshot | None = None
 
 
 class Stale(NamedTuple):
@@ -93,6 +95,13 @@ class Bypass:
 Outcome = Hit | Stale | Miss | Bypass
 
 
+class KnownEntry(Protocol):
+    """An entry that was found before."""
+
+    def body_in(self, read: Snapshot, now_ms: int) -> bytes | None:
+        """Its body, if it is what was read and is still fresh; otherwise None."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Request:
     """A lookup in progress.
@@ -100,13 +109,13 @@ class _Request:
     Attributes:
         target: What to look up.
         refresh: Whether to ignore an existing entry.
-        until: When to stop waiting, in the event loop's time.
+        wait: Whether to wait for another request's computation.
         tolerated_ms: Staleness that the client accepts, in addition to what the entry allows.
     """
 
     target: Target
     refresh: bool
-    until: float
+    wait: bool
     tolerated_ms: int
 
     def answer(self, found: Hit | Stale | None) -> Hit | Stale | None:
@@ -168,6 +177,26 @@ class Engine:
         # An owed eviction has dropped its entries here, and they are not read before it was sent.
         return self._local.get(target)
 
+    async def look_again(self, target: Target, known: KnownEntry, *, wait: bool) -> Outcome | bytes:
+        """The body of a known entry, if Redis still has that one; otherwise what ``look_up`` finds.
+
+        Args:
+            target: What to look up.
+            known: The entry that was found there last.
+            wait: Whether to wait for another request's computation.
+        """
+        if self._evictions.owe(target) or not self._forecast.is_sure(target.shape):
+            return await self.look_up(target, wait=wait)
+        try:
+            budget = self._store.until()
+            read = await self._store.read(target, until=budget)
+            body = known.body_in(read, self.now_ms())
+            if body is not None:
+                return body
+            return await self._judge(_Request(target, False, wait, 0), read, None, budget)
+        except CacheUnavailableError as error:
+            return self._without(target, error)
+
     async def look_up(
         self,
         target: Target,
@@ -198,22 +227,13 @@ class Engine:
                 snapshot = await self._store.read(target, until=budget)
             else:
                 snapshot, claimed = await self._leases.claim_absent(target, budget)
-            self._forecast.learn(target.shape, absent=snapshot.raw is None)
-            found = None if refresh else self._entry(target, snapshot)
-            if isinstance(found, Hit):
-                if marks is not None:
-                    self._local.keep(target, found.entry, marks, now_ms=self.now_ms())
-                return found
-            patience = self._wait_max if wait and not refresh else 0.0
-            until = asyncio.get_running_loop().time() + patience
-            request = _Request(target, refresh, until, tolerated_ms)
-            answer = request.answer(found)
-            return answer or await self._lead_or_follow(request, snapshot, claimed, budget)
+            request = _Request(target, refresh, wait and not refresh, tolerated_ms)
+            found = await self._judge(request, snapshot, claimed, budget)
+            if marks is not None and isinstance(found, Hit) and not found.collapsed:
+                self._local.keep(target, found.entry, marks, now_ms=self.now_ms())
+            return found
         except CacheUnavailableError as error:
-            # a failed claim has to be given back, so during an outage none are made
-            self._forecast.learn(target.shape, absent=False)
-            self._refusals.refused(Operation.LOOK_UP, error)
-            return Bypass(Reason.UNAVAILABLE)
+            return self._without(target, error)
 
     def now_ms(self) -> int:
         """The engine's clock, in milliseconds since 1970."""
@@ -347,9 +367,28 @@ class Engine:
             return None
         entry, now_ms = decode(snapshot.raw, validity), self.now_ms()
         if entry is not None and entry.is_fresh(now_ms):
-            return Hit(entry, collapsed)
+            return Hit(entry, collapsed, False, snapshot)
         stale = entry or decode_outdated(snapshot.raw, validity)
         return None if stale is None else Stale(stale, stale.staleness_ms(now_ms))
+
+    def _without(self, target: Target, error: CacheUnavailableError) -> Bypass:
+        """The outcome of a lookup that Redis did not answer."""
+        # a failed claim has to be given back, so during an outage none are made
+        self._forecast.learn(target.shape, absent=False)
+        self._refusals.refused(Operation.LOOK_UP, error)
+        return Bypass(Reason.UNAVAILABLE)
+
+    async def _judge(
+        self,
+        request: _Request,
+        snapshot: Snapshot,
+        claimed: Claimed | None,
+        budget: float | None,
+    ) -> Outcome:
+        """The outcome of a lookup that has read this."""
+        self._forecast.learn(request.target.shape, absent=snapshot.raw is None)
+        answer = request.answer(self._found(request, snapshot))
+        return answer or await self._lead_or_follow(request, snapshot, claimed, budget)
 
     async def _lead_or_follow(
         self,
@@ -359,6 +398,8 @@ class Engine:
         budget: float | None,
     ) -> Outcome:
         waited, leases = False, self._leases
+        patience = self._wait_max if request.wait else 0.0
+        until = asyncio.get_running_loop().time() + patience
         while True:
             if claimed is None:
                 claimed = await leases.claim(READER, request.target, snapshot.tokens, budget)
@@ -371,7 +412,7 @@ class Engine:
             stale = found if isinstance(found, Stale) else None
             if claimed.won:
                 return Miss(leases.lead(claimed), stale)
-            followed = await self._follow(request, claimed.holder)
+            followed = await self._follow(request, claimed.holder, until)
             if isinstance(followed, (Miss, Bypass)):
                 return replace(followed, stale=stale)
             if isinstance(followed, Hit):
@@ -381,11 +422,13 @@ class Engine:
             if answer := request.answer(self._found(request, snapshot, collapsed=True)):
                 return answer
 
-    async def _follow(self, request: _Request, holder: bytes) -> Hit | Miss | Bypass | Snapshot:
+    async def _follow(
+        self, request: _Request, holder: bytes, until: float
+    ) -> Hit | Miss | Bypass | Snapshot:
         """Wait for another holder's lease: an outcome, or what was read once it had ended."""
         if lease_kind(holder) == PASS:
             return Bypass(Reason.UNSTORABLE)
-        end = await self._waiters.wait(request.target, holder, request.until)
+        end = await self._waiters.wait(request.target, holder, until)
         if end is None:
             return self._join(request.target, holder)
         if isinstance(end, Entry):

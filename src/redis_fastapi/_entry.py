@@ -90,6 +90,45 @@ class Entry(NamedTuple):
         return max(1, self.created_ms + self.fresh_ms + windows - now_ms)
 
 
+class Stored(NamedTuple):
+    """The stored form of an entry except for its body, to recognise the entry by comparison.
+
+    Attributes:
+        tokens: The tokens of its generations when it was read.
+        head: Everything in front of its body.
+        size: Its size in bytes, body included.
+        checksum: Of everything but its validity.
+        checksum_before: The same of what stands in front of its body.
+    """
+
+    tokens: tuple[bytes | None, ...]
+    head: bytes
+    size: int
+    checksum: int
+    checksum_before: int
+
+    def body_in(self, raw: bytes | None, tokens: tuple[bytes | None, ...]) -> bytes | None:
+        """Its body, if this is the same entry under the same tokens; otherwise None."""
+        head = self.head
+        if raw is None or len(raw) != self.size or tokens != self.tokens:
+            return None
+        if not raw.startswith(head):
+            return None
+        body = raw[len(head) :]
+        return body if crc32(body, self.checksum_before) == self.checksum else None
+
+
+def stored_of(raw: bytes | None, tokens: tuple[bytes | None, ...]) -> Stored | None:
+    """How to recognise an entry that was valid under these tokens; None if it is compressed."""
+    head = None if raw is None else _known_or_none(raw[: _HEAD.size])
+    if raw is None or head is None or head.flags != _PLAIN:
+        return None
+    block_at = head_size(head.validity_size)
+    body_at = block_at + head.block_size
+    before = crc32(raw[block_at:body_at], head.own_checksum)
+    return Stored(tokens, raw[:body_at], len(raw), head.checksum, before)
+
+
 def encode(entry: Entry, validity: bytes, compress: Compress | None = None) -> bytes:
     """Bytes of an entry that counts while `validity` is current; ValueError if they cannot be."""
     flags, body = _packed(entry, compress) if compress else (_PLAIN, entry.body)

@@ -21,7 +21,7 @@ from ._context import Context
 from ._engine import Outcome
 from ._known_routes import LEARNER, KnownRoute, KnownRoutes
 from ._passage import CARRIED, EXPLAIN, CachePassage
-from ._prepared import Prepared, plain_hit
+from ._prepared import Prepared
 from ._refresh import RERUN
 from ._runtime import context_in
 from ._shortcut import alias_of
@@ -81,14 +81,15 @@ class FastPath:
         prepared = _prepared(route, context, scope)
         if prepared is None:
             return self._pass(route, context, None, scope, receive, send)
-        local = context.local(route.read.local)
-        kept = context.engine.recall(route.destination.target) if local else None
+        if not context.local(route.read.local):
+            return self._look_again(prepared, route, context, scope, receive, send)
+        kept = context.engine.recall(route.destination.target)
         if kept is None or not prepared.is_given_by(kept.entry, context.now_ms()):
-            return self._look_up(prepared, route, context, scope, receive, send)
+            return self._pass(route, context, None, scope, receive, send)
         route.mark(scope, self._routes.router)
-        return prepared.response(kept.entry)(scope, receive, send)
+        return prepared.response(kept.entry.body)(scope, receive, send)
 
-    async def _look_up(
+    async def _look_again(
         self,
         prepared: Prepared,
         route: KnownRoute,
@@ -98,20 +99,18 @@ class FastPath:
         send: Send,
     ) -> None:
         """Send the prepared response if the entry still gives it; otherwise begin a passage."""
-        read, target = route.read, route.destination.target
         try:
-            found = await context.engine.look_up(
-                target, wait=read.single_flight, local=context.local(read.local)
+            found = await context.engine.look_again(
+                route.destination.target, prepared, wait=route.read.single_flight
             )
         except BaseException:
             route.mark(scope, self._routes.router)
             raise
-        hit = plain_hit(found)
-        if hit is None or not prepared.is_given_by(hit.entry, context.now_ms()):
+        if not isinstance(found, bytes):
             await self._pass(route, context, found, scope, receive, send)
             return
         route.mark(scope, self._routes.router)
-        await prepared.response(hit.entry)(scope, receive, send)
+        await prepared.response(found)(scope, receive, send)
 
     async def _pass(
         self,

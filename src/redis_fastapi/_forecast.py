@@ -23,6 +23,10 @@ class Forecast:
         """Whether there will be no entry."""
         return self._absent.get(shape, 0) >= _EXPECTED
 
+    def is_sure(self, shape: bytes) -> bool:
+        """Whether an entry is expected so firmly that finding one changes nothing."""
+        return not self._absent.get(shape)
+
     def learn(self, shape: bytes, *, absent: bool) -> None:
         """Hear whether a look-up found nothing; one that failed has not."""
         known = self._absent.get(shape, 0)

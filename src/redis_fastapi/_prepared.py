@@ -12,8 +12,9 @@ from starlette.responses import Response
 
 from ._answers import raw_response
 from ._engine import Hit, Outcome
-from ._entry import Entry
+from ._entry import Entry, Stored, stored_of
 from ._http import Headers
+from ._store import Snapshot
 
 _SECOND_MS = 1_000
 
@@ -30,6 +31,7 @@ class Prepared:
 
     Attributes:
         entry: The entry, without its body.
+        stored: Its form in Redis; None if that is unknown or its body is compressed there.
         asked: The request fields that the response depends on.
         begins_ms: When it was made, in milliseconds since 1970.
         ends_ms: When its age or remaining lifetime changes, in milliseconds since 1970.
@@ -39,6 +41,7 @@ class Prepared:
     """
 
     entry: Entry
+    stored: Stored | None
     asked: Headers
     begins_ms: int
     ends_ms: int
@@ -57,10 +60,16 @@ class Prepared:
             and source.headers == entry.headers
         )
 
-    def response(self, entry: Entry) -> Response:
-        """The response, with a list of header fields of its own."""
-        body = entry.body if self.status == entry.status else b""
-        return raw_response(self.status, self.headers, body)
+    def body_in(self, read: Snapshot, now_ms: int) -> bytes | None:
+        """The body to send with it, if what was read is still its entry; otherwise None."""
+        if self.stored is None or not self.begins_ms <= now_ms < self.ends_ms:
+            return None
+        return self.stored.body_in(read.raw, read.tokens)
+
+    def response(self, body: bytes) -> Response:
+        """The response, given the entry's body, with a list of header fields of its own."""
+        sent = body if self.status == self.entry.status else b""
+        return raw_response(self.status, self.headers, sent)
 
 
 def plain_hit(found: Outcome | None) -> Hit | None:
@@ -69,9 +78,10 @@ def plain_hit(found: Outcome | None) -> Hit | None:
 
 
 def prepared(
-    entry: Entry, response: Response, asked: Headers, *, now_ms: int, ttl: int | None
+    hit: Hit, response: Response, asked: Headers, *, now_ms: int, ttl: int | None
 ) -> Prepared | None:
     """The response as a prepared one; None if it depends on more than entry and time."""
+    entry, read = hit.entry, hit.read
     status, headers = response.status_code, tuple(response.raw_headers)
     simple = all(name == b"if-none-match" for name, _ in asked)
     long = sum(len(value) for _, value in asked) > _LONGEST_ASKED
@@ -79,7 +89,9 @@ def prepared(
     if not simple or long or varies or status not in (entry.status, 304):
         return None
     ends_ms = _next_second_ms(entry, now_ms)
-    return Prepared(entry._replace(body=b""), asked, now_ms, ends_ms, ttl, status, headers)
+    stored = None if read is None else stored_of(read.raw, read.tokens)
+    source = entry._replace(body=b"")
+    return Prepared(source, stored, asked, now_ms, ends_ms, ttl, status, headers)
 
 
 def _next_second_ms(entry: Entry, now_ms: int) -> int:

@@ -31,7 +31,7 @@ from ._inner import FRESH_ONLY
 from ._keys import Target
 from ._leases import Lease
 from ._policy import ReadPolicy, Values
-from ._prepared import plain_hit, prepared
+from ._prepared import Prepared, plain_hit, prepared
 from ._recording import outlet_of
 from ._refresh import RERUN, Refreshable, Rerun
 from ._reuse import Wanted, assess, stands_in
@@ -171,11 +171,14 @@ class Reading:
         self, target: Target, found: Outcome | None = None
     ) -> Response | Lease | None:
         look = self._find if self._directives.no_cache else self._look_up_or_wait
-        if found is None:
-            found = await look(target)
-        ready = self._prepared_answer(found)
+        ready = self._ready()
         if ready is not None:
-            return ready
+            again = await self._look_again(target, ready, found)
+            if isinstance(again, Response):
+                return again
+            found = again
+        elif found is None:
+            found = await look(target)
         target, found = await self._follow_variants(target, found, look)
         forward = None if target is self.target else Forward.VARY_MISS
         if isinstance(found, (Hit, Stale)):
@@ -257,22 +260,35 @@ class Reading:
         if due:
             await self._refresh(target, found.entry)
         response = self._replay(found.entry, now_ms)
-        if self._destination is not None and plain_hit(found) is not None:
+        if self._destination is not None and (hit := plain_hit(found)) is not None:
             self._destination.prepared = prepared(
-                found.entry, response, self._conditions, now_ms=now_ms, ttl=freshness.ttl
+                hit, response, self._conditions, now_ms=now_ms, ttl=freshness.ttl
             )
         return response
 
-    def _prepared_answer(self, found: Outcome | None) -> Response | None:
-        """The response prepared from this entry, if it still holds."""
+    def _ready(self) -> Prepared | None:
+        """The response that was prepared for an equal request, if there is one."""
         ready = self._destination.prepared if self._destination is not None else None
-        hit = plain_hit(found)
-        if ready is None or hit is None or ready.asked != self._conditions:
-            return None
-        if not ready.is_given_by(hit.entry, self._context.now_ms()):
-            return None
+        return ready if ready is not None and ready.asked == self._conditions else None
+
+    async def _look_again(
+        self, target: Target, ready: Prepared, found: Outcome | None
+    ) -> Response | Outcome:
+        """The prepared response if the entry still gives it; otherwise the lookup's outcome."""
+        again: Outcome | bytes | None = found
+        if again is None and self._local:
+            again = await self._look_up_or_wait(target)
+        elif again is None:
+            engine, wait = self._context.engine, self._policy.single_flight
+            again = await engine.look_again(target, ready, wait=wait)
+        if isinstance(again, bytes):
+            self.cache_status.hit(ready.ttl, collapsed=False, local=False)
+            return ready.response(again)
+        hit = plain_hit(again)
+        if hit is None or not ready.is_given_by(hit.entry, self._context.now_ms()):
+            return again
         self.cache_status.hit(ready.ttl, collapsed=False, local=hit.local)
-        return ready.response(hit.entry)
+        return ready.response(hit.entry.body)
 
     def _refresh_is_due_early(self, entry: Entry) -> bool:
         beta = self._policy.staleness.beta

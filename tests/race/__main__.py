@@ -11,22 +11,24 @@ from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import astuple, replace
 from math import inf
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from race.harness import Result, Setup, migrate, race
 from servers import RedisCluster3, RedisServer
 from store_contract import (
     EvictionOfTheEntryAlone,
     GenerationsReadAtFill,
+    RememberedByBytes,
     SoftEvictionsAlike,
     UnconditionalFill,
 )
 
-CONTROLS = {
-    "unconditional fill": UnconditionalFill,
-    "generations read at fill time": GenerationsReadAtFill,
-    "evict deletes only the entry": EvictionOfTheEntryAlone,
-    "soft evictions write the same bytes": SoftEvictionsAlike,
+CONTROLS: dict[str, dict[str, Any]] = {
+    "unconditional fill": {"kind": UnconditionalFill},
+    "generations read at fill time": {"kind": GenerationsReadAtFill},
+    "evict deletes only the entry": {"kind": EvictionOfTheEntryAlone},
+    "soft evictions write the same bytes": {"kind": SoftEvictionsAlike},
+    "known entries are told by their bytes alone": {"memory": RememberedByBytes},
 }
 CONTROL_SECONDS = 60.0
 
@@ -60,9 +62,9 @@ def rows(seconds: float) -> Iterator[Row]:
         )
         for name, setup, moves in places:
             yield passed(name, race(setup, seconds / len(places), moves=moves))
-        for rule, kind in CONTROLS.items():
+        for rule, changed in CONTROLS.items():
             for name, setup, moves in places:
-                controlled = replace(setup, kind=kind, until_violated=True)
+                controlled = replace(setup, until_violated=True, **changed)
                 result = race(controlled, CONTROL_SECONDS, kill_every=inf, moves=moves)
                 yield violated(f"control: {rule}, {name}", result)
 
