@@ -1,8 +1,8 @@
 """Evictions that Redis has not acknowledged, kept until it does.
 
-- A name stands here once, however often it was evicted.
-- Past the bound the whole cache is evicted instead: nothing that was promised is forgotten.
-- A name that is evicted again while it is being sent stays.
+- Each name is kept once, however often it was evicted.
+- Beyond the bound the whole cache is evicted instead, so that no eviction is forgotten.
+- A name that is evicted again while it is being sent is kept.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ _MOST_NAMES = 1_000
 
 
 class Owed(NamedTuple):
-    """What has to be evicted before anything is believed.
+    """What has to be evicted before entries are used.
 
     Attributes:
         entries: Digests of entries.
         generations: Names of generations.
-        number: Of the eviction that was the last to be kept.
+        number: Sequence number of the last eviction kept.
     """
 
     entries: tuple[str, ...]
@@ -56,7 +56,7 @@ class Backlog:
             self._entries, self._generations = {}, {EPOCH: self._number}
 
     def concerns(self, target: Target) -> bool:
-        """Whether an entry of this target may be one that is owed."""
+        """Whether an owed eviction affects this target."""
         entries, generations = self._entries, self._generations
         if not entries and not generations:
             return False
@@ -67,7 +67,7 @@ class Backlog:
         return Owed(tuple(self._entries), tuple(self._generations), self._number)
 
     def settle(self, sent: Owed) -> None:
-        """Redis acknowledged what was owed then; what was kept since stays."""
+        """Drop what Redis has acknowledged; evictions kept since then stay."""
         for names, gone in (
             (self._entries, sent.entries),
             (self._generations, sent.generations),

@@ -1,9 +1,9 @@
-"""What changed in Redis, as far as this process hears of it.
+"""Changes in Redis that this process has been notified of.
 
-- A mark lives until its name changes. A reader takes marks before its request leaves, and what it
-  read counts while they live: a change that was heard in between has killed one of them.
-- Nobody has marks while changes are not heard, and none survives the beginning or the end of that.
-- A write of this process is told here as soon as Redis acknowledged it, before anyone hears it.
+- A mark is alive until its name changes. A reader takes marks before its request is sent, and its
+  result is valid while they are alive: any change reported in between has killed one of them.
+- There are no marks while changes are not tracked, and none survives the start or end of tracking.
+- This process's own writes are reported here as soon as Redis has acknowledged them.
 """
 
 from __future__ import annotations
@@ -45,21 +45,21 @@ class Changes:
 
     @property
     def heard(self) -> bool:
-        """Whether every change is heard of."""
+        """Whether changes are being tracked."""
         return self._era is not None
 
     def on_change(self, hook: Callable[[str | None], None]) -> None:
-        """Call `hook` with each name that changes, with None when any of them may have."""
+        """Call `hook` with each name that changes, or with None if any name may have changed."""
         self._hooks.append(hook)
 
     def marks(self, names: Iterable[str]) -> Marks | None:
-        """Marks that die when one of the names changes; None while changes are not heard."""
+        """Marks that die when one of the names changes; None while changes are not tracked."""
         if self._era is None:
             return None
         return (self._era, *map(self._mark, names))
 
     def next_change(self, names: tuple[str, ...]) -> asyncio.Future[None]:
-        """Done when one of the names changes, or all may have; to be cancelled when given up."""
+        """A future for the next change of one of the names, or of any; cancel it when unused."""
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         for name in names:
             self._awaited.setdefault(name, set()).add(future)
@@ -67,12 +67,12 @@ class Changes:
         return future
 
     def begin(self) -> None:
-        """From now on every change is told."""
+        """Start tracking: every change is reported from now on."""
         if self._era is None:
             self._era = Mark()
 
     def end(self) -> None:
-        """From now on changes may be missed."""
+        """Stop tracking: changes may be missed from now on."""
         if self._era is None:
             return
         self._era.alive = False
@@ -83,7 +83,7 @@ class Changes:
         self._call_hooks(None)
 
     def changed(self, *names: str) -> None:
-        """These names changed."""
+        """Report that these names have changed."""
         for name in names:
             mark = self._marks.pop(name, None)
             if mark is not None:
@@ -92,7 +92,7 @@ class Changes:
             self._call_hooks(name)
 
     def all_changed(self) -> None:
-        """Any name may have changed."""
+        """Report that any name may have changed."""
         was_heard = self.heard
         self.end()
         if was_heard:

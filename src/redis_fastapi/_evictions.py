@@ -1,8 +1,8 @@
 """Evictions: sent until Redis acknowledges them, and owed until it does.
 
-What is not acknowledged in time is kept (`_backlog.py`) and sent in the background, and in any
-case before this process believes an entry that it concerns. A soft eviction that cannot be one, or
-is not acknowledged, is an eviction like any other.
+An eviction that is not acknowledged in time is kept (`_backlog.py`) and sent in the background, and
+in any case before this process uses an entry that it affects. A soft eviction that is not possible,
+or not acknowledged, becomes a hard one.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _log = logging.getLogger("redis_fastapi")
 _EVICT_SECONDS = 0.5
 _EVICT_PAUSES_SECONDS = (0.02, 0.05, 0.1, 0.2)
 _REPLAY_PAUSES_SECONDS = (0.1, 0.2, 0.5)
-"""Between two attempts to send what is owed; the last one stays."""
+"""Between attempts to send what is owed; the last one repeats."""
 
 _LOST = "evictions of %d names are lost with this process"
 
@@ -66,7 +66,7 @@ class Evictions:
     async def evict(
         self, entries: tuple[str, ...], generations: tuple[str, ...], *, soft: bool = False
     ) -> bool:
-        """Whether Redis acknowledged within half a second; otherwise the eviction is owed."""
+        """Evict; returns whether Redis acknowledged within half a second. If not, it is owed."""
         acknowledged = await self._send(entries, generations, soft=soft)
         if not acknowledged:
             self._owe(entries, generations)
@@ -96,7 +96,7 @@ class Evictions:
     async def _outdate(
         self, entries: tuple[str, ...], generations: tuple[str, ...], *, deadline: float
     ) -> None:
-        # new bytes for each attempt: the one before may have been late instead of lost
+        # new bytes for each attempt: the previous one may only have been delayed
         renewal = self._random(SOFT_SIZE)
         try:
             outdated = await self._store.outdate(entries, generations, renewal, deadline=deadline)
@@ -109,14 +109,14 @@ class Evictions:
             await self._store.evict(entries, generations, deadline=deadline)
 
     def owe(self, target: Target) -> bool:
-        """Whether an eviction is owed that concerns the target."""
+        """Whether an eviction that affects the target is owed."""
         return self._backlog.concerns(target)
 
     async def settle(self, target: Target, until: float | None) -> None:
-        """Return once nothing is owed that concerns the target.
+        """Return once nothing that affects the target is owed.
 
         Raises:
-            CacheUnavailableError: Where that takes longer than `until`, the event loop's time.
+            CacheUnavailableError: If that is not so by `until`, in the event loop's time.
         """
         if not self._backlog.concerns(target):
             return
@@ -125,7 +125,7 @@ class Evictions:
             raise CacheUnavailableError("an eviction is owed")
 
     async def close(self) -> None:
-        """Try once more to send what is owed."""
+        """Try one last time to send what is owed."""
         if self._replayer is not None:
             await cancel(self._replayer)
         if self._backlog:
@@ -145,17 +145,17 @@ class Evictions:
             self._replayer = asyncio.get_running_loop().create_task(self._replay_in_time())
 
     async def _replay_in_time(self) -> None:
-        """Sends what is owed as soon as Redis takes it, whether or not anybody looks up."""
+        """Send what is owed as soon as Redis accepts it, even without lookups."""
         for pause in chain(_REPLAY_PAUSES_SECONDS, repeat(_REPLAY_PAUSES_SECONDS[-1])):
             await asyncio.sleep(pause)
-            if self._backlog:  # no look-up was faster
+            if self._backlog:  # no lookup has sent it already
                 await self._replay_once(None)
             if not self._backlog:
                 break
         self._replayer = None
 
     async def _replay_once(self, until: float | None) -> None:
-        """Sends what is owed, once for all who ask meanwhile."""
+        """Send what is owed, once for all concurrent callers."""
         if self._replay is None or self._replay.done():
             self._replay = self._background.spawn(self._send_owed())
         left = None if until is None else until - asyncio.get_running_loop().time()

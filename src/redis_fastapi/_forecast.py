@@ -1,7 +1,7 @@
-"""Whether the next look-up of a route will find an entry: as the last ones did.
+"""Predicts whether a route's next lookup will find an entry, from its last ones.
 
-A saturating counter of two bits for each route: two look-ups in a row that found nothing make it
-expect nothing, and one that found something may be an exception.
+Each route has a two-bit saturating counter, as in branch prediction: after two lookups in a row
+that found nothing it expects nothing, and a single one that finds something does not change that.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ _MOST = 4_096
 
 
 class Forecast:
-    """Counters by what tells one route's targets from another's."""
+    """Saturating counters by shape, which identifies a route."""
 
     def __init__(self) -> None:
         self._absent: dict[bytes, int] = {}
 
     def expects_none(self, shape: bytes) -> bool:
-        """Whether there will be no entry."""
+        """Whether the next lookup is expected to find no entry."""
         return self._absent.get(shape, 0) >= _EXPECTED
 
     def is_sure(self, shape: bytes) -> bool:
@@ -28,7 +28,7 @@ class Forecast:
         return not self._absent.get(shape)
 
     def learn(self, shape: bytes, *, absent: bool) -> None:
-        """Hear whether a look-up found nothing; one that failed has not."""
+        """Record whether a lookup found nothing; a failed one counts as having found something."""
         known = self._absent.get(shape, 0)
         if absent and known < _SURE:
             if len(self._absent) >= _MOST:

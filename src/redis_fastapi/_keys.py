@@ -1,7 +1,7 @@
-"""Names in Redis, injective by construction.
+"""Key names in Redis, injective by construction.
 
 Every part that comes from a request is length-prefixed before it is hashed, so no choice of values
-can make two different requests meet in one key, and no value of a client appears in a key as text.
+lets two different requests share a key, and no client-supplied value appears in a key as text.
 """
 
 from __future__ import annotations
@@ -11,19 +11,19 @@ from dataclasses import dataclass
 from hashlib import blake2b
 
 EPOCH = "g:"
-"""Generation every entry belongs to; evicting it evicts the whole cache."""
+"""The generation that every entry belongs to; evicting it evicts the whole cache."""
 
 _PATH = "p:"
 
 _ENTRY = "e:"
 
 _LONGEST_GROUP_NAME = 128
-"""Bytes up to which a group's name stands in its Redis key as it is."""
+"""Bytes up to which a group's name appears in its Redis key as it is."""
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Where one look-up goes.
+    """What one lookup reads.
 
     Attributes:
         entry: 32 hex digits; the hash tag of the entry and of its lease.
@@ -36,20 +36,20 @@ class Target:
     shape: bytes
 
     def variant(self, selected: Iterable[str]) -> Target:
-        """The place of a variant, which an eviction of the path reaches by its generation."""
-        # an entry that is the only one of its path bears the path's own digest
+        """The target of a variant, which evicting the path reaches through its generation."""
+        # without a path generation, the entry's digest is that of its path
         path = () if any(map(is_path_name, self.generations)) else (_PATH + self.entry,)
         entry = digest([self.entry, *selected])
         return Target(entry, (*self.generations, *path), self.shape)
 
     @property
     def names(self) -> tuple[str, ...]:
-        """All names whose change makes a difference to what the look-up finds."""
+        """All names whose change affects the result of the lookup."""
         return (self.entry, *self.generations)
 
 
 def digest(parts: Iterable[str], *, size: int = 16) -> str:
-    """Hex digest of a sequence of texts; different sequences never meet before the hash."""
+    """Hex digest of a sequence of texts; different sequences never give the same input to it."""
     hashed = blake2b(digest_size=size)
     for part in parts:
         data = part.encode("utf-8", "surrogatepass")
@@ -59,29 +59,29 @@ def digest(parts: Iterable[str], *, size: int = 16) -> str:
 
 
 def group_name(group: str) -> str:
-    """Generation name of a group; a long name, which clients may choose, becomes a digest."""
+    """The generation name of a group; a long or non-ASCII group name becomes a digest."""
     if len(group) <= _LONGEST_GROUP_NAME and group.isascii():
         return f"g:n:{group}"
     return f"g:d:{digest([group])}"
 
 
 def path_name(resource: str) -> str:
-    """Generation name that all variants (query, header, user) of one resource share."""
+    """The generation name that all variants (query, header, user) of one resource share."""
     return f"{_PATH}{digest([resource])}"
 
 
 def is_path_name(name: str) -> bool:
-    """Whether a generation is one that the variants of a resource share."""
+    """Whether a generation is that of a path."""
     return name.startswith(_PATH)
 
 
 def tracked(prefix: str) -> tuple[bytes, ...]:
-    """What the Redis keys begin with whose values a look-up reads."""
+    """Prefixes of the Redis keys that a lookup reads."""
     return tuple(f"{prefix}:{kind}".encode() for kind in (_ENTRY, EPOCH, _PATH))
 
 
 def tracked_name(key: bytes, prefix: str) -> str | None:
-    """The digest of an entry or the generation's name in a Redis key; None for any other key."""
+    """The entry's digest or the generation's name from a Redis key; None for any other key."""
     head, _, name = key.decode("utf-8", "replace").partition(f"{prefix}:")
     if head or not name.startswith((_ENTRY, EPOCH, _PATH)):
         return None
@@ -89,5 +89,5 @@ def tracked_name(key: bytes, prefix: str) -> str | None:
 
 
 def entry_key(name: str, prefix: str) -> bytes:
-    """Redis key of an entry; the digest is its hash tag."""
+    """The Redis key of an entry; the digest is its hash tag."""
     return f"{prefix}:{_ENTRY}{{{name}}}".encode()

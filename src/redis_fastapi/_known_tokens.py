@@ -1,7 +1,7 @@
-"""Tokens of generations as this process saw them last.
+"""Generation tokens as this process last saw them.
 
-They may be outdated at any time. A lease is claimed under them all the same: the reply to the claim
-says which are current, and where these are others it is claimed once more.
+They may be outdated at any time. Leases are claimed under them nevertheless: the reply to a claim
+contains the current ones, and if these differ the lease is claimed once more.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from ._changes import Changes
 from ._keys import Target
 
 _MOST = 4_096
-"""Generations to remember; clients choose how many there are, where values name them."""
+"""Generations to remember; clients determine how many there are if values name groups."""
 
 Tokens = tuple[bytes | None, ...]
 
@@ -19,7 +19,7 @@ class KnownTokens:
     """Tokens by the name of their generation.
 
     Args:
-        changes: Says which of them are others now, as far as this process hears of it.
+        changes: Reports which of them have changed, if changes are tracked.
     """
 
     def __init__(self, changes: Changes) -> None:
@@ -27,11 +27,11 @@ class KnownTokens:
         changes.on_change(self._forget)
 
     def of(self, target: Target) -> Tokens:
-        """The token of each of a target's generations; None for one that is unknown."""
+        """The token of each of a target's generations; None if it is unknown."""
         return tuple(map(self._tokens.get, target.generations))
 
     def learn(self, target: Target, tokens: Tokens) -> None:
-        """Remember what was read of a target's generations."""
+        """Remember the tokens read for a target's generations."""
         if len(self._tokens) >= _MOST:
             self._tokens.clear()
         for name, token in zip(target.generations, tokens, strict=True):

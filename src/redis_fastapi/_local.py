@@ -1,10 +1,10 @@
-"""The local tier: decoded entries in the process, believed while nothing has changed them.
+"""The local tier: decoded entries in the process, valid while nothing has changed them.
 
-- An entry was read under marks taken before its request left, and counts while they live
-  (`_changes.py`): neither it nor one of its generations has changed since.
-- It is kept while it is fresh, and never longer than the tier's limit, by a clock that only runs
-  forward. Looking up an entry is a dict look-up and a few comparisons; nothing is parsed.
-- What is kept costs its estimated bytes; the entry that was not used for longest goes first.
+- Each entry was read under marks taken before the request was sent, and is valid while they are
+  alive (`_changes.py`): neither it nor any of its generations has changed since.
+- It is kept while it is fresh, and never longer than the tier's limit, by a monotonic clock. A hit
+  costs a dict lookup and a few comparisons; nothing is parsed.
+- The size is bounded by estimated bytes; the least recently used entry goes first.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from ._keys import Target
 _ENTRY_BYTES = 1_100
 _HEADER_BYTES = 160
 _GENERATION_BYTES = 320
-"""What CPython takes for the objects around the bytes; `python -m race.local` shows the sum."""
+"""CPython's overhead for the objects around the bytes; `python -m race.local` measures it."""
 
 
 class Kept:
@@ -28,7 +28,7 @@ class Kept:
 
     Attributes:
         entry: The entry.
-        target: What it answers.
+        target: What it was read for.
     """
 
     __slots__ = ("cost", "entry", "marks", "target", "until")
@@ -47,10 +47,10 @@ class LocalTier:
     """Entries by target, the least recently used first.
 
     Args:
-        changes: Says what is no longer as it was read.
-        max_bytes: What all entries cost at most.
-        max_ttl: Seconds that an entry is kept at most.
-        clock: Seconds, only forward.
+        changes: Reports what has changed since it was read.
+        max_bytes: Upper bound on the estimated bytes of all entries.
+        max_ttl: Upper bound in seconds on keeping an entry.
+        clock: Returns monotonic seconds.
     """
 
     def __init__(
@@ -74,11 +74,11 @@ class LocalTier:
 
     @property
     def cost(self) -> int:
-        """Estimated bytes of what is kept."""
+        """Estimated bytes of all entries."""
         return self._cost
 
     def get(self, target: Target) -> Kept | None:
-        """The entry of a target while it counts; never waits."""
+        """The valid entry of a target, without any I/O."""
         kept = self._kept.get(target.entry)
         if kept is None or (kept.target is not target and kept.target != target):
             return None
@@ -89,17 +89,17 @@ class LocalTier:
         return kept
 
     def begin(self, target: Target) -> Marks | None:
-        """Marks to take before a target is read; None while nothing may be kept."""
+        """Take marks before a target is read; None while nothing may be kept."""
         return self.changes.marks(target.names) if self._max_bytes else None
 
     def keep(self, target: Target, entry: Entry, marks: Marks | None, *, now_ms: int) -> None:
-        """Keep what was read after `begin`, unless it has changed since.
+        """Keep an entry that was read after `begin`, unless it has changed since.
 
         Args:
             target: What was read.
-            entry: What it gave.
+            entry: The entry.
             marks: From `begin`.
-            now_ms: Milliseconds since 1970, for the freshness that is left.
+            now_ms: Milliseconds since 1970, for the remaining freshness.
         """
         if marks is None or not intact(marks):
             return
@@ -126,7 +126,7 @@ class LocalTier:
             self._cost -= kept.cost
 
     def _drop_changed(self, name: str | None) -> None:
-        # The entries of a generation are found dead one by one: there may be a million of them.
+        # Entries of a changed generation are dropped as they are found: there may be a million.
         if name is not None:
             self._drop(name)
             return
@@ -135,7 +135,7 @@ class LocalTier:
 
 
 def _cost(target: Target, entry: Entry) -> int:
-    """Bytes of an entry and of the objects round it, rather too many than too few."""
+    """Estimated bytes of an entry with its objects, rather too high than too low."""
     headers = sum(len(name) + len(value) for name, value in entry.headers)
     return (
         _ENTRY_BYTES

@@ -1,14 +1,14 @@
 """One coroutine per atomic operation on Redis; the only module that sends commands.
 
-- A token (of a generation or of a lease) travels in one command, sent once. A lost reply makes it
-  void: whoever sent it never uses it, and nothing here or below sends it again.
-- Entry, lease and staging of a target share a slot; its generations may live anywhere, and no
+- A token (of a generation or of a lease) is sent in one command, once. If the reply is lost the
+  token is void: its sender never uses it, and nothing here or below resends it.
+- Entry, lease and staging of a target share a slot; its generations may be in any slot, and no
   operation needs them to be read or written together.
 - An eviction removes the lease first and the entry second. Whatever is missing counts as evicted.
-- A soft eviction writes over the half of a token that says "current", in one step, and only where
-  the token is there; nothing it does brings back what an eviction removed.
-- Replies come from primaries. A connection with replies left to read never returns to its pool.
-- Every trouble with Redis becomes CacheUnavailableError.
+- A soft eviction overwrites the second half of a token, in one step, and only if the token exists.
+  It never brings back what an eviction removed.
+- Replies come from primaries. A connection with unread replies never returns to its pool.
+- Every failure of Redis is raised as CacheUnavailableError.
 """
 
 from __future__ import annotations
@@ -47,22 +47,22 @@ _log = logging.getLogger("redis_fastapi")
 _T = TypeVar("_T")
 
 _STAGING_MS = 2_000
-"""Life of a staged entry: longer than one pipeline, short enough to be no garbage."""
+"""Expiry of a staged entry: longer than one pipeline, short enough not to accumulate."""
 
 _GENERATION_MS = 60 * 60 * 1_000
-"""Least life of a generation: clients choose how many there are, where values name groups."""
+"""Minimum expiry of a generation; clients determine how many there are if values name groups."""
 
 _LONGEST_MS = 30 * 24 * 60 * 60 * 1_000
-"""Life of an entry without expiry, so that one which nobody asks for again goes in the end."""
+"""Expiry of an entry without a ttl, so that unused ones are removed eventually."""
 
 _REPLICATION_MS = 100
-"""How long one attempt waits for the replicas that have to confirm an eviction."""
+"""How long one attempt waits for replicas to confirm an eviction."""
 
 _HEAVY_BYTES = 64 * 1024
-"""Size from which a fill goes its own way, so that no look-up waits behind it."""
+"""Payload size from which a fill uses another connection, so that no lookup waits for it."""
 
 _KEYS_KNOWN = 1_024
-"""Targets of which the keys are not written anew."""
+"""Targets whose keys are memoized."""
 
 _HEAVY_SECONDS = 1.0
 """Deadline of such a fill."""
@@ -71,7 +71,7 @@ NONCE_SIZE = 8
 """Random bytes of a lease."""
 
 _LEASE_HEAD = 1 + NONCE_SIZE
-"""Bytes of a lease value before what its holder has read: its kind and its random bytes."""
+"""Bytes of a lease value that precede the validity: its kind and its random bytes."""
 
 READER = b"r"
 WRITER = b"w"
@@ -94,16 +94,16 @@ class Snapshot(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """A wish for the lease of a target.
+    """A request for the lease of a target.
 
     Attributes:
-        target: Whose lease.
-        value: What the lease will hold, see `lease_value`; used for this claim only.
-        fresh: For each generation a token to create it with, or None where it is known.
-        lease_ms: Life of the lease in milliseconds.
-        force: Take the lease whoever holds it.
-        if_absent: Take it only where there is no entry; where scripting is refused, never.
-        until: The event loop's time at which the claim fails; None is a deadline of its own.
+        target: The target.
+        value: The lease's value, see `lease_value`; used for this claim only.
+        fresh: For each generation, a token to create it with, or None if its token is known.
+        lease_ms: Expiry of the lease in milliseconds.
+        force: Take the lease from any holder.
+        if_absent: Take it only if there is no entry; never, if scripting is refused.
+        until: When the claim fails, in the event loop's time; None means the store's deadline.
     """
 
     target: Target
@@ -117,9 +117,10 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class Acquired:
-    """Who holds the lease after a claim, and what could be read then.
+    """The value that holds the lease after a claim, and what was read then.
 
-    Nobody does where it ended meanwhile, or where an entry was there that was to be absent.
+    The holder is None if the lease ended meanwhile, or if the claim was `if_absent` and there is an
+    entry.
     """
 
     holder: bytes | None
@@ -127,14 +128,14 @@ class Acquired:
 
 
 def validity_of(target: Target, tokens: Sequence[bytes | None]) -> bytes | None:
-    """Validity of the target's entry under these tokens; None while a generation is missing."""
+    """The validity of the target's entry under these tokens; None if a generation is missing."""
     if None in tokens:
         return None
     return b"".join((target.shape, *cast("Sequence[bytes]", tokens)))
 
 
 def lease_value(kind: bytes, nonce: bytes, validity: bytes) -> bytes:
-    """Value of a lease whose holder computes under `validity`; `nonce` is 8 random bytes."""
+    """The value of a lease whose holder computes under `validity`; `nonce` is 8 random bytes."""
     return kind + nonce + validity
 
 
@@ -149,7 +150,7 @@ def lease_validity(value: bytes) -> bytes:
 
 
 def pass_after(value: bytes) -> bytes:
-    """Lease value that tells the readers after a lease not to wait for one another."""
+    """The lease value that tells later readers not to wait for each other."""
     return PASS + value[1:]
 
 
@@ -196,7 +197,7 @@ async def _guarded(operation: Awaitable[_T]) -> _T:
 
 
 def _unavailable(error: Exception) -> CacheUnavailableError:
-    """The one kind of error there is, also for what a client of a closed event loop raises."""
+    """The only kind of error, also for what a client of a closed event loop raises."""
     return CacheUnavailableError(f"Redis: {error!r}")
 
 
@@ -204,14 +205,14 @@ class Store:
     """The operations of the cache on one Redis.
 
     Args:
-        client: Its pool or cluster nodes carry the commands; its retries and decoding do not apply.
+        client: Provides the connections; its retries and response decoding do not apply.
         prefix: First part of every key.
-        scripting: Whether to try Lua; where the server refuses it, plain commands take over.
-        deadline: Seconds that one operation may take altogether; None for no limit.
-        generation_ms: Least life of a generation, in milliseconds.
-        transport: What carries the commands instead of the client's own connections.
+        scripting: Whether to use Lua; if the server refuses it, transactions are used instead.
+        deadline: Seconds that one operation may take in total; None means no limit.
+        generation_ms: Minimum expiry of a generation, in milliseconds.
+        transport: Carries the commands instead of the client's own connections.
         wait_replicas: How many replicas have to confirm an eviction.
-        clock: Seconds since any moment, as they count against the life of a generation.
+        clock: Returns seconds from any origin, to track the expiry of generations.
     """
 
     def __init__(
@@ -233,22 +234,22 @@ class Store:
         self._generation_ms = generation_ms
         self._wait_replicas = wait_replicas
         self._lifetimes = GenerationLifetimes(clock)
-        # Shortcuts ask for the same targets again and again, and a miss three times for its own.
+        # Popular targets are read again and again, and a miss reads its own three times.
         self._read_keys = lru_cache(_KEYS_KNOWN)(self._new_read_keys)
 
     def until(self) -> float | None:
-        """The event loop's time at which an operation that begins now fails."""
+        """When an operation that starts now fails, in the event loop's time."""
         deadline = self._deadline
         return None if deadline is None else asyncio.get_running_loop().time() + deadline
 
     async def aclose(self) -> None:
-        """Close the connections that are the cache's own."""
+        """Close the cache's own connections."""
         await self._transport.aclose()
 
     async def read(
         self, target: Target, *, lease: bool = False, until: float | None = None
     ) -> Snapshot:
-        """The entry and its generations, with `lease` also the lease; one round trip."""
+        """Read the entry and its generations, and with `lease` the lease too; one round trip."""
         keys: Sequence[bytes] = self._read_keys(target)
         if lease:
             keys = (*keys, self._lease_key(target.entry))
@@ -264,17 +265,17 @@ class Store:
     async def tokens(
         self, target: Target, *, until: float | None = None
     ) -> tuple[bytes | None, ...]:
-        """The target's generations alone; one round trip."""
+        """Read the target's generations alone; one round trip."""
         keys = self._generation_keys(target)
         reading = self._transport.get_many(keys, until=until or self.until())
         return tuple(await _guarded(reading))
 
     async def probe(self, target: Target, *, size: int) -> Snapshot:
-        """The entry's first `size` bytes and its generations; one round trip."""
+        """Read the entry's first `size` bytes and its generations; one round trip."""
         return await _guarded(self._probe(target, size=size))
 
     async def acquire(self, claim: Claim) -> Acquired:
-        """Create missing generations, claim the lease and read again; mostly one round trip."""
+        """Create missing generations, claim the lease and read again; usually one round trip."""
         return await _guarded(self._acquire(claim, claim.until or self.until()))
 
     async def fill(self, target: Target, lease: bytes, payload: bytes, px: int | None) -> bool:
@@ -282,19 +283,19 @@ class Store:
         return await _guarded(self._fill(target, lease, payload, px or _LONGEST_MS))
 
     async def release(self, target: Target, lease: bytes, *, pass_ms: int | None = None) -> None:
-        """End the lease if it still holds; with `pass_ms` nobody waits for a lease that long."""
+        """End the lease if it still holds; for `pass_ms`, readers do not wait for each other."""
         await _guarded(self._release(target, lease, pass_ms))
 
     async def renew(self, target: Target, lease_ms: int) -> None:
-        """Let the lease, whoever holds it, live another `lease_ms` milliseconds."""
+        """Extend the lease, whoever holds it, to `lease_ms` milliseconds from now."""
         renewal = keyed("PEXPIRE", self._lease_key(target.entry), lease_ms)
         await _guarded(self._send_or_raise((renewal,), self.until()))
 
     async def ask(self, commands: Sequence[Command]) -> list[Any]:
-        """Replies to commands that are no operation, error replies as exceptions; no deadline.
+        """Send other commands; error replies are returned as exceptions. There is no deadline.
 
         Raises:
-            CacheUnavailableError: There is no answer.
+            CacheUnavailableError: Redis did not reply.
         """
         return await _guarded(self._transport.send(commands, until=None))
 
@@ -305,7 +306,13 @@ class Store:
         *,
         deadline: float | None = None,
     ) -> None:
-        """Remove entries with their leases, and generations; repeatable (`deadline` in seconds)."""
+        """Remove entries with their leases, and generations; may be repeated.
+
+        Args:
+            entries: Digests of entries.
+            generations: Names of generations.
+            deadline: Seconds that it may take in total; None means the store's deadline.
+        """
         until = self._until(self._deadline if deadline is None else deadline)
         slots = [
             [keyed("DEL", self._lease_key(entry)), keyed("DEL", self._entry_key(entry))]
@@ -322,16 +329,16 @@ class Store:
         *,
         deadline: float | None = None,
     ) -> bool:
-        """Make what is there outdated, and end the leases of entries.
+        """Make entries stale, and end their leases.
 
         Args:
             entries: Digests of entries.
             generations: Names of generations.
             renewal: 8 random bytes, for this call only; the new second half of each token.
-            deadline: Seconds that it may take altogether.
+            deadline: Seconds that it may take in total; None means the store's deadline.
 
         Returns:
-            False where that cannot be done in one step: evict instead.
+            False if that cannot be done in one step: evict instead.
         """
         until = self._until(self._deadline if deadline is None else deadline)
         if self._scripting and await self._outdated_by_script(
@@ -355,7 +362,7 @@ class Store:
         return await _guarded(self._outdate(slots, until))
 
     def _marking(self, entry: str) -> Command:
-        # repeatable, so that it is done again after a lease whose end was redirected
+        # may be repeated, as it must be after a redirected deletion of its lease
         script = _OUTDATE.by_source((self._entry_key(entry),), (MARK_AT, MARKED))
         return script._replace(once=False)
 
@@ -387,7 +394,7 @@ class Store:
             await self._overwrite(self._generation_key(name), HARD_SIZE, renewal, until)
 
     async def _overwrite(self, key: bytes, offset: int, part: bytes, until: float | None) -> None:
-        """Write over a part of a value that is there; one that changes meanwhile is removed."""
+        """Overwrite part of an existing value; remove a value that changes meanwhile."""
         unwatch, multi, run = _transaction(key)
         async with timeout_at(until), self._transport.exclusive(key) as exchange:
             watched = await exchange((keyed("WATCH", key), keyed("EXISTS", key)))
@@ -407,7 +414,7 @@ class Store:
     async def _evict_replicated(
         self, slots: Sequence[Sequence[Command]], until: float | None
     ) -> None:
-        """Sends each list, all of it in one slot, and waits for the replicas."""
+        """Send each list, whose commands share a slot, and wait for the replicas."""
         for commands in slots:
             key = commands[0].key
             async with timeout_at(until), self._transport.exclusive(key) as exchange:
@@ -457,7 +464,7 @@ class Store:
             acquired = await self._acquire_by_script(claim, creations, until)
             if acquired is not None:
                 return acquired
-            # They have been sent, and a token is sent once.
+            # These were sent already, and a token is sent only once.
             creations = []
         if claim.if_absent:
             replies = await self._send_or_raise(self._reads(claim.target), until)
@@ -481,14 +488,14 @@ class Store:
         return [keyed("MGET", *keys)]
 
     def _snapshot(self, replies: list[Any]) -> Snapshot:
-        """What the replies to `_reads` say."""
+        """The snapshot in the replies to `_reads`."""
         raw, *tokens = replies if self._transport.spread else replies[0]
         return Snapshot(raw or None, tuple(tokens))
 
     async def _acquire_by_script(
         self, claim: Claim, creations: list[Command], until: float | None
     ) -> Acquired | None:
-        """None when the server has no scripting for us."""
+        """None if the server refuses scripts."""
         lease, entry = self._lease_key(claim.target.entry), self._read_keys(claim.target)[0]
         yields = claim.if_absent or any(claim.fresh)
         outcome = await self._run(
@@ -521,7 +528,7 @@ class Store:
         replies = await self._send_or_raise(commands, until)
         taken, held, *values = replies[len(creations) :]
         acquired = Acquired(held, self._snapshot(values))
-        # A value that was there for a moment must not come back: somebody may have joined it.
+        # A value that existed for a moment must not come back: somebody may have joined it.
         if taken is not None or held is None or any(claim.fresh):
             return acquired
         if lease_validity(held) == lease_validity(claim.value):
@@ -563,7 +570,7 @@ class Store:
     async def _while_held(
         self, lease_key: bytes, lease: bytes, commands: Sequence[Command], until: float | None
     ) -> bool:
-        """Whether the lease held `lease` when the commands ran; otherwise they did not."""
+        """Run commands only while the lease has the value `lease`; returns whether they ran."""
         unwatch, multi, run = _transaction(lease_key)
         async with timeout_at(until), self._transport.exclusive(lease_key) as exchange:
             watched = await exchange((keyed("WATCH", lease_key), keyed("GET", lease_key)))
@@ -577,7 +584,7 @@ class Store:
         return done is not None
 
     def _possibly_short(self, target: Target, lease: bytes, px: int) -> dict[bytes, bytes]:
-        """Tokens by key, of the generations that may have to live longer for an entry of `px`."""
+        """Tokens, by key, of generations that may expire too early for an entry of `px` ms."""
         keys, tokens = self._generation_keys(target), tokens_of(lease_validity(lease))
         least_ms = self._wanted_ms(px) // 2
         return {
@@ -587,7 +594,7 @@ class Store:
         }
 
     def _wanted_ms(self, px: int) -> int:
-        """How long a generation lives that is extended for an entry of `px`."""
+        """The expiry in milliseconds of a generation that is extended for an entry of `px` ms."""
         return max(self._generation_ms, 4 * px)
 
     async def _extend_generations(
@@ -597,11 +604,11 @@ class Store:
             return stored
         wanted_ms, short = self._wanted_ms(px), []
         for (key, token), life_ms in zip(possibly_short.items(), lives, strict=True):
-            # of a token that was evicted meanwhile it is wrong, and that never comes back
+            # wrong for a token evicted meanwhile, but that one never comes back
             self._lifetimes.learn(token, life_ms)
             if 0 <= life_ms < wanted_ms // 2:
                 short.append(keyed("PEXPIRE", key, wanted_ms))
-        # Seldom: an extension tells every local tier that the generation changed.
+        # Kept rare: every local tier is notified of an extension as a change.
         if short:
             with suppress(CacheUnavailableError):
                 await self._send_or_raise(short, self.until())
@@ -631,7 +638,7 @@ class Store:
         before: Sequence[Command] = (),
         after: Sequence[Command] = (),
     ) -> list[Any] | None:
-        """The script's reply and those of `after`; None when the server has no scripting for us."""
+        """The replies of the script and of `after`; None if the server refuses scripts."""
         commands = [*before, script.by_digest(keys, args), *after]
         replies = await self._transport.send(commands, until=until, heavy=heavy)
         for reply in replies[: len(before)]:

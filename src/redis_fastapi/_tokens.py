@@ -1,9 +1,9 @@
-"""Generation tokens, and the validity that is made of them.
+"""Generation tokens, and the validity made of them.
 
-A token has two halves of random bytes. An eviction removes the token and with it both; a soft
-eviction replaces the second half only. An entry's validity is its shape and the tokens it was
-computed under: where they are the current ones the entry is current, where only second halves
-differ it is outdated, and otherwise it is gone.
+A token has two halves of random bytes. An eviction removes the token; a soft eviction replaces its
+second half only. An entry's validity is its shape and the tokens it was computed under: if these
+are the current ones the entry is current, if only second halves differ it is outdated, and
+otherwise it is evicted.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ def tokens_of(validity: bytes) -> list[bytes]:
 
 
 def softly_evicted(stored: bytes, current: bytes) -> bool:
-    """Whether a validity is the current one but for the second halves of its tokens."""
+    """Whether a validity differs from the current one at most in the second halves of tokens."""
     if len(stored) != len(current) or stored[:SHAPE_SIZE] != current[:SHAPE_SIZE]:
         return False
     starts = range(SHAPE_SIZE, len(current), TOKEN_SIZE)
