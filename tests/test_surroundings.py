@@ -4,6 +4,7 @@ import asyncio
 import functools
 import inspect
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextvars import ContextVar
 from typing import Annotated, Any
 
 import fastapi
@@ -318,7 +319,37 @@ async def test_a_route_class_may_give_the_endpoint_what_no_request_holds(
             assert (await http.get(path)).json() == "tea"
             assert await states(http, path) == ["HIT"]
     if kind is InjectingWithin:
-        assert "GET /x (x): x takes the whole Request" in caplog.text
+        assert "GET /x (x): what wraps x takes the whole Request" in caplog.text
+
+
+@pytest.mark.parametrize("shared", [None, True])
+async def test_who_wraps_the_call_of_a_route_may_know_the_user(
+    shared: bool | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    app = caching_app()
+
+    @app.get("/me")
+    async def me(
+        user: Annotated[str, Depends(lambda: "")],
+    ) -> Annotated[str, Cached(60, shared=shared)]:
+        return user
+
+    route = next(route for route in app.routes if isinstance(route, APIRoute))
+    wrapper: Any = route.dependant.call
+    user = ContextVar("user", default="")
+
+    async def injected(**values: Any) -> Any:
+        return await wrapper(**values | {"user": user.get()})
+
+    route.dependant.call = injected
+    found = []
+    async with serving(app) as http:
+        for name in ("ann", "bob", "ann"):
+            user.set(name)
+            found.append(await http.get("/me", headers={"authorization": name}))
+    assert [answer.json() for answer in found] == (["ann"] * 3 if shared else ["ann", "bob", "ann"])
+    assert [state_of(answer) for answer in found][-1] == "HIT"
+    assert ("what wraps me takes the whole Request" in caplog.text) is not shared
 
 
 def test_a_parameter_without_a_schema_is_not_taken_for_the_return_type() -> None:

@@ -171,7 +171,9 @@ _ANYTHING = Names(query=(EVERYTHING,), headers=("authorization", "cookie", "host
 
 def _opaque(declaration: Declaration, reads: RouteReads) -> tuple[str, ...]:
     """Names of the callables that take the whole request."""
-    return (*((declaration.name,) if declaration.takes_request else ()), *reads.received.opaque)
+    own = (declaration.name,) if declaration.takes_request else ()
+    outer = (f"what wraps {declaration.name}",) if declaration.rewrapped else ()
+    return (*own, *outer, *reads.received.opaque)
 
 
 def _selectors(

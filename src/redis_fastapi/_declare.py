@@ -122,6 +122,8 @@ class Declaration(NamedTuple):
         misplaced: Markers in places where they have no effect.
         generator: Whether it yields its response.
         takes_request: Whether a parameter receives the whole request.
+        rewrapped: Whether a library (a container, say) has wrapped our wrapper, and may pass the
+            endpoint anything that a request holds.
     """
 
     endpoint: Callable[..., Any]
@@ -131,6 +133,7 @@ class Declaration(NamedTuple):
     misplaced: tuple[str, ...]
     generator: bool
     takes_request: bool
+    rewrapped: bool = False
 
     def within(self, extra: Iterable[Declared]) -> Declaration:
         """The declaration extended by dependencies, unless the endpoint streams.

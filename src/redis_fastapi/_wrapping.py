@@ -50,14 +50,20 @@ def install_wrapper(dependant: Dependant, declaration: Declaration) -> None:
     """Replace the endpoint in a dependency tree that FastAPI has already resolved."""
     if hasattr(dependant.call, DECLARATION):
         return
-    wrapper = wrapped(declaration, dependant.request_param_name, dependant.response_param_name)
+    names = dependant.request_param_name, dependant.response_param_name
+    # instrumentation may have wrapped the endpoint already
+    wrapper = wrapped(declaration, *names, endpoint=dependant.call)
     dependant.request_param_name = wrapper.request_name
     dependant.response_param_name = wrapper.response_name
     dependant.call = wrapper.endpoint
 
 
 def wrapped(
-    declaration: Declaration, request_name: str | None = None, response_name: str | None = None
+    declaration: Declaration,
+    request_name: str | None = None,
+    response_name: str | None = None,
+    *,
+    endpoint: Callable[..., Any] | None = None,
 ) -> Wrapper:
     """Wrap an endpoint.
 
@@ -65,12 +71,13 @@ def wrapped(
         declaration: Of the endpoint.
         request_name: The endpoint's parameter for the request, if known.
         response_name: The endpoint's parameter for the response, if known.
+        endpoint: What to run, if not the function that was declared.
     """
     signature = declaration.signature
     own_request = request_name or parameter_of_type(signature, Request)
     own_response = response_name or parameter_of_type(signature, Response)
     request_name, response_name = own_request or _REQUEST, own_response or _RESPONSE
-    run = _runner(declaration.endpoint)
+    run = _runner(endpoint or declaration.endpoint)
 
     async def cached_endpoint(**values: Any) -> Any:
         request = values[request_name] if own_request else values.pop(request_name)

@@ -112,20 +112,25 @@ class CacheRoute(APIRoute):
     def _compiled_for(self, dependant: Dependant) -> _Compiled:
         width = len(dependant.dependencies)
         known = next((one for one in self._compiled if one.dependant is dependant), None)
-        if known is not None and known.width == width:
+        if known is not None and known.width == width and known.call is dependant.call:
             return known
         included = _take_included(dependant)
-        if known is not None:
-            declaration = known.declaration.within(included)
-        else:
+        if known is None:
             declaration = self._declaration_in(dependant, included)
+        else:
+            declaration = known.declaration
+            if declaration.declared and known.call is not dependant.call:
+                declaration = declaration._replace(rewrapped=True)
+            declaration = declaration.within(included)
         policy = shortcut = None
         if declaration.declared:
-            install_wrapper(dependant, declaration)
+            if not declaration.rewrapped:
+                install_wrapper(dependant, declaration)
             policy = compile_policy(declaration, self._facts(dependant))
             takes_request = parameter_of_type(declaration.signature, Request) is not None
             shortcut = shortcut_for(type(self), dependant, policy, own_request=takes_request)
-        compiled = _Compiled(dependant, len(dependant.dependencies), declaration, policy, shortcut)
+        width, call = len(dependant.dependencies), dependant.call
+        compiled = _Compiled(dependant, width, call, declaration, policy, shortcut)
         self._compiled = [*(one for one in self._compiled if one is not known), compiled]
         policies = (one.policy for one in self._compiled if one.policy is not None)
         self._reads = [one.read for one in policies if one.read is not None]
@@ -149,11 +154,8 @@ class CacheRoute(APIRoute):
         return declaration
 
     def _stand_for(self, outer: Any) -> None:
-        """Know the wrapper that a route class within this one has put round ours.
-
-        It may give the endpoint anything that a request holds.
-        """
-        self._declaration = self._declaration._replace(takes_request=True)
+        """Know the wrapper that a route class within this one has put round ours."""
+        self._declaration = self._declaration._replace(rewrapped=True)
         setattr(outer, DECLARATION, self._declaration)
 
     def _facts(self, dependant: Dependant) -> RouteFacts:
@@ -188,7 +190,8 @@ class CacheRoute(APIRoute):
     def _with_cache(self, handler: Handler, dependant: Dependant, compiled: _Compiled) -> Handler:
         async def handle_with_cache(request: Request) -> Response:
             nonlocal compiled
-            if compiled.width != len(dependant.dependencies):
+            width = len(dependant.dependencies)
+            if compiled.width != width or compiled.call is not dependant.call:
                 compiled = self._compiled_for(dependant)
             policy = compiled.policy
             if policy is None:
@@ -251,6 +254,7 @@ class _Compiled:
 
     dependant: Dependant
     width: int
+    call: Callable[..., Any] | None
     declaration: Declaration
     policy: Policy | None
     shortcut: Shortcut | None
