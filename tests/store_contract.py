@@ -16,8 +16,8 @@ from redis_fastapi._entry import Entry, Stored, head_size, stored_of
 from redis_fastapi._held import hold
 from redis_fastapi._keys import EPOCH, Target, digest, group_name, path_name
 from redis_fastapi._leases import Lease
-from redis_fastapi._store import Claim, Snapshot, Store, _guarded, lease_value, validity_of
-from redis_fastapi._tokens import SOFT_SIZE
+from redis_fastapi._store import Claim, Snapshot, Store, _guarded
+from redis_fastapi._tokens import SOFT_SIZE, lease_value, validity_of
 from redis_fastapi._transport import keyed
 from servers import RedisCluster3, RedisServer
 

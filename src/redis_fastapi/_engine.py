@@ -30,16 +30,8 @@ from ._keys import Target, is_path_name
 from ._leases import Claimed, Ending, Lease, Leases
 from ._local import Kept, LocalTier
 from ._refusals import Operation, Refusals
-from ._store import (
-    PASS,
-    READER,
-    WRITER,
-    Snapshot,
-    Store,
-    lease_kind,
-    validity_of,
-)
-from ._tokens import TOKEN_SIZE
+from ._store import Snapshot, Store
+from ._tokens import PASS, READER, TOKEN_SIZE, WRITER, lease_kind, validity_of
 from ._transport import Command
 from ._waiting import Waiters
 from .exceptions import CacheUnavailableError

@@ -22,19 +22,16 @@ from ._entry import Entry, encode
 from ._keys import Target
 from ._known_tokens import KnownTokens
 from ._refusals import Operation, Refusals
-from ._store import (
+from ._store import Acquired, Claim, Snapshot, Store
+from ._tokens import (
     NONCE_SIZE,
     READER,
+    TOKEN_SIZE,
     WRITER,
-    Acquired,
-    Claim,
-    Snapshot,
-    Store,
     lease_validity,
     lease_value,
     validity_of,
 )
-from ._tokens import TOKEN_SIZE
 from .exceptions import CacheUnavailableError
 
 _CLAIMS = 4

@@ -22,6 +22,7 @@ from starlette.requests import HTTPConnection, Request
 
 from ._background import cancel
 from ._changes import Changes
+from ._checks import check_routes
 from ._compression import compressor
 from ._context import Context, OnceLog
 from ._counters import Counters
@@ -34,7 +35,7 @@ from ._observed import ObservedStore
 from ._pool import close_client, open_client
 from ._published import Publisher
 from ._refresh import Refreshes
-from ._registry import Registry, check_routes
+from ._registry import Registry
 from ._startup import check_process, check_server
 from ._store import Store
 from ._targets import Sites

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import sha1
 from importlib.resources import files
-from typing import Any, NamedTuple, TypeVar, cast
+from typing import Any, NamedTuple, TypeVar
 
 from redis.asyncio import Redis, RedisCluster
 from redis.exceptions import NoPermissionError, NoScriptError, ResponseError
@@ -30,7 +30,7 @@ from redis.exceptions import NoPermissionError, NoScriptError, ResponseError
 from ._entry import MARK_AT, MARKED
 from ._keys import Target, entry_key
 from ._lifetimes import GenerationLifetimes
-from ._tokens import HARD_SIZE, tokens_of
+from ._tokens import HARD_SIZE, LEASE_HEAD_SIZE, lease_validity, pass_after, tokens_of
 from ._transport import (
     Command,
     Transport,
@@ -66,16 +66,6 @@ _KEYS_KNOWN = 1_024
 
 _HEAVY_SECONDS = 1.0
 """Deadline of such a fill."""
-
-NONCE_SIZE = 8
-"""Random bytes of a lease."""
-
-_LEASE_HEAD = 1 + NONCE_SIZE
-"""Bytes of a lease value that precede the validity: its kind and its random bytes."""
-
-READER = b"r"
-WRITER = b"w"
-PASS = b"p"
 
 
 class Snapshot(NamedTuple):
@@ -125,33 +115,6 @@ class Acquired:
 
     holder: bytes | None
     snapshot: Snapshot
-
-
-def validity_of(target: Target, tokens: Sequence[bytes | None]) -> bytes | None:
-    """The validity of the target's entry under these tokens; None if a generation is missing."""
-    if None in tokens:
-        return None
-    return b"".join((target.shape, *cast("Sequence[bytes]", tokens)))
-
-
-def lease_value(kind: bytes, nonce: bytes, validity: bytes) -> bytes:
-    """The value of a lease whose holder computes under `validity`; `nonce` is 8 random bytes."""
-    return kind + nonce + validity
-
-
-def lease_kind(value: bytes) -> bytes:
-    """READER, WRITER or PASS."""
-    return value[:1]
-
-
-def lease_validity(value: bytes) -> bytes:
-    """The validity under which the holder of this lease computes."""
-    return value[_LEASE_HEAD:]
-
-
-def pass_after(value: bytes) -> bytes:
-    """The lease value that tells later readers not to wait for each other."""
-    return PASS + value[1:]
 
 
 class _Script:
@@ -436,7 +399,7 @@ class Store:
         return f"{self._prefix}:l:{{{entry}}}".encode()
 
     def _staging_key(self, entry: str, lease: bytes) -> bytes:
-        return f"{self._prefix}:s:{{{entry}}}:{lease[1:_LEASE_HEAD].hex()}".encode()
+        return f"{self._prefix}:s:{{{entry}}}:{lease[1:LEASE_HEAD_SIZE].hex()}".encode()
 
     def _generation_key(self, name: str) -> bytes:
         return f"{self._prefix}:{name}".encode()

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from starlette.requests import Request
 
+from ._checks import put_problem
 from ._declare import KeyBuilder
 from ._http import Headers, invalidation_targets
 from ._keys import EPOCH, Target, digest, group_name, path_name
@@ -17,7 +18,6 @@ from ._registry import (
     Registry,
     Routes,
     have_changed,
-    put_problem,
     routes_of,
     served_by,
 )

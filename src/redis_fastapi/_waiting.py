@@ -15,7 +15,8 @@ from ._changes import Changes
 from ._entry import Entry, decode
 from ._keys import Target
 from ._leases import Ending, Flight, Leases
-from ._store import Snapshot, Store, lease_validity, validity_of
+from ._store import Snapshot, Store
+from ._tokens import lease_validity, validity_of
 
 _MOST_WAITING = 10_000
 """Upper bound on waiting lookups; any more compute in parallel."""

@@ -14,7 +14,7 @@ import typer
 from rich.console import Console
 from rich.progress import Progress
 
-from .._registry import check_routes
+from .._checks import check_routes
 from .._runtime import settings_of
 from ..exceptions import CacheError
 from ..settings import get_settings

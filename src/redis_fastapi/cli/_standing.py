@@ -8,8 +8,8 @@ from enum import Enum
 
 from .._entry import Entry, decode, decode_outdated, head_size
 from .._keys import EPOCH, Target, group_name
-from .._store import Snapshot, validity_of
-from .._tokens import TOKEN_SIZE, softly_evicted
+from .._store import Snapshot
+from .._tokens import TOKEN_SIZE, softly_evicted, validity_of
 
 
 class Standing(str, Enum):
