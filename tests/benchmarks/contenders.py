@@ -54,6 +54,7 @@ class Contender:
 _OURS = {b"HIT": b"HIT", b"MISS": b"MISS"}
 
 BARE = Contender(name="bare Response", app="bare")
+STARLETTE = Contender(name="Starlette's route", app="starlette_route")
 MIDDLEWARE = Contender(name="FastAPI's middleware", app="fastapi_middleware")
 FASTAPI = Contender(name="FastAPI's route", app="fastapi_route")
 GET = Contender(name="redis-py GET", app="round_trip")
@@ -81,8 +82,8 @@ FASTAPI_CACHE = Contender(
 )
 
 CONTENDERS = (
-    BARE, MIDDLEWARE, FASTAPI, PLAIN, UNMARKED, BESIDE_CACHED, GET, PLAIN_WITH_GETS, SIGNED_IN,
-    SIGNED_IN_WITH_GET, GUARDED, LOCAL, MARKERS, WITHOUT_HIREDIS, DEPENDS, SDK, CASHEWS,
+    BARE, STARLETTE, MIDDLEWARE, FASTAPI, PLAIN, UNMARKED, BESIDE_CACHED, GET, PLAIN_WITH_GETS,
+    SIGNED_IN, SIGNED_IN_WITH_GET, GUARDED, LOCAL, MARKERS, WITHOUT_HIREDIS, DEPENDS, SDK, CASHEWS,
     FASTAPI_CACHE,
 )  # fmt: skip
 OURS = (MARKERS, WITHOUT_HIREDIS, DEPENDS, LOCAL, GUARDED)

@@ -19,6 +19,7 @@ from .contenders import (
     SDK,
     SIGNED_IN,
     SIGNED_IN_WITH_GET,
+    STARLETTE,
     UNMARKED,
     Contender,
 )
@@ -117,12 +118,13 @@ def _signed_in(costs: Costs) -> Iterator[Verdict]:
 def _local_hits(costs: Costs) -> Iterator[Verdict]:
     for scenario in (HIT, NOT_MODIFIED):
         yield _faster(costs, scenario, 1, SDK, LOCAL, 14.0)
-        yield Verdict(
-            goal=f"{scenario.name}: {LOCAL.name} / {BARE.name}, 1 lane",
-            bound=2.5,
-            at_least=False,
-            values=_ratios(costs.of(scenario, 1, LOCAL), costs.of(scenario, 1, BARE)),
-        )
+        for least in (STARLETTE, BARE):
+            yield Verdict(
+                goal=f"{scenario.name}: {LOCAL.name} / {least.name}, 1 lane",
+                bound=2.5,
+                at_least=False,
+                values=_ratios(costs.of(scenario, 1, LOCAL), costs.of(scenario, 1, least)),
+            )
     yield Verdict(
         goal=f"{LOCAL.name}: HIT of 50 KB / HIT of 500 B, 1 lane",
         bound=1.3,

@@ -22,6 +22,7 @@ from .contenders import (
     SDK,
     SIGNED_IN,
     SIGNED_IN_WITH_GET,
+    STARLETTE,
     UNMARKED,
     WITHOUT_HIREDIS,
     Contender,
@@ -111,6 +112,7 @@ HIT = Scenario(
         SDK,
         DEPENDS,
         LOCAL,
+        STARLETTE,
         BARE,
         MIDDLEWARE,
     ),
@@ -118,7 +120,7 @@ HIT = Scenario(
 )
 NOT_MODIFIED = Scenario(
     name="304",
-    contenders=(BARE, LOCAL, SDK, MARKERS, DEPENDS, FASTAPI_CACHE),
+    contenders=(BARE, STARLETTE, LOCAL, SDK, MARKERS, DEPENDS, FASTAPI_CACHE),
     status=304,
     conditional=True,
 )
