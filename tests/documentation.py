@@ -9,6 +9,8 @@ after it is the message. One whose title begins with ``before`` is code for anot
 
 from __future__ import annotations
 
+import ast
+import inspect
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -148,3 +150,18 @@ def transcripts(page: Path) -> Iterator[Transcript]:
             program = program.followed_by(block)
         if block.language == "console":
             yield Transcript(block, program)
+
+
+def attribute_docstrings(owner: type) -> dict[str, str]:
+    """The docstrings of a class's annotated attributes, by name."""
+    (body,) = ast.parse(inspect.getsource(owner)).body
+    assert isinstance(body, ast.ClassDef)
+    return {
+        attribute.target.id: inspect.cleandoc(text)
+        for attribute, described in pairwise(body.body)
+        if isinstance(attribute, ast.AnnAssign)
+        and isinstance(attribute.target, ast.Name)
+        and isinstance(described, ast.Expr)
+        and isinstance(described.value, ast.Constant)
+        and isinstance(text := described.value.value, str)
+    }

@@ -32,6 +32,7 @@ from documentation import (
     Block,
     Program,
     Transcript,
+    attribute_docstrings,
     blocks,
     programs,
     refusals,
@@ -271,10 +272,10 @@ def test_every_public_name_is_in_the_reference() -> None:
 def settings_table() -> str:
     """The table of the page, from the settings themselves."""
     rows = ["| Variable | Default | What it says |", "| --- | --- | --- |"]
+    described = attribute_docstrings(RedisSettings)
     for name, field in RedisSettings.model_fields.items():
         default = "" if field.default in (None, ()) else f"`{shown(field.default)}`"
-        assert field.description, name
-        words = re.sub("``+", "`", field.description).replace("\n", " ")
+        words = re.sub("``+", "`", described[name]).replace("\n", " ")
         rows.append(f"| `REDIS_{name.upper()}` | {default} | {words} |")
     return "\n".join(rows)
 

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from pydantic import BaseModel, SecretStr, ValidationError
 
+from documentation import attribute_docstrings
 from redis_fastapi.exceptions import CacheSettingsError
 from redis_fastapi.settings import RedisSettings, get_settings
 
@@ -167,8 +168,9 @@ def test_a_dump_makes_the_same_settings() -> None:
 
 
 def test_every_field_is_documented_with_its_unit() -> None:
-    documented = {name: field.description or "" for name, field in fields().items()}
+    documented = attribute_docstrings(RedisSettings)
 
+    assert documented.keys() == RedisSettings.model_fields.keys()
     assert all(text.endswith(".") for text in documented.values())
     assert len(set(documented.values())) == len(documented)
     assert [name for name, text in documented.items() if "econds" in text] == [
@@ -186,10 +188,6 @@ def test_every_field_is_documented_with_its_unit() -> None:
         "max_header_size",
         "local_max_bytes",
     ]
-
-
-def fields() -> dict[str, Any]:
-    return dict(RedisSettings.model_fields)
 
 
 # Bad values

@@ -52,6 +52,8 @@ class RedisSettings(BaseSettings):
     """
 
     model_config = SettingsConfigDict(
+        # an import is cheaper by what only those pay who make settings
+        defer_build=True,
         env_prefix=_ENV_PREFIX,
         env_file=".env",
         env_file_encoding="utf-8",
@@ -59,7 +61,6 @@ class RedisSettings(BaseSettings):
         extra="ignore",
         frozen=True,
         hide_input_in_errors=True,
-        use_attribute_docstrings=True,
     )
 
     url: SecretStr | None = None
