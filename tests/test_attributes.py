@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any
 
 import pytest
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, computed_field
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, SecretStr, computed_field
 from typing_extensions import TypedDict
 
 from redis_fastapi._attributes import why_lacking
@@ -40,6 +40,11 @@ class Answering(BaseModel):
         return name
 
 
+class Named(BaseModel):
+    def __str__(self) -> str:
+        return "by name"
+
+
 class Session(TypedDict):
     token: str
     user: User
@@ -60,10 +65,17 @@ class Point:
         (User, "alias", "'User' has no 'alias'; did you mean 'alias_name'?"),
         (Session, "tokn", "'Session' has no 'tokn'; did you mean 'token'?"),
         (Session, "user.nobody", "'User' has no 'nobody'"),
+        (User, "", "'User' has no text of its own; name a value in it"),
+        (User, "team", "'Team' has no text of its own; name a value in it"),
+        (Open, "", "'Open' has no text of its own; name a value in it"),
+        (Session, "", "'Session' has no text of its own; name a value in it"),
+        (dict, "", "'dict' has no text of its own; name a value in it"),
+        (dict[str, int], "", "'dict' has no text of its own; name a value in it"),
+        (SecretStr | None, "", "all values of 'SecretStr' have one text"),
     ],
 )
 def test_a_closed_type_says_what_it_lacks(annotation: Any, path: str, why: str) -> None:
-    assert why_lacking(annotation, tuple(path.split("."))) == why
+    assert why_lacking(annotation, tuple(filter(None, path.split(".")))) == why
 
 
 @pytest.mark.parametrize(
@@ -80,6 +92,10 @@ def test_a_closed_type_says_what_it_lacks(annotation: Any, path: str, why: str) 
         (Session, "user.id"),
         (Open, "anything"),
         (Answering, "anything"),
+        (Named, ""),
+        (int, ""),
+        (list[int], ""),
+        (Point, ""),
         (Point, "anything"),
         (int, "anything"),
         (dict[str, str], "anything"),
@@ -89,4 +105,4 @@ def test_a_closed_type_says_what_it_lacks(annotation: Any, path: str, why: str) 
     ],
 )
 def test_what_may_be_there_is_accepted(annotation: Any, path: str) -> None:
-    assert why_lacking(annotation, tuple(path.split("."))) is None
+    assert why_lacking(annotation, tuple(filter(None, path.split(".")))) is None

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Collection
+from enum import Enum
 from itertools import product
 from types import SimpleNamespace
 from typing import Annotated, Any
@@ -184,6 +185,10 @@ def test_a_group_named_like_a_digest_is_not_the_long_group() -> None:
     assert len(group_name(long)) < 64
 
 
+class Initial(Enum):
+    E = b"\xc3\xa9"
+
+
 @pytest.mark.parametrize(
     "text", ["{a.b.c}", "user:{user.id}", "{{literal}}:{a}", "", "no fields", "{a}{b}"]
 )
@@ -200,6 +205,11 @@ def test_a_template_fills_in_what_it_names(text: str) -> None:
         "{a}{b}": f"{values['a']}x",
     }
     assert Template.parse(text).render(values) == expected.get(text, text)
+
+
+@pytest.mark.parametrize("value", ["é", b"\xc3\xa9", Initial.E])
+def test_a_value_is_written_as_a_url_writes_it(value: object) -> None:
+    assert ResourceTemplate.parse("/x/{value}").render({"value": value}) == "/x/%C3%A9"
 
 
 # -- selectors

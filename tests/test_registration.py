@@ -9,7 +9,7 @@ import pytest
 from fastapi import APIRouter, Depends, FastAPI, Form, Query, Request, Response, Security
 from fastapi.routing import APIRoute
 from fastapi.security import APIKeyCookie, APIKeyHeader, HTTPBearer, OAuth2PasswordBearer
-from pydantic import BaseModel
+from pydantic import BaseModel, SecretStr
 from starlette.authentication import requires
 
 from apps import Product, cache_router, caching_app, memory_settings, serving, states
@@ -62,6 +62,7 @@ NAMES: dict[str, Any] = {
     "Receipt": User,
     "Request": Request,
     "Response": Response,
+    "SecretStr": SecretStr,
     "SHORT": SHORT,
     "TYPE_CHECKING": TYPE_CHECKING,
     "current_user": current_user,
@@ -336,6 +337,22 @@ WRONG = {
         READ,
         ("'product'", "did you mean 'product_id'?"),
         "-> Annotated[Product, Cached(ttl=3, group='product:{product_id}')]",
+    ),
+    "whole_model_in_key": Wrong(
+        '@router.post("/p") async def create(item: Product) '
+        "-> Annotated[Product, CacheEvict(key='/p/{item}')]: ...",
+        "redis-cache-placeholder",
+        CREATE,
+        ("'item'", "'Product' has no text of its own; name a value in it"),
+        "-> Annotated[Product, CacheEvict(group='products')]",
+    ),
+    "secret_in_group": Wrong(
+        '@router.post("/p") async def create(token: SecretStr) '
+        "-> Annotated[Product, CacheEvict(group='of:{token}')]: ...",
+        "redis-cache-placeholder",
+        CREATE,
+        ("'token'", "all values of 'SecretStr' have one text"),
+        "-> Annotated[Product, CacheEvict(group='products')]",
     ),
     "unknown_placeholder_in_key": Wrong(
         f"{POST} -> Annotated[Product, CacheEvict(key='/p/{{product}}')]: ...",

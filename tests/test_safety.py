@@ -645,7 +645,10 @@ def test_vary_makes_the_answer_private(door: Door) -> None:
 def test_what_vary_cannot_put_into_words_is_not_cached(
     door: Door, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with serving(app_with(door, basket, vary="user")) as client:
+    async def basket_of(user: Annotated[Any, Depends(signed_in)]) -> Any:
+        return {"basket": user.name}
+
+    with serving(app_with(door, basket_of, vary="user")) as client:
         assert client.get("/x", **as_user("alice")).json() == {"basket": "alice"}
         second = client.get("/x", **as_user("alice"))
     assert state_of(second) == "BYPASS"

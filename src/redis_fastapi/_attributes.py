@@ -2,6 +2,9 @@
 
 Only types that are closed say what they lack: a pydantic model without extra values, a TypedDict.
 An object of any other class may be given attributes at any time.
+
+A template needs a text at the end. That of a whole model says all that is in it, and that of a
+secret nothing.
 """
 
 from __future__ import annotations
@@ -11,13 +14,15 @@ from types import UnionType
 from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
 
 import typing_extensions
-from pydantic import BaseModel
+from pydantic import BaseModel, SecretBytes, SecretStr
 
 from ._rules import closest
 
 
 def why_lacking(annotation: Any, attributes: tuple[str, ...]) -> str | None:
-    """Why no value of this annotation can have the attributes; None where one may."""
+    """Why no value of this annotation can have the attributes, and a text there; None where one
+    may.
+    """
     for attribute in attributes:
         names = _names(annotation := _bare(annotation))
         if names is None:
@@ -27,7 +32,24 @@ def why_lacking(annotation: Any, attributes: tuple[str, ...]) -> str | None:
             hint = f"; did you mean {meant!r}?" if meant else ""
             return f"{annotation.__name__!r} has no {attribute!r}{hint}"
         annotation = names[attribute]
+    return _why_textless(_bare(annotation))
+
+
+def _why_textless(annotation: Any) -> str | None:
+    """Why a value cannot be told by its text; None where it may be."""
+    kind = get_origin(annotation) or annotation
+    if _is_class(kind, SecretStr, SecretBytes):
+        return f"all values of {kind.__name__!r} have one text"
+    filled = typing_extensions.is_typeddict(kind) or _is_class(kind, dict, BaseModel)
+    if filled and kind.__str__ in (BaseModel.__str__, dict.__str__):
+        return f"{kind.__name__!r} has no text of its own; name a value in it"
     return None
+
+
+def _is_class(annotation: Any, *kinds: type) -> bool:
+    # list[int] passes isclass on 3.10 and is no class for issubclass
+    plain = get_origin(annotation) is None and inspect.isclass(annotation)
+    return plain and issubclass(annotation, kinds)
 
 
 def _bare(annotation: Any) -> Any:
@@ -46,9 +68,7 @@ def _names(annotation: Any) -> dict[str, Any] | None:
     """
     if typing_extensions.is_typeddict(annotation):
         return get_type_hints(annotation)
-    # list[int] passes isclass on 3.10 and is no class for issubclass
-    plain = get_origin(annotation) is None and inspect.isclass(annotation)
-    if not plain or not issubclass(annotation, BaseModel) or _is_open(annotation):
+    if not _is_class(annotation, BaseModel) or _is_open(annotation):
         return None
     fields = {name: field.annotation for name, field in annotation.model_fields.items()}
     private = dict.fromkeys(annotation.__private_attributes__, Any)

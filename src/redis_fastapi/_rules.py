@@ -471,7 +471,8 @@ def _spell_without(facts: EndpointFacts, marker: MarkerFacts, argument: str, tex
     said = marker.arguments.get(argument)
     others = tuple(one for one in said if one != text) if isinstance(said, tuple) else ()
     changed: dict[str, object] = {argument: others}
-    if marker.kind == "CacheEvict" and not others and marker.arguments.get("key") is None:
+    left = {**marker.arguments, **changed}
+    if marker.kind == "CacheEvict" and not left.get("group") and not left.get("key"):
         changed["group"] = "products"
     return spell(facts, marker, **changed)
 

@@ -86,4 +86,6 @@ class Template:
 
 def text_of(value: object) -> str:
     """A value as it stands in a path or a group name; an enum member is its value."""
-    return str(value.value) if isinstance(value, Enum) else str(value)
+    if isinstance(value, Enum):
+        value = value.value
+    return value.decode() if isinstance(value, bytes) else str(value)

@@ -17,10 +17,13 @@ from mypy.types import (
 )
 
 _MAPPING: Final = "typing.Mapping"
+_MODEL: Final = "pydantic.main.BaseModel"
+_SECRETS: Final = ("pydantic.types.SecretStr", "pydantic.types.SecretBytes")
 
 
 def why_lacking(given: Type, attributes: tuple[str, ...], api: TypeChecker) -> str | None:
-    """Why a value of this type cannot have the attributes, in mypy's own words; None where it may.
+    """Why a value of this type cannot have the attributes, in mypy's own words, or has no text
+    there; None where it may.
 
     None has only None, and a mapping is asked for a key, as ``Field.value`` does.
     """
@@ -40,6 +43,20 @@ def why_lacking(given: Type, attributes: tuple[str, ...], api: TypeChecker) -> s
         errors = [one.message for one in watcher.filtered_errors() if one.severity == "error"]
         if errors:
             return errors[0]
+    return _why_textless(_without_none(found))
+
+
+def _why_textless(given: ProperType) -> str | None:
+    if isinstance(given, TypedDictType):
+        return "its type has no text of its own; name a value in it"
+    if not isinstance(given, Instance):
+        return None
+    if any(map(given.type.has_base, _SECRETS)):
+        return f"all values of {given.type.name!r} have one text"
+    defined = given.type.get_containing_type_info("__str__")
+    plain = defined is not None and defined.fullname in (_MODEL, "builtins.object")
+    if plain and any(map(given.type.has_base, (_MODEL, "builtins.dict"))):
+        return f"{given.type.name!r} has no text of its own; name a value in it"
     return None
 
 

@@ -102,6 +102,13 @@ async def body(
     return product
 
 
+@router.put("/whole/{product_id}")
+async def whole(
+    product_id: int, product: Product
+) -> Annotated[Product, CacheEvict(key="/products/{product}")]:  # E: redis-cache-placeholder key='/products/{product}' of CacheEvict names 'product', but 'Product' has no text of its own; name a value in it
+    return product
+
+
 @router.get("/key-of-dict/{product_id}")
 async def key_of_dict(
     product_id: int, session: SessionDep
