@@ -118,6 +118,31 @@ def as_view(router: APIRouter, view: type) -> None:
     router.include_router(own)
 
 
+@pytest.mark.parametrize("name", ["solve_dependencies", "run_endpoint_function"])
+async def test_what_hears_within_a_handler_hears_of_hits(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = caching_app()
+
+    @app.get("/x")
+    async def x() -> Annotated[str, Cached(ttl=60)]:
+        return "x"
+
+    heard = 0
+    original = getattr(fastapi.routing, name)
+
+    @functools.wraps(original)
+    async def hearing(**values: Any) -> Any:
+        nonlocal heard
+        heard += 1
+        return await original(**values)
+
+    monkeypatch.setattr(fastapi.routing, name, hearing)
+    async with serving(app) as http:
+        assert await states(http, "/x", "/x", "/x") == ["MISS", "HIT", "HIT"]
+    assert heard == 3
+
+
 async def test_a_class_based_view_is_cached_by_what_its_instance_reads() -> None:
     router = cache_router()
 

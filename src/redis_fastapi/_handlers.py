@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from functools import partial
-from types import FunctionType
+from types import FunctionType, ModuleType
 from typing import Any
 
+import fastapi.dependencies.utils
 import fastapi.routing
 from fastapi.dependencies.models import Dependant
 
@@ -34,7 +35,18 @@ def dependant_within(handler: Any, layers: int = _WRAPPERS) -> Dependant | None:
 
 def is_fastapis(handler: Any) -> bool:
     """Whether FastAPI built a handler, and nothing that hears of requests stands round it."""
-    return type(handler) is FunctionType and handler.__globals__ is vars(fastapi.routing)
+    return _is_of(fastapi.routing, handler)
+
+
+def is_instrumented() -> bool:
+    """Whether something hears of requests within FastAPI's handlers, as logfire does."""
+    solve, run = fastapi.routing.solve_dependencies, fastapi.routing.run_endpoint_function
+    return not (_is_of(fastapi.dependencies.utils, solve) and _is_of(fastapi.routing, run))
+
+
+def _is_of(module: ModuleType, function: Any) -> bool:
+    # a replacement may bear the name of what it replaced, but has globals of its own
+    return type(function) is FunctionType and function.__globals__ is vars(module)
 
 
 def _filled(cell: Any) -> bool:

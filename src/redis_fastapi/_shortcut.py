@@ -26,6 +26,7 @@ from annotated_types import BaseMetadata
 from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
 
+from ._handlers import is_instrumented
 from ._keys import Target
 from ._policy import Policy, ReadPolicy
 from ._prepared import Prepared
@@ -105,6 +106,8 @@ class Shortcut:
         alias = _routed_alias_of(scope)
         if not is_short(alias):
             return
+        # an application may be instrumented until its first request
+        self.early = self.early and not is_instrumented()
         self._known[alias] = Destination(target)
         if len(self._known) > self._most:
             self._known.popitem(last=False)
