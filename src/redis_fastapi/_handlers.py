@@ -40,7 +40,8 @@ def is_fastapis(handler: Any) -> bool:
 
 def is_instrumented() -> bool:
     """Whether something hears of requests within FastAPI's handlers, as logfire does."""
-    solve, run = fastapi.routing.solve_dependencies, fastapi.routing.run_endpoint_function
+    routing = vars(fastapi.routing)
+    solve, run = routing["solve_dependencies"], routing["run_endpoint_function"]
     return not (_is_of(fastapi.dependencies.utils, solve) and _is_of(fastapi.routing, run))
 
 
