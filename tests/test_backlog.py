@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import pytest
 from fakeredis import FakeAsyncRedis, FakeServer
-from fastapi import Depends, FastAPI
+from fastapi import Depends, FastAPI, HTTPException
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
@@ -270,6 +270,22 @@ def test_strict_turns_a_lost_eviction_into_503_and_keeps_it_all_the_same(
             answer = client.request(method, "/items/1")
             assert answer.status_code == status
             assert runs.names[-1] == method.lower()
+            server.start()
+
+
+@pytest.mark.parametrize(("strict", "status"), [(True, 503), (False, 303)])
+def test_strict_counts_for_a_write_that_raises_a_redirect(strict: bool, status: int) -> None:
+    with RedisServer() as server:
+        app = shop(Runs(), server.url, by_marker, strict=strict)
+
+        @app.post("/items/1")
+        async def sell() -> Annotated[None, CacheEvict(group="items", strict=strict)]:
+            raise HTTPException(303, headers={"location": "/items"})
+
+        with serving(app, follow_redirects=False) as client:
+            assert client.post("/items/1").status_code == 303
+            server.stop()
+            assert client.post("/items/1").status_code == status
             server.start()
 
 

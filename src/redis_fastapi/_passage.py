@@ -122,12 +122,15 @@ class CachePassage:
         return response
 
     async def abandon(self, error: BaseException) -> Response | None:
-        """Clean up when there is no response; returns a stale one to send instead, or None."""
+        """Clean up when there is no response; returns the one to send instead, or None."""
+        stand_in = None
         try:
-            return None if self.reading is None else await self.reading.failed(error)
+            if self.reading is not None:
+                stand_in = await self.reading.failed(error)
         finally:
             if self.writing is not None:
-                await self.writing.abandon(error)
+                stand_in = await self.writing.abandon(error) or stand_in
+        return stand_in
 
 
 def _reading(read: ReadPolicy | None, context: Context, scope: Scope) -> Reading | None:

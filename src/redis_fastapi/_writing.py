@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any, TypeVar
 
+from starlette.background import BackgroundTask
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -143,7 +144,8 @@ class Writing:
         else:
             confirmed = await self._put_beside(entry)
         self._running = False
-        return response if confirmed or not self._policy.strict else _unconfirmed(response)
+        kept = confirmed or not self._policy.strict
+        return response if kept else _unconfirmed(response.background)
 
     def _named_by(self, response: Response) -> Evicted:
         status, headers = response.status_code, _http.lower_names(response.raw_headers)
@@ -221,11 +223,14 @@ class Writing:
     async def _evict(self) -> bool:
         return self._due == Evicted() or await self._context.evict(self._due)
 
-    async def abandon(self, error: BaseException) -> None:
+    async def abandon(self, error: BaseException) -> Response | None:
         """The endpoint failed, or what came after it did.
 
         An endpoint that raised has written nothing. One that was cancelled, or whose result could
         not be serialized, may have: what it would have evicted goes.
+
+        Returns:
+            What to send instead of a redirect that was raised, where Redis did not confirm.
         """
         self._given_up = True
         redirected = isinstance(error, HTTPException) and error.status_code < 400
@@ -236,12 +241,13 @@ class Writing:
             if self._put is not None:
                 self._due = self._due.plus(self._put.evicted)
         # one task: where a scope is cancelled, each further await here would be too
-        await asyncio.shield(asyncio.ensure_future(self._give_up()))
+        confirmed = await asyncio.shield(asyncio.ensure_future(self._give_up()))
+        kept = confirmed or not redirected or not self._policy.strict
+        return None if kept else _unconfirmed()
 
-    async def _give_up(self) -> None:
+    async def _give_up(self) -> bool:
         await self._release()
-        if self._running:
-            await self._evict()
+        return not self._running or await self._evict()
 
     def ended_in_thread(self) -> None:
         """Hear, in its thread, that a plain endpoint has ended: no cancellation ends that before.
@@ -286,7 +292,7 @@ class Writing:
         return await lease.fill(entry, entry.kept_ms(self._context.now_ms()))
 
 
-def _unconfirmed(response: Response) -> Response:
+def _unconfirmed(background: BackgroundTask | None = None) -> Response:
     """What a client is told where the write is done and an older answer may still be served."""
     detail = "done, but the cache did not confirm that older answers are gone"
-    return JSONResponse({"detail": detail}, 503, background=response.background)
+    return JSONResponse({"detail": detail}, 503, background=background)
