@@ -7,11 +7,11 @@ from redis_fastapi._rules import RULES, Rule
 HEAD = """\
 # Rules
 
-What a declaration may say is checked up to three times, by one table: by mypy while you write,
-when the route is registered, and at start-up, where all routes are known. The same code names a
-rule everywhere. This page is made from that table by `tests/rules_page.py`.
+Declarations are checked up to three times, against one table: by mypy as you write, when the
+route is registered, and at start-up, when all routes are known. A rule has the same code
+everywhere. This page is generated from that table by `tests/rules_page.py`.
 
-How to switch mypy's part on, what it can prove and how to ignore a rule: [Types](types.md).
+[Types](types.md) describes how to enable mypy's part, what it can prove and how to ignore a rule.
 
 ## The rules
 """
@@ -19,16 +19,16 @@ How to switch mypy's part on, what it can prove and how to ignore a rule: [Types
 TAIL = """
 ## What only the whole application shows
 
-`redis-fastapi check main:app` ends with exit code 1 where a rule above is broken, the five of all
-routes together included. To a start those five are warnings, under `REDIS_STRICT` errors; so is
-what is said of one route alone, such as an endpoint that takes the whole `Request` and names
-neither `vary` nor `shared`.
+`redis-fastapi check main:app` exits with code 1 if any rule above is broken, including the five
+that need all routes. At start-up those five are warnings, or errors under `REDIS_STRICT`. The same
+holds for warnings about a single route, such as an endpoint that takes the whole `Request` and
+declares neither `vary` nor `shared`.
 
 Templates are compared with every placeholder as `{}`. `redis-cache-unfilled` and
-`redis-cache-unserved` name the group or the path that was most likely meant. Nothing is said of
-groups, by `redis-cache-unfilled` or `redis-cache-endless`, where an endpoint receives the cache or
-the client itself and may fill or evict them by hand. Another application on the same Redis is not
-seen: what it serves may be evicted from here all the same.
+`redis-cache-unserved` suggest the group or path that was most likely meant. `redis-cache-unfilled`
+and `redis-cache-endless` are silent if an endpoint receives the cache or the client itself, since
+it may fill or evict groups by hand. Other applications on the same Redis are not visible here;
+evicting what they serve works nevertheless.
 """
 
 

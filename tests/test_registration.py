@@ -117,7 +117,7 @@ WRONG = {
         f"{GET} -> Annotated[Product, Cached(ttl=60), Cached(ttl=300)]: ...",
         "redis-cache-conflict",
         READ,
-        ("Cached stands beside Cached",),
+        ("Cached conflicts with Cached",),
         "-> Annotated[Product, Cached(ttl=60)]",
     ),
     "cached_and_put": Wrong(
@@ -131,7 +131,7 @@ WRONG = {
         '@router.put("/p") async def put() -> Annotated[Product, CachePut(), CachePut(3)]: ...',
         "redis-cache-conflict",
         "PUT /p (put)",
-        ("CachePut stands beside CachePut",),
+        ("CachePut conflicts with CachePut",),
         "-> Annotated[Product, CachePut()]",
     ),
     "cached_on_post": Wrong(
@@ -223,7 +223,7 @@ WRONG = {
         f"{GET} -> Annotated[Product, Cached(stale_while_revalidate=30)]: ...",
         "redis-cache-value",
         READ,
-        ("stale_while_revalidate=30 of Cached begins when a lifetime ends",),
+        ("stale_while_revalidate=30 of Cached starts when a lifetime ends",),
         "-> Annotated[Product, Cached(stale_while_revalidate=30, ttl=300)]",
     ),
     "negative_stale_window": Wrong(
@@ -265,7 +265,7 @@ WRONG = {
         f"{GET} -> Annotated[Product, Cached(ttl=9, private=True, cdn_ttl=9)]: ...",
         "redis-cache-conflict",
         READ,
-        ("private keeps the answer from them",),
+        ("private keeps the response out of them",),
         "-> Annotated[Product, Cached(ttl=9, private=True)]",
     ),
     "directive_with_a_line_break": Wrong(
@@ -321,7 +321,7 @@ WRONG = {
         f"{GET} -> Annotated[Product, Cached(ttl=3, group='p:{{prodct_id}}')]: ...",
         "redis-cache-placeholder",
         READ,
-        ("'prodct_id'", "no parameter of read", "did you mean 'product_id'?"),
+        ("'prodct_id'", "not a parameter of read", "did you mean 'product_id'?"),
         "-> Annotated[Product, Cached(ttl=3, group='p:{product_id}')]",
     ),
     "unknown_placeholder_among_many": Wrong(
@@ -387,42 +387,42 @@ WRONG = {
         f"{GET} -> list[Annotated[Product, Cached(ttl=300)]]: ...",
         "redis-cache-misplaced",
         READ,
-        ("Cached stands where it has no effect",),
+        ("Cached has no effect here",),
         "-> Annotated[list[Product], Cached(ttl=300)]",
     ),
     "nested_in_union": Wrong(
         f"{GET} -> Annotated[Product, Cached(ttl=300)] | None: ...",
         "redis-cache-misplaced",
         READ,
-        ("Cached stands where it has no effect",),
+        ("Cached has no effect here",),
         "-> Annotated[Product | None, Cached(ttl=300)]",
     ),
     "on_a_parameter": Wrong(
         '@router.get("/p") async def read(n: Annotated[int, Cached(ttl=300)]) -> Product: ...',
         "redis-cache-misplaced",
         "GET /p (read)",
-        ("Cached stands where it has no effect",),
+        ("Cached has no effect here",),
         "-> Annotated[Product, Cached(ttl=300)]",
     ),
     "bare_class": Wrong(
         f"{GET} -> Annotated[Product, Cached]: ...",
         "redis-cache-instance",
         READ,
-        ("Cached is the class",),
+        ("Cached is the marker class",),
         "-> Annotated[Product, Cached(ttl=300)]",
     ),
     "bare_eviction_class": Wrong(
         f"{POST} -> Annotated[Product, CacheEvict]: ...",
         "redis-cache-instance",
         CREATE,
-        ("CacheEvict is the class",),
+        ("CacheEvict is the marker class",),
         "-> Annotated[Product, CacheEvict(group='products')]",
     ),
     "bare_class_on_a_parameter": Wrong(
         '@router.get("/p") async def read(n: Annotated[int, Cached]) -> Product: ...',
         "redis-cache-misplaced",
         "GET /p (read)",
-        ("Cached stands where it has no effect",),
+        ("Cached has no effect here",),
         "-> Annotated[Product, Cached(ttl=300)]",
     ),
     "async_generator": Wrong(
@@ -712,7 +712,7 @@ def test_a_marker_in_a_text_that_cannot_be_read_is_refused(returns: str) -> None
 
     assert error.code == "redis-cache-unread"
     assert "read" in error.route
-    assert "is no name of that module" in error.problem
+    assert "is not a name in that module" in error.problem
     assert "TYPE_CHECKING" in error.fix
 
 
@@ -722,8 +722,8 @@ def test_a_name_that_only_a_function_knows_is_named() -> None:
         "    async def read() -> 'Annotated[Product, Cached(ttl=number)]': ...\nmake()"
     )
 
-    assert "'number' is no name of that module" in error.problem
-    assert error.fix.startswith("bring 'number' to the top of the module")
+    assert "'number' is not a name in that module" in error.problem
+    assert error.fix.startswith("move 'number' to the module level")
 
 
 def test_a_text_without_a_marker_is_fastapis_business() -> None:

@@ -132,7 +132,7 @@ def _missing_errors(
         yield CacheDeclarationError(
             code="redis-cache-key",
             route=write.label,
-            problem=f"the path of {name} needs {missing!r}, no parameter of this endpoint",
+            problem=f"the path of {name} needs {missing!r}, not a parameter of this endpoint",
             fix=f"add {missing!r} to the parameters, or name the path: "
             f'{kind}(key="{templates[0].template.text}")',
         )

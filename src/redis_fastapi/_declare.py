@@ -267,8 +267,8 @@ def _refuse_unread(annotation: object, endpoint: Callable[..., Any]) -> None:
     raise CacheDeclarationError(
         code="redis-cache-unread",
         route=getattr(endpoint, "__qualname__", repr(endpoint)),
-        problem=f"{name} stands in {annotation!r}, and {missing!r} is no name of that module",
-        fix=f"bring {missing!r} to the top of the module, out of functions and `if TYPE_CHECKING:`",
+        problem=f"{name} stands in {annotation!r}, and {missing!r} is not a name in that module",
+        fix=f"move {missing!r} to the module level, out of functions and `if TYPE_CHECKING:`",
     )
 
 

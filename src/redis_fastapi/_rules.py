@@ -1,4 +1,4 @@
-"""What a declaration may say: one table for registration, start-up and the type checker.
+"""The rules for declarations: one table for registration, start-up and the type checker.
 
 A rule takes facts and yields problems. Facts are plain data, and ``UNKNOWN`` stands for what the
 caller cannot prove; a rule that needs an unknown fact stays silent. This module imports neither
@@ -28,7 +28,7 @@ class Unknown:
 UNKNOWN: Final = Unknown()
 
 _LONGEST_TTL: Final = 100 * 366 * 24 * 60 * 60
-"""Seconds; what is longer means no expiry, and Redis would refuse it."""
+"""Upper bound in seconds; a longer one is meant as no expiry, and Redis would refuse it."""
 
 _NEVER_STORED: Final = frozenset({206, 304, 412, 416})
 """Parts, and answers to conditions and ranges."""
@@ -46,12 +46,12 @@ _SAID_OTHERWISE: Final = {
     "no-cache": "leaving the marker out",
     "no-store": "leaving the marker out",
 }
-"""Directives that an argument stands for."""
+"""Directives that have an argument of their own."""
 
 SAFE_METHODS: Final = frozenset({"GET", "HEAD"})
 
 SKIPPED_BY_A_HIT: Final = "@requires is part of the endpoint, which a hit does not run"
-"""What is said of Starlette's decorator."""
+"""Message about Starlette's decorator."""
 
 _EXAMPLES: Final = {
     "Cached": "Cached(ttl=300)",
@@ -120,7 +120,7 @@ class EndpointFacts:
 
 
 class Problem(NamedTuple):
-    """What is wrong and the line to write instead."""
+    """What is wrong, and the line to write instead."""
 
     code: str
     message: str
@@ -131,7 +131,7 @@ class Problem(NamedTuple):
 
 
 class Finding(NamedTuple):
-    """What only the whole application shows: the route that it is said of, and the problem."""
+    """A problem that only the whole application shows, and the route it is reported for."""
 
     route: str
     problem: Problem
@@ -144,7 +144,7 @@ class Finding(NamedTuple):
 class Rule:
     """A rule: its code, why it exists, a wrong and a right line, and the check itself.
 
-    ``seen`` says who can prove it. A rule without a check needs more than facts of one endpoint.
+    ``seen`` names where it is checked. A rule without a check needs more than one endpoint's facts.
     """
 
     code: str
@@ -162,7 +162,7 @@ def check(facts: EndpointFacts) -> Iterator[Problem]:
 
 
 def finding(code: str, route: str, message: str) -> Finding:
-    """A finding; what to write instead is the right line of its rule."""
+    """A finding, with its rule's example as the line to write instead."""
     right = next(rule.right for rule in RULES if rule.code == code)
     return Finding(route, Problem(code, message, right))
 
@@ -187,7 +187,7 @@ def _spelt(value: object) -> str:
 
 
 def names_of(value: object) -> tuple[str, ...]:
-    """``group`` and ``vary`` as a tuple of texts; what is not text is left out."""
+    """``group`` or ``vary`` as a tuple of strings; anything else is left out."""
     if isinstance(value, str):
         return (value,)
     return (
@@ -196,7 +196,7 @@ def names_of(value: object) -> tuple[str, ...]:
 
 
 def seconds_of(ttl: object) -> float | None:
-    """A ttl in seconds; None for what is not one."""
+    """A ttl in seconds; None for anything else."""
     if isinstance(ttl, timedelta):
         return ttl.total_seconds()
     if isinstance(ttl, (int, float)) and not isinstance(ttl, bool):
@@ -205,7 +205,7 @@ def seconds_of(ttl: object) -> float | None:
 
 
 def closest(name: str, options: frozenset[str]) -> str | None:
-    """The option that a misspelt name most likely means."""
+    """The option that a misspelt name most likely means, or None."""
     found = get_close_matches(name, sorted(options), n=1)
     return found[0] if found else None
 
@@ -214,7 +214,7 @@ def _instances(facts: EndpointFacts) -> Iterator[Problem]:
     for name in facts.classes:
         yield Problem(
             "redis-cache-instance",
-            f"{name} is the class, not a marker, and says nothing",
+            f"{name} is the marker class, not an instance, and has no effect",
             f"-> Annotated[{facts.returns}, {_EXAMPLES.get(name, name)}]",
         )
 
@@ -223,7 +223,7 @@ def _places(facts: EndpointFacts) -> Iterator[Problem]:
     for name in facts.misplaced:
         yield Problem(
             "redis-cache-misplaced",
-            f"{name} stands where it has no effect; it belongs at the top of the return annotation",
+            f"{name} has no effect here; it belongs at the top level of the return annotation",
             f"-> Annotated[{facts.returns}, {_EXAMPLES.get(name, name)}]",
         )
 
@@ -319,7 +319,7 @@ def _stale_problems(facts: EndpointFacts, index: int, marker: MarkerFacts) -> It
             right = spell(facts, marker, **{argument: 60})
         elif seconds and unending:
             problem = (
-                f"{argument}={value!r} of {marker.kind} begins when a lifetime ends, and there is "
+                f"{argument}={value!r} of {marker.kind} starts when a lifetime ends, but there is "
                 "no ttl"
             )
             right = spell(facts, marker, ttl=300)
@@ -420,7 +420,7 @@ def _placeholders(facts: EndpointFacts) -> Iterator[Problem]:
 
 
 def fields_of(marker: MarkerFacts) -> Iterator[Field]:
-    """Fields of a marker's templates; those of a malformed one are left out."""
+    """The fields of a marker's templates; malformed templates are left out."""
     for argument in ("group", "key", "vary"):
         for text in names_of(marker.arguments.get(argument)):
             try:
@@ -491,7 +491,7 @@ def _unknown_parameter(
     return Problem(
         "redis-cache-placeholder",
         f"{argument}={text!r} of {marker.kind} names {found.name!r}, "
-        f"which is no parameter of {facts.name}{hint}",
+        f"which is not a parameter of {facts.name}{hint}",
         spell(facts, marker, **{argument: better}),
         index,
         argument,
@@ -531,7 +531,7 @@ def _conflicts(facts: EndpointFacts) -> Iterator[Problem]:
             if seen:
                 yield Problem(
                     "redis-cache-conflict",
-                    f"{marker.kind} stands beside {seen[0]}; an endpoint has one of them",
+                    f"{marker.kind} conflicts with {seen[0]}; an endpoint can have only one",
                     spell(facts, facts.markers[0]),
                     index,
                 )
@@ -541,7 +541,7 @@ def _conflicts(facts: EndpointFacts) -> Iterator[Problem]:
         if marker.arguments.get("shared") is True and vary and not isinstance(vary, Unknown):
             yield Problem(
                 "redis-cache-conflict",
-                "vary selects an entry a caller, shared=True says that all callers share one",
+                "vary selects an entry per caller, but shared=True says that all callers share one",
                 spell(facts, marker, shared=None),
                 index,
                 "shared",
@@ -554,7 +554,7 @@ def _private_for_cdn(facts: EndpointFacts, index: int, marker: MarkerFacts) -> I
     if cdn_ttl and kept and not isinstance(vary, Unknown) and not isinstance(cdn_ttl, Unknown):
         yield Problem(
             "redis-cache-conflict",
-            f"cdn_ttl is for caches that many share, {kept} keeps the answer from them",
+            f"cdn_ttl is for shared caches, but {kept} keeps the response out of them",
             spell(facts, marker, cdn_ttl=None),
             index,
             "cdn_ttl",
@@ -565,7 +565,7 @@ def _serializable(facts: EndpointFacts) -> Iterator[Problem]:
     if facts.generator and facts.markers:
         yield Problem(
             "redis-cache-serialize",
-            f"{facts.markers[0].kind} on a generator: it runs while its answer is sent, "
+            f"{facts.markers[0].kind} on a generator: it runs while its response is sent, "
             "and a stream has no body that could be stored",
             f"async def {facts.name}(...) -> list[...]: ...  # or leave the marker out",
             0,
@@ -615,14 +615,14 @@ def put_problem(facts: PutFacts) -> Problem | None:
     if facts.reader == "":
         return Problem(
             "redis-cache-put",
-            "CachePut writes what a GET reads, and no cached GET serves that path",
+            "CachePut writes what a GET reads, but no cached GET serves that path",
             '@router.get("...") ... -> Annotated[..., Cached(ttl=300)]  '
             "# or CacheEvict on this write",
         )
     if facts.same_model is False:
         return Problem(
             "redis-cache-put",
-            f"CachePut returns another model than {facts.reader}, whose entry it would write",
+            f"CachePut returns a different model than {facts.reader}, whose entry it would write",
             "return the model of the GET, or use CacheEvict",
         )
     known = facts.groups is not None and facts.reader_groups is not None
@@ -648,9 +648,9 @@ def _secured(facts: EndpointFacts) -> Iterator[Problem]:
         shared = spell(facts, marker, shared=True)
         yield Problem(
             "redis-cache-secured",
-            f"parameter {who!r} comes from a security scheme, and nothing says whether "
-            "the answer differs by who asks",
-            f"{per_user}  # one entry a user\n       or: {shared}  # the same for everyone let in",
+            f"parameter {who!r} comes from a security scheme, but nothing says whether "
+            "the response depends on the user",
+            f"{per_user}  # one entry per user\n       or: {shared}  # the same for every user",
             index,
         )
 
@@ -660,7 +660,7 @@ def _checked_too_late(facts: EndpointFacts) -> Iterator[Problem]:
     if cached and facts.checked_by_requires:
         yield Problem(
             "redis-cache-secured",
-            f"{SKIPPED_BY_A_HIT}, so a stranger would be sent what is stored",
+            f"{SKIPPED_BY_A_HIT}, so an unauthenticated request would get the stored response",
             "dependencies=[Depends(...)] on the route, with a function that checks the same",
             facts.markers.index(cached[0]),
         )
@@ -680,7 +680,7 @@ def _routes(facts: EndpointFacts) -> Iterator[Problem]:
 
 
 WHOLE_APP: Final = "redis-fastapi check, start-up: a warning, with REDIS_STRICT an error"
-"""Who sees what needs all routes at once."""
+"""Where rules are checked that need all routes at once."""
 
 RULES: Final[tuple[Rule, ...]] = (
     Rule(
@@ -699,42 +699,42 @@ RULES: Final[tuple[Rule, ...]] = (
     ),
     Rule(
         "redis-cache-value",
-        "A lifetime is at least a second, stale is what had one; an eviction names something.",
+        "A lifetime is at least a second, stale windows need one, and an eviction names something.",
         "-> Annotated[Product, Cached(ttl=0)]",
         "-> Annotated[Product, Cached(ttl=300)]",
         _values,
     ),
     Rule(
         "redis-cache-placeholder",
-        "A placeholder names a parameter of the endpoint, so that renaming one is noticed.",
+        "A placeholder must name a parameter of the endpoint, so that a rename is noticed.",
         '-> Annotated[Product, Cached(ttl=300, group="product:{id}")]',
         '-> Annotated[Product, Cached(ttl=300, group="product:{product_id}")]',
         _placeholders,
     ),
     Rule(
         "redis-cache-method",
-        "Cached answers safe requests, CachePut stores the answer of a write.",
+        "Cached serves safe requests, CachePut stores the response of a write.",
         '@router.post("/products") ... -> Annotated[Product, Cached(ttl=300)]',
         '@router.post("/products") ... -> Annotated[Product, CacheEvict(group="products")]',
         _methods,
     ),
     Rule(
         "redis-cache-conflict",
-        "An endpoint is read from the cache or written through, under one policy.",
+        "An endpoint is either read from the cache or written through, under one policy.",
         "-> Annotated[Product, Cached(ttl=60), Cached(ttl=300)]",
         "-> Annotated[Product, Cached(ttl=300)]",
         _conflicts,
     ),
     Rule(
         "redis-cache-serialize",
-        "Only a finished body can be stored and replayed.",
+        "Only a complete body can be stored and replayed.",
         "async def rows() -> Annotated[AsyncIterator[str], Cached(ttl=300)]: yield ...",
         "async def rows() -> Annotated[list[str], Cached(ttl=300)]: ...",
         _serializable,
     ),
     Rule(
         "redis-cache-secured",
-        "What one user may see must not reach another; only the author knows whether it may.",
+        "One user's response must not reach another; only you know whether users may share it.",
         "async def basket(user: CurrentUser) -> Annotated[Basket, Cached(ttl=60)]",
         'async def basket(user: CurrentUser) -> Annotated[Basket, Cached(ttl=60, vary="user.id")]',
         _secured,
@@ -748,7 +748,7 @@ RULES: Final[tuple[Rule, ...]] = (
     ),
     Rule(
         "redis-cache-put",
-        "A put writes the entry that its GET reads, so both must mean the same answer.",
+        "A put writes the entry that its GET reads, so both must return the same model.",
         '@router.put("/products/{product_id}") ... -> Annotated[Receipt, CachePut()]',
         '@router.put("/products/{product_id}") ... -> Annotated[Product, CachePut()]',
         _puts,
@@ -756,7 +756,7 @@ RULES: Final[tuple[Rule, ...]] = (
     ),
     Rule(
         "redis-cache-key",
-        "An endpoint as key must be served here, and its path filled in with what is at hand.",
+        "An endpoint used as key must be served here, with its path parameters available.",
         "async def refresh() -> Annotated[None, CacheEvict(key=get_product)]",
         "async def refresh(product_id: int) -> Annotated[None, CacheEvict(key=get_product)]",
         seen="start-up",
@@ -770,7 +770,7 @@ RULES: Final[tuple[Rule, ...]] = (
     ),
     Rule(
         "redis-cache-unfilled",
-        "Evicting a group that no GET fills does nothing; most often its name is misspelt.",
+        "Evicting a group that no GET is in does nothing; usually its name is misspelt.",
         '@router.delete("/products/{product_id}") ... -> '
         'Annotated[None, CacheEvict(group="product")]',
         '@router.delete("/products/{product_id}") ... -> '
@@ -779,7 +779,7 @@ RULES: Final[tuple[Rule, ...]] = (
     ),
     Rule(
         "redis-cache-unserved",
-        "Evicting a path that no cached GET serves does nothing; most often it is misspelt.",
+        "Evicting a path that no cached GET serves does nothing; usually it is misspelt.",
         '@router.post("/products/{product_id}/sale") ... -> '
         'Annotated[None, CacheEvict(key="/product/{product_id}")]',
         '@router.post("/products/{product_id}/sale") ... -> '
@@ -788,21 +788,21 @@ RULES: Final[tuple[Rule, ...]] = (
     ),
     Rule(
         "redis-cache-endless",
-        "Entries in groups that no write evicts, and without a ttl, are never renewed.",
+        "Entries without a ttl, in groups that no write evicts, are never renewed.",
         '-> Annotated[Product, Cached(group="products")]',
         '-> Annotated[Product, Cached(ttl=300, group="products")]',
         seen=WHOLE_APP,
     ),
     Rule(
         "redis-cache-same-key",
-        "Of two GETs with one key each refuses what the other stored.",
+        "If two GETs share a key, each rejects what the other stored.",
         '@router.get("/products/{number}") ... -> Annotated[Product, Cached(ttl=300)]',
         '@router.get("/products/{number}/details") ... -> Annotated[Product, Cached(ttl=300)]',
         seen=WHOLE_APP,
     ),
     Rule(
         "redis-cache-variants",
-        "A put writes one entry; where its GET varies by more than the path, it evicts them all.",
+        "A put writes one entry; if its GET varies by more than the path, it evicts them all.",
         '@router.put("/products/{product_id}") ... -> Annotated[Product, CachePut()]'
         "  # and the GET takes ?language=",
         '@router.put("/products/{product_id}") ... -> '

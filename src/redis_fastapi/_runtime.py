@@ -240,7 +240,7 @@ def _strict_error(warning: str) -> CacheDeclarationError:
         code="redis-cache-strict",
         route=route,
         problem=problem,
-        fix="what the message asks for, or leave REDIS_STRICT unset to be warned only",
+        fix="what the message asks for, or leave REDIS_STRICT unset to get a warning only",
     )
 
 

@@ -1,9 +1,9 @@
-"""Everything an operator may set, read from ``REDIS_*`` variables and from ``.env``.
+"""All settings, read from ``REDIS_*`` variables and from ``.env``.
 
 Rules:
-    - A value that cannot be used raises ``CacheSettingsError`` at once, one line per variable.
-    - A password appears in no message, ``repr`` or dump; a URL may hold one and is kept secret.
-    - A URL wins over host, port, db, username and password; a warning names what it makes idle.
+    - An invalid value raises ``CacheSettingsError`` immediately, with one line per variable.
+    - A password appears in no message, ``repr`` or dump; a URL may contain one and is kept secret.
+    - A URL overrides host, port, db, username and password; a warning names the ones ignored.
     - An empty variable counts as unset.
 """
 
@@ -42,13 +42,13 @@ _NODE = re.compile(r"(?:\[(?P<ipv6>[^\s\[\]/@]+)\]|(?P<name>[^\s\[\]/@:]+))(?::(
 
 
 class RedisSettings(BaseSettings):
-    """Connection, limits and behaviour of the cache; immutable once made.
+    """Connection, limits and behaviour of the cache; immutable.
 
-    Every field is read from the variable of its upper-case name behind ``REDIS_``, first from the
-    environment, then from ``.env``; a keyword in code wins over both.
+    Every field is read from the variable ``REDIS_`` plus its upper-case name, first from the
+    environment, then from ``.env``; a keyword argument overrides both.
 
     Raises:
-        CacheSettingsError: A value cannot be used, or two settings contradict each other.
+        CacheSettingsError: A value is invalid, or two settings contradict each other.
     """
 
     model_config = SettingsConfigDict(
@@ -64,7 +64,7 @@ class RedisSettings(BaseSettings):
     )
 
     url: SecretStr | None = None
-    """Where Redis is: ``redis://``, ``rediss://`` (TLS), ``unix://``, ``memory://`` (embedded)."""
+    """URL of Redis: ``redis://``, ``rediss://`` (TLS), ``unix://``, ``memory://`` (in-process)."""
 
     host: str = "localhost"
     """Host name or address of the server, or of any node of the cluster."""
@@ -73,7 +73,7 @@ class RedisSettings(BaseSettings):
     """TCP port of the server, 1 to 65535."""
 
     db: Annotated[int, Field(ge=0)] = 0
-    """Number of the database; a cluster has database 0 only."""
+    """Database number; a cluster only has database 0."""
 
     username: str | None = None
     """ACL user; unset means the user ``default``."""
@@ -82,22 +82,22 @@ class RedisSettings(BaseSettings):
     """Password of the user."""
 
     ssl: bool = False
-    """Whether to speak TLS; ``rediss://`` implies it."""
+    """Whether to use TLS; implied by ``rediss://``."""
 
     ssl_certfile: FilePath | None = None
     """PEM file with the client's certificate."""
 
     ssl_keyfile: FilePath | None = None
-    """PEM file with the key of the client's certificate, unless that file holds it too."""
+    """PEM file with the client certificate's key, unless the certificate file contains it."""
 
     ssl_ca_certs: FilePath | None = None
-    """PEM file with the authorities that may sign the server's certificate; unset: the system's."""
+    """PEM file with the CAs trusted to sign the server's certificate; unset means the system's."""
 
     ssl_check_hostname: bool = True
-    """Whether the server's certificate must name the host that was dialled."""
+    """Whether the server's certificate must match the host name."""
 
     max_connections: Annotated[int, Field(ge=1)] | None = None
-    """Most connections to one server or cluster node; unset means the default of redis-py."""
+    """Maximum connections to one server or cluster node; unset means the default of redis-py."""
 
     socket_timeout: Seconds | None = None
     """Seconds until a read or write on a socket fails; unset means the default of redis-py."""
@@ -109,10 +109,10 @@ class RedisSettings(BaseSettings):
     """Whether the server is a node of a Redis Cluster."""
 
     sentinel: bool = False
-    """Whether Sentinels say which server is the master."""
+    """Whether to find the master through Sentinel."""
 
     sentinel_master_name: Annotated[str, Field(min_length=1)] = "mymaster"
-    """Name under which the Sentinels watch the master."""
+    """Name by which the Sentinels monitor the master."""
 
     sentinel_nodes: Annotated[tuple[Address, ...], NoDecode] = ()
     """Sentinels as ``host:port,host:port`` or a list; IPv6 in brackets; default port 26379."""
@@ -124,10 +124,10 @@ class RedisSettings(BaseSettings):
     """Password on the Sentinels themselves."""
 
     prefix: str = "fastapi"
-    """First part of every key in Redis; not empty, without braces and white space."""
+    """First part of every key in Redis; not empty, without braces or white space."""
 
     default_ttl: Annotated[int, Field(ge=0)] = 0
-    """Seconds an entry lives where the endpoint says nothing; 0 means up to 30 days."""
+    """Lifetime in seconds for endpoints without a ttl; 0 means up to 30 days."""
 
     max_body_size: Bytes = 10 * 1024 * 1024
     """Largest response body that is stored, in bytes."""
@@ -136,56 +136,56 @@ class RedisSettings(BaseSettings):
     """Largest block of response headers that is stored, in bytes."""
 
     compression: Literal["zstd"] | None = None
-    """How bodies from 2 KB are compressed in Redis: ``zstd``, or not; clients see no difference."""
+    """Compression in Redis of bodies from 2 KB: ``zstd`` or unset; invisible to clients."""
 
     obey_client_directives: bool = True
-    """Whether ``Cache-Control`` of a request (``no-cache``, ``max-age``, ...) is obeyed."""
+    """Whether to obey ``Cache-Control`` in requests (``no-cache``, ``max-age``, ...)."""
 
     surrogate_header: Literal["Surrogate-Key", "Cache-Tag"] | None = None
-    """Header that names an answer's groups for a CDN: ``Surrogate-Key`` or ``Cache-Tag``."""
+    """Header that lists a response's groups for a CDN: ``Surrogate-Key`` or ``Cache-Tag``."""
 
     debug: bool = False
-    """Whether ``Cache-Status`` tells the entry's key, and why an answer was not stored."""
+    """Whether ``Cache-Status`` includes the entry's key, and why a response was not stored."""
 
     enabled: bool = True
-    """Whether anything is cached at all; off, endpoints run as if they declared nothing, and
+    """Whether to cache at all; if false, endpoints run as if they declared nothing, and
     ``CacheBackend`` keeps nothing."""
 
     otel_enabled: bool = False
-    """Whether to make spans and metrics of OpenTelemetry (extra ``otel``)."""
+    """Whether to emit OpenTelemetry spans and metrics (extra ``otel``)."""
 
     stats_interval: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
-    """Seconds between publishing counts by route, for ``redis-fastapi stats``; 0 counts nothing."""
+    """Seconds between publishing counters for ``redis-fastapi stats``; 0 counts nothing."""
 
     startup_checks: bool = True
-    """Whether to look, once after a start, at the server's memory policy and the user's rights."""
+    """Whether to check the server's memory policy and the user's permissions after start-up."""
 
     openapi: bool = True
-    """Whether OpenAPI documents tell of the cache: 304, response headers, ``x-cache``."""
+    """Whether OpenAPI documents describe the cache: 304, response headers, ``x-cache``."""
 
     local_cache: bool = False
-    """Whether to keep entries in the process, too; an endpoint's ``local=`` wins over it."""
+    """Whether to also keep entries in the process; an endpoint's ``local=`` overrides it."""
 
     local_max_bytes: Bytes = 64 * 1024 * 1024
-    """Memory that entries kept in the process may take, in bytes, for each process."""
+    """Memory for entries kept in the process, in bytes per process."""
 
     local_max_ttl: Seconds = 30.0
-    """Seconds that an entry is kept in the process before Redis is asked again."""
+    """Seconds to keep an entry in the process before it is read from Redis again."""
 
     strict: bool = False
-    """Whether start-up warnings about doubtful declarations are errors."""
+    """Whether start-up warnings about declarations are errors."""
 
     deadline: Seconds = 0.05
-    """Seconds a request waits for Redis before it goes on without the cache."""
+    """Seconds a request waits for Redis before it bypasses the cache."""
 
     wait_replicas: Annotated[int, Field(ge=0)] = 0
-    """Replicas that have to confirm an eviction, so that it survives a failover; 0 means none."""
+    """Replicas that must confirm an eviction, so that it survives a failover; 0 means none."""
 
     wait_max: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 5.0
-    """Seconds a request waits for another that computes the same entry; 0 means not at all."""
+    """Seconds a request waits for another one computing the same entry; 0 means not at all."""
 
     lease_ttl: Annotated[float, Field(ge=0.001, allow_inf_nan=False)] = 10.0
-    """Seconds until the right to compute an entry lapses if its holder died; at least 0.001."""
+    """Seconds until a lease expires if its holder has died; at least 0.001."""
 
     def __init__(self, **values: Any) -> None:
         problems = ""

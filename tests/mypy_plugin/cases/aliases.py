@@ -107,5 +107,5 @@ async def deferred() -> DeferredProduct:  # E: redis-cache-value ttl=-1 of Cache
 
 
 @router.get("/nested")
-async def nested() -> Annotated[ShortProduct, Kept(ttl=9)]:  # E: redis-cache-conflict Cached stands beside Cached
+async def nested() -> Annotated[ShortProduct, Kept(ttl=9)]:  # E: redis-cache-conflict Cached conflicts with Cached
     return Product(id=1)

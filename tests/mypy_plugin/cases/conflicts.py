@@ -16,17 +16,17 @@ async def right() -> Annotated[
 
 
 @router.get("/twice")
-async def twice() -> Annotated[Product, Cached(ttl=60), Cached(ttl=300)]:  # E:57 redis-cache-conflict Cached stands beside Cached
+async def twice() -> Annotated[Product, Cached(ttl=60), Cached(ttl=300)]:  # E:57 redis-cache-conflict Cached conflicts with Cached
     return Product(id=1)
 
 
 @router.put("/both")
-async def both() -> Annotated[Product, CachePut(), Cached(ttl=300)]:  # E: redis-cache-conflict Cached stands beside CachePut # E: redis-cache-method Cached on PUT
+async def both() -> Annotated[Product, CachePut(), Cached(ttl=300)]:  # E: redis-cache-conflict Cached conflicts with CachePut # E: redis-cache-method Cached on PUT
     return Product(id=1)
 
 
 @router.get("/shared/{team}")
 async def shared(
     team: str,
-) -> Annotated[Product, Cached(ttl=5, vary="team", shared=True)]:  # E:59 redis-cache-conflict vary selects an entry a caller
+) -> Annotated[Product, Cached(ttl=5, vary="team", shared=True)]:  # E:59 redis-cache-conflict vary selects an entry per caller
     return Product(id=1)

@@ -17,7 +17,7 @@ class Products:
     async def read(self, product_id: int) -> Annotated[Product, Cached(ttl=5, group="{product_id}")]:
         return Product(id=product_id)
 
-    async def drop(self, product_id: int) -> Annotated[None, CacheEvict(group="{self.name}")]:  # E: redis-cache-placeholder names 'self', which is no parameter of drop # static: checked where it is added, below
+    async def drop(self, product_id: int) -> Annotated[None, CacheEvict(group="{self.name}")]:  # E: redis-cache-placeholder names 'self', which is not a parameter of drop # static: checked where it is added, below
         return None
 
 

@@ -49,14 +49,14 @@ async def right(
 @router.get("/unknown/{product_id}")
 async def unknown(
     product_id: int,
-) -> Annotated[Product, Cached(ttl=5, group="product:{produkt_id}")]:  # E:54 redis-cache-placeholder group='product:{produkt_id}' of Cached names 'produkt_id', which is no parameter of unknown; did you mean 'product_id'?
+) -> Annotated[Product, Cached(ttl=5, group="product:{produkt_id}")]:  # E:54 redis-cache-placeholder group='product:{produkt_id}' of Cached names 'produkt_id', which is not a parameter of unknown; did you mean 'product_id'?
     return Product(id=product_id)
 
 
 @router.get("/second/{product_id}")
 async def second(
     product_id: int,
-) -> Annotated[Product, Cached(ttl=5, group=("products", "product:{id}"))]:  # E:67 redis-cache-placeholder names 'id', which is no parameter
+) -> Annotated[Product, Cached(ttl=5, group=("products", "product:{id}"))]:  # E:67 redis-cache-placeholder names 'id', which is not a parameter
     return Product(id=product_id)
 
 
@@ -84,7 +84,7 @@ async def by_key(
 @router.get("/vary/{product_id}")
 async def by_vary(
     product_id: int, visitor: VisitorDep
-) -> Annotated[Product, Cached(ttl=5, vary="visiter.id")]:  # E:45 redis-cache-placeholder vary='visiter.id' of Cached names 'visiter', which is no parameter of by_vary; did you mean 'visitor'?
+) -> Annotated[Product, Cached(ttl=5, vary="visiter.id")]:  # E:45 redis-cache-placeholder vary='visiter.id' of Cached names 'visiter', which is not a parameter of by_vary; did you mean 'visitor'?
     return Product(id=product_id)
 
 

@@ -35,7 +35,7 @@ async def right_other(number: int) -> Annotated[Receipt, CachePut()]:
 
 
 @router.patch("/products/{product_id}")
-async def other_model(product_id: int) -> Annotated[Receipt, CachePut()]:  # E:62 redis-cache-put CachePut returns another model than GET /products/{product_id} (get_product)
+async def other_model(product_id: int) -> Annotated[Receipt, CachePut()]:  # E:62 redis-cache-put CachePut returns a different model than GET /products/{product_id} (get_product)
     return Receipt(number=product_id)
 
 
@@ -45,5 +45,5 @@ async def other_group(product_id: int) -> Annotated[Product, CachePut(group="pro
 
 
 @router.put("/rows")
-async def one_row() -> Annotated[Product, CachePut()]:  # E: redis-cache-put CachePut returns another model
+async def one_row() -> Annotated[Product, CachePut()]:  # E: redis-cache-put CachePut returns a different model
     return Product(id=1)

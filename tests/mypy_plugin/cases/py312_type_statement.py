@@ -40,7 +40,7 @@ async def no_number() -> Many[Product]:  # E: redis-cache-placeholder names 'num
 
 
 @router.get("/inside")
-async def inside() -> list[Right]:  # E: redis-cache-misplaced Cached stands where
+async def inside() -> list[Right]:  # E: redis-cache-misplaced Cached has no effect
     return []
 
 

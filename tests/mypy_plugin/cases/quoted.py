@@ -25,7 +25,7 @@ async def native() -> "Annotated[Product, Cached(ttl='5')]":  # E:23 arg-type Ar
 
 
 @router.get("/union")
-async def union() -> "Annotated[Product, Cached(ttl=5)] | None":  # E: redis-cache-misplaced Cached stands where
+async def union() -> "Annotated[Product, Cached(ttl=5)] | None":  # E: redis-cache-misplaced Cached has no effect
     return None
 
 

@@ -98,7 +98,7 @@ async def right_preconditions() -> Annotated[
 
 
 @router.get("/stale-without-ttl")
-async def stale_without_ttl() -> Annotated[Product, Cached(stale_if_error=60)]:  # E: redis-cache-value stale_if_error=60 of Cached begins when
+async def stale_without_ttl() -> Annotated[Product, Cached(stale_if_error=60)]:  # E: redis-cache-value stale_if_error=60 of Cached starts when
     return Product(id=1)
 
 
@@ -162,5 +162,5 @@ async def said() -> Annotated[Product, Cached(60, directives=("S-MaxAge=9",))]: 
 
 
 @router.get("/private-cdn")
-async def private_cdn() -> Annotated[Product, Cached(60, private=True, cdn_ttl=9)]:  # E: redis-cache-conflict cdn_ttl is for caches that many share
+async def private_cdn() -> Annotated[Product, Cached(60, private=True, cdn_ttl=9)]:  # E: redis-cache-conflict cdn_ttl is for shared caches
     return Product(id=1)
