@@ -7,6 +7,7 @@ from typing import Annotated
 
 import pytest
 from fastapi import APIRouter, Depends, FastAPI
+from starlette.routing import Host, Mount
 
 from apps import Product, cache_router, caching_app, memory_settings, serving
 from redis_fastapi import (
@@ -262,6 +263,46 @@ async def test_the_second_get_of_a_path_is_a_warning(caplog: pytest.LogCaptureFi
     (message,) = await warnings_of(app, caplog)
 
     assert "GET /p/{number} (read): has the key of GET /p/{product_id} (read)" in message
+
+
+def tenant(name: str, marker: Cached) -> FastAPI:
+    """An application like that of every other tenant, made by the same lines."""
+    app = caching_app()
+
+    async def read() -> str:
+        return name
+
+    read.__annotations__["return"] = Annotated[str, marker]
+    app.get("/x")(read)
+    return app
+
+
+def tenants(by: str, *markers: Cached) -> FastAPI:
+    app = caching_app()
+    for name, marker in zip("ab", markers, strict=True):
+        below = tenant(name, marker)
+        route = Host(f"{name}.example", below) if by == "host" else Mount(f"/{name}", below)
+        app.router.routes.append(route)
+    return app
+
+
+@pytest.mark.parametrize(
+    ("by", "marker"), [("host", Cached(ttl=60)), ("mount", Cached(ttl=60, key="/shared"))]
+)
+async def test_two_gets_of_one_key_and_name_that_requests_reach_are_an_error(
+    by: str, marker: Cached
+) -> None:
+    with pytest.raises(CacheDeclarationError, match="redis-cache-same-key"):
+        async with serving(tenants(by, marker, marker)):
+            pass
+
+
+async def test_hosts_with_keys_of_their_own_do_not_mix() -> None:
+    app = tenants("host", Cached(ttl=60, key="/a/x"), Cached(ttl=60, key="/b/x"))
+    async with serving(app) as http:
+        for name in "abab":
+            answer = await http.get("/x", headers={"host": f"{name}.example"})
+            assert answer.json() == name
 
 
 async def test_paths_that_differ_by_what_they_match_do_not_share(

@@ -14,7 +14,7 @@ from fastapi.routing import APIRoute
 
 from . import _rules
 from ._declare import declaration_error, declare, label_of
-from ._overview import Overview, Place
+from ._overview import Overview, Place, pairs
 from ._policy import Put, ReadPolicy, WritePolicy
 from ._reads import hands_out_cache
 from ._registry import PolicyRoute, Registry, Served
@@ -59,8 +59,22 @@ def check_routes(registry: Registry, *, default_ttl: int = 0) -> Checked:
                 errors += _eviction_errors(served, served.policy.write, registry)
                 _check_put(served, served.policy.write, registry, errors, findings, warnings)
                 warnings += _precondition_warnings(served, served.policy.write, registry)
-    findings += _overview(registry, default_ttl).findings()
+    overview = _overview(registry, default_ttl)
+    errors += _confusion_errors(overview)
+    findings += overview.findings()
     return Checked(errors, findings, warnings)
+
+
+def _confusion_errors(overview: Overview) -> Iterator[CacheDeclarationError]:
+    for pair in pairs(overview.places):
+        if pair.confused:
+            yield CacheDeclarationError(
+                code="redis-cache-same-key",
+                route=pair.other.label,
+                problem=f"has the key of {pair.one.label} and a function of the same name, so each "
+                "would be answered with what the other stored",
+                fix='Cached(key="/a/path/of/its/own"), or functions with names of their own',
+            )
 
 
 def _precondition_warnings(served: Served, write: WritePolicy, registry: Registry) -> Iterator[str]:
@@ -73,7 +87,7 @@ def _precondition_warnings(served: Served, write: WritePolicy, registry: Registr
 
 def _overview(registry: Registry, default_ttl: int) -> Overview:
     places = tuple(
-        Place(one.path, one.endpoint, one.policy)
+        Place(one.path, one.host, one.endpoint, one.policy)
         for one in registry.served
         if one.policy is not None
     )

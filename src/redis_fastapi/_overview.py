@@ -23,9 +23,10 @@ _FIELD_NAME = re.compile(r"{\w+")
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """One route that does something with the cache, at its full path."""
+    """One route that does something with the cache, at its full path and the host it asks for."""
 
     path: str
+    host: str
     endpoint: Callable[..., Any]
     policy: Policy
 
@@ -150,22 +151,52 @@ def _unserved_among(
     yield finding("redis-cache-unserved", label, message)
 
 
-def _sharing(places: Iterable[Place]) -> Iterator[Finding]:
-    """GETs of different endpoints with one key, each of which refuses what the other stored."""
-    first: dict[tuple[str, str], tuple[Callable[..., Any], str]] = {}
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """Two GETs of different endpoints with one key.
+
+    Attributes:
+        one: What the first does.
+        other: What the second does.
+        apart: Whether requests reach both: the second is at another path or host.
+    """
+
+    one: ReadPolicy
+    other: ReadPolicy
+    apart: bool
+
+    @property
+    def confused(self) -> bool:
+        """Whether neither refuses what the other stored, since their names are the same, too."""
+        return self.apart and self.one.shape == self.other.shape
+
+
+def pairs(places: Iterable[Place]) -> Iterator[Pair]:
+    """GETs of different endpoints that have one key, each with the first of them."""
+    first: dict[tuple[str, str], tuple[Place, ReadPolicy]] = {}
     for place in places:
         read = place.policy.read
         if read is None or read.key_builder is not None or callable(read.key):
             continue
         path = place.path if read.key is None else read.key.template.text
-        known, label = first.setdefault(
-            (_FIELD_NAME.sub("{", path), read.prefix), (place.endpoint, read.label)
-        )
-        if known != place.endpoint:
+        known, one = first.setdefault((_unnamed(path), read.prefix), (place, read))
+        if known.endpoint != place.endpoint:
+            apart = (_unnamed(known.path), known.host) != (_unnamed(place.path), place.host)
+            yield Pair(one, read, apart)
+
+
+def _unnamed(path: str) -> str:
+    return _FIELD_NAME.sub("{", path)
+
+
+def _sharing(places: Iterable[Place]) -> Iterator[Finding]:
+    """Pairs of which each refuses what the other stored."""
+    for pair in pairs(places):
+        if not pair.confused:
             yield finding(
                 "redis-cache-same-key",
-                read.label,
-                f"has the key of {label}, and each refuses what the other stored. "
+                pair.other.label,
+                f"has the key of {pair.one.label}, and each refuses what the other stored. "
                 "Give one of them a path or a key of its own",
             )
 

@@ -38,6 +38,7 @@ class Served:
     Attributes:
         path: Its full path template.
         mount: The part of it that mounts contribute.
+        host: The host that a `Host` route asks for; empty is any.
         methods: Its methods.
         endpoint: The function as its author wrote it.
         policy: What it does with the cache, or None.
@@ -46,6 +47,7 @@ class Served:
 
     path: str
     mount: str
+    host: str
     methods: frozenset[str]
     endpoint: Callable[..., Any]
     policy: Policy | None
@@ -94,36 +96,36 @@ def have_changed(routes: Routes) -> bool:
     return any(owner.routes != known for owner, known in routes)
 
 
-def served_by(routes: Iterable[BaseRoute], mount: str = "") -> Iterator[Served]:
+def served_by(routes: Iterable[BaseRoute], mount: str = "", host: str = "") -> Iterator[Served]:
     """Every API route below these, at every place it is included."""
     for route in routes:
         if isinstance(route, APIRoute):
-            yield _served(route, route.path, route.methods, route.dependant, mount)
+            yield _served(route, route, mount, host)
         elif isinstance(route, Mount):
-            yield from served_by(route.routes, mount + route.path)
+            yield from served_by(route.routes, mount + route.path, host)
         elif isinstance(route, Host):
-            yield from served_by(route.routes, mount)
+            yield from served_by(route.routes, mount, route.host)
         elif hasattr(route, "effective_route_contexts"):
-            yield from _included(route.effective_route_contexts(), mount)
+            yield from _included(route.effective_route_contexts(), mount, host)
 
 
-def _included(contexts: Iterable[Any], mount: str) -> Iterator[Served]:
+def _included(contexts: Iterable[Any], mount: str, host: str) -> Iterator[Served]:
     """Routes of an included router, as FastAPI keeps them from 0.137 on."""
     for context in contexts:
         route = context.original_route
         if isinstance(route, APIRoute):
-            yield _served(route, context.path, context.methods, context.dependant, mount)
+            yield _served(route, context, mount, host)
         elif context.starlette_route is not None:
-            yield from served_by([context.starlette_route], mount)
+            yield from served_by([context.starlette_route], mount, host)
 
 
-def _served(
-    route: APIRoute, path: str, methods: Iterable[str] | None, dependant: Dependant, mount: str
-) -> Served:
+def _served(route: APIRoute, place: Any, mount: str, host: str) -> Served:
+    """A route where it is served; `place` is the route itself, or what an inclusion made of it."""
     endpoint, policy = route.endpoint, None
     if isinstance(route, PolicyRoute):
-        endpoint, policy = route.author_endpoint, route.policy_for(dependant)
-    return Served(mount + path, mount, frozenset(methods or ()), endpoint, policy, route)
+        endpoint, policy = route.author_endpoint, route.policy_for(place.dependant)
+    methods = frozenset(place.methods or ())
+    return Served(mount + place.path, mount, host, methods, endpoint, policy, route)
 
 
 class Reader:

@@ -795,7 +795,8 @@ RULES: Final[tuple[Rule, ...]] = (
     ),
     Rule(
         "redis-cache-same-key",
-        "If two GETs share a key, each rejects what the other stored.",
+        "If two GETs share a key, each rejects what the other stored. If their functions share a "
+        "name too, neither can, and the start fails.",
         '@router.get("/products/{number}") ... -> Annotated[Product, Cached(ttl=300)]',
         '@router.get("/products/{number}/details") ... -> Annotated[Product, Cached(ttl=300)]',
         seen=WHOLE_APP,
