@@ -1,4 +1,4 @@
-"""Header blocks and responses: what is stored, and what is sent with what is known only now."""
+"""Header blocks and responses: what is stored, and what is added when it is sent."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ OWN_RESPONSE = (b"x-redis-fastapi-own-response", b"1")
 _REPLACED = frozenset(
     {b"cache-control", b"content-type", b"etag", b"expires", b"last-modified", b"location"}
 )
-"""Fields of which a response has one: what a dependency says now stands for what was stored."""
+"""Fields that occur once: a dependency's current value replaces the stored one."""
 
 
 class Windows(NamedTuple):
-    """How long an answer may be sent after its lifetime: while it is refreshed, and for errors."""
+    """How long a response may be sent stale: while it is refreshed, and in place of errors."""
 
     revalidate_ms: int = 0
     error_ms: int = 0
 
 
 def kept_headers(own: Headers) -> list[tuple[bytes, bytes]]:
-    """The endpoint's fields that are stored as they are."""
+    """The endpoint's fields that are stored unchanged."""
     ours = (b"vary", b"cache-control")
     return [pair for pair in _http.storable_headers(own) if pair[0] not in ours]
 
@@ -46,15 +46,15 @@ def announced_headers(
     *,
     usual: bool = True,
 ) -> list[tuple[bytes, bytes]]:
-    """Lifetime and Vary of an answer, where the endpoint's own words leave room for them.
+    """The Cache-Control and Vary to send, unless the endpoint sets its own.
 
     Args:
         policy: Of the GET.
         own: The endpoint's fields.
-        lifetime_ms: Freshness lifetime; None is no expiry.
-        windows: What follows it.
-        usual: False for a status with a lifetime of its own, of which ``cdn_ttl`` and ``immutable``
-            say nothing.
+        lifetime_ms: Freshness lifetime; None means no expiry.
+        windows: How long the response may be sent stale.
+        usual: False for a status code with its own lifetime, to which ``cdn_ttl`` and ``immutable``
+            do not apply.
     """
     cdn_ttl = policy.cdn_ttl if usual and not policy.private else None
     built = _http.cache_control_value(
@@ -77,7 +77,7 @@ def announced_headers(
 
 
 def unstored_headers(policy: ReadPolicy, headers: Headers) -> list[tuple[bytes, bytes]]:
-    """The fields of an answer that is not stored, still announcing whom it is for."""
+    """The fields of a response that is not stored, with ``private`` and Vary as declared."""
     control = _http.cache_control_to_send(headers, b"private", private=policy.private)
     vary = _http.merged_vary(headers, [name.encode() for name in policy.vary])
     own = [pair for pair in headers if pair[0] not in (b"vary", b"cache-control")]
@@ -92,7 +92,7 @@ _CDN = b"cdn-cache-control"
 
 
 def with_fresh(stored: Headers, fresh: Headers) -> list[tuple[bytes, bytes]]:
-    """Stored fields and those of this very request, which win where there can be only one."""
+    """Stored fields and those set for this request, which win if a field occurs once."""
     if not fresh:
         return list(stored)
     replaced = _REPLACED.intersection(name for name, _ in fresh)
@@ -100,7 +100,7 @@ def with_fresh(stored: Headers, fresh: Headers) -> list[tuple[bytes, bytes]]:
 
 
 def for_one_user(headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
-    """The fields, and ``private`` where they set a cookie: no cache downstream may share that."""
+    """The fields, with ``private`` if they set a cookie, which no shared cache may store."""
     if not any(name == b"set-cookie" for name, _ in headers):
         return headers
     control = _http.cache_control_to_send(headers, b"private", private=True) or b"private"
@@ -111,7 +111,7 @@ def for_one_user(headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]
 
 
 def without(headers: Headers, removed: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
-    """The fields less one of each removed."""
+    """The fields without one occurrence of each removed one."""
     left = list(headers)
     for pair in removed:
         if pair in left:
@@ -120,7 +120,7 @@ def without(headers: Headers, removed: Iterable[tuple[bytes, bytes]]) -> list[tu
 
 
 def replayed(scope: Scope, entry: Entry, fresh: Headers, now_ms: int, told: Headers) -> Response:
-    """The stored response, with its age, what dependencies said this time and what is told."""
+    """The stored response, with Age, the fields that dependencies set and the cache's own."""
     stored = without_selection(entry.headers)
     if stored and stored[0] == OWN_RESPONSE:
         stored, fresh = stored[1:], ()
@@ -141,7 +141,7 @@ def announced(response: Response, entry: Entry, fresh: Headers) -> None:
 def answered(
     scope: Scope, response: Response, *, now_ms: int, received_ms: int | None = None
 ) -> Response:
-    """What a whole response gives to this request: itself, or 206, 304, 412 or 416 in its place."""
+    """What a complete response gives for this request: itself, or a 206, 304, 412 or 416."""
     asked = scope["headers"]
     if _http.unconditional(asked):
         return response
@@ -170,24 +170,24 @@ _COMPRESSORS = ("brotli", "compress", "gzip", "zstd")
 
 
 def _may_be_compressed(scope: Scope) -> bool:
-    """Whether a middleware may compress what is sent, which a part of it would not survive."""
+    """Whether a middleware may compress the response, which would corrupt a partial one."""
     classes = (str(one.cls.__name__).lower() for one in scope["app"].user_middleware)
     installed = any(word in name for name in classes for word in _COMPRESSORS)
     return installed and any(name == b"accept-encoding" for name, _ in scope["headers"])
 
 
 def own_copy(response: Response) -> Response:
-    """The same with fields of its own: an endpoint may return one object again and again."""
+    """A copy with its own header fields: an endpoint may return one object repeatedly."""
     copied = copy(response)
-    # an author may have spelt their names in capitals
+    # users may have written names in upper case
     copied.raw_headers = _http.lower_names(response.raw_headers)
-    # or Starlette's view would go on showing, and changing, the fields of the other
+    # or Starlette's view would continue to show and change the original's fields
     vars(copied).pop("_headers", None)
     return copied
 
 
 def raw_response(status: int, headers: Headers, body: bytes) -> Response:
-    """A response with exactly these fields; nothing is rendered anew."""
+    """A response with exactly these fields; nothing is rendered."""
     response = Response.__new__(Response)
     response.status_code = status
     response.body = body

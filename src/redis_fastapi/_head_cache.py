@@ -1,7 +1,6 @@
-"""What was found out of the heads of answers, since an endpoint says the same again and again.
+"""Memoized results derived from response heads, since an endpoint often repeats the same one.
 
-A head is remembered without its length, and only where neither time nor the body has a part in what
-it says.
+A head is remembered without its length, and only if it depends neither on time nor on the body.
 """
 
 from __future__ import annotations
@@ -18,19 +17,19 @@ _MOST = 256
 
 _LENGTH = b"content-length"
 _PASSING = frozenset({b"age", b"date", b"etag", b"expires", b"last-modified"})
-"""Fields that say of one answer what they do not say of the next."""
+"""Fields that are specific to a single response."""
 
 
 class Head(NamedTuple):
-    """What the head of an answer that may be stored says.
+    """What follows from the head of a response that may be stored.
 
     Attributes:
-        kept: The endpoint's fields that are stored as they are, without its length.
-        tagged: Whether an entity tag is among them.
-        announced: Fields that tell of lifetime, variants and groups.
-        prior_ms: Its age when it was made.
-        lifetime_ms: Of its freshness from its making on; None is no expiry.
-        windows: How long past that it may be sent.
+        kept: The endpoint's fields that are stored unchanged, without Content-Length.
+        tagged: Whether they include an entity tag.
+        announced: Fields that state lifetime, variants and groups.
+        prior_ms: The Age that the response came with, in milliseconds.
+        lifetime_ms: Freshness lifetime in milliseconds; None means no expiry.
+        windows: How long it may be sent stale.
     """
 
     kept: Headers
@@ -42,25 +41,25 @@ class Head(NamedTuple):
 
 
 class HeadCache:
-    """The heads of one application's answers, by policy and by what else decides."""
+    """The heads of one application's responses, by policy and everything else that decides."""
 
     def __init__(self) -> None:
         self._known: dict[Hashable, tuple[ReadPolicy, Head]] = {}
 
     def get(self, policy: ReadPolicy, key: Hashable) -> Head | None:
-        """The head that was remembered."""
+        """The remembered head, or None."""
         known = self._known.get((id(policy), key))
         return None if known is None else known[1]
 
     def remember(self, policy: ReadPolicy, key: Hashable, head: Head) -> None:
-        """Remember a head; the policy lives as long as that, so its id is its own."""
+        """Remember a head, and its policy with it, so that the policy's id stays unique."""
         if len(self._known) >= _MOST:
             self._known.clear()
         self._known[id(policy), key] = policy, head
 
 
 def repeatable(headers: Headers) -> Headers | None:
-    """What a head says each time; None where it says something of this answer only."""
+    """The repeatable fields of a head; None if some are specific to this response."""
     if any(name in _PASSING for name, _ in headers):
         return None
     return tuple([pair for pair in headers if pair[0] != _LENGTH])

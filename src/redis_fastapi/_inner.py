@@ -1,7 +1,7 @@
-"""Requests of the cache's own through an application, like one that it was sent.
+"""Requests that the cache itself sends through an application, modelled on one from a client.
 
-Of that request they have the path, the headers and the body, less what makes its answer depend on
-what the client has; of its scope nothing that routing, dependencies or the server put there for it.
+They have that request's path, headers and body, without conditions and directives, and nothing of
+what routing, dependencies or the server put into its scope.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from starlette.types import Message, Scope
 from ._http import Headers, lower_names
 
 FRESH_ONLY = "redis_fastapi_fresh_only"
-"""What the scope of a request has that no stale answer will do for."""
+"""Key in the scope of a request that must not be served a stale response."""
 
 _ROUTED = ("app", "endpoint", "extensions", "route", "router")
 _ROUTED_PREFIXES = ("fastapi", "redis_fastapi", "starlette.")
-"""What earlier routing, and servers, put into a scope for one request."""
+"""What routing and servers put into a scope for one request."""
 
 _CONDITIONS = frozenset(
     {
@@ -32,7 +32,7 @@ _FRAMING = frozenset({b"content-length", b"transfer-encoding"})
 
 
 def inner_scope(scope: Scope, body: bytes) -> Scope:
-    """The scope of a GET like the one that an application was given."""
+    """The scope of a GET modelled on a request that the application received."""
     copied = {name: value for name, value in scope.items() if not _is_routed(name)}
     dropped = _CONDITIONS if body else _CONDITIONS | _FRAMING
     headers = [pair for pair in scope["headers"] if pair[0] not in dropped]
@@ -49,9 +49,9 @@ def _is_routed(name: str) -> bool:
 
 
 def _root_path(scope: Scope) -> str:
-    """The ``root_path`` under which the application itself was called.
+    """The ``root_path`` with which the application itself was called.
 
-    Below it a router may be mounted that is no application, and has changed it.
+    A mounted router that is not an application may have changed it since.
     """
     routes: list[BaseRoute] = scope["app"].router.routes
     for root in _roots(scope):
@@ -62,7 +62,7 @@ def _root_path(scope: Scope) -> str:
 
 
 def _roots(scope: Mapping[str, Any]) -> Iterator[str]:
-    """The ``root_path`` of now, and what it may have been, down to that of the server."""
+    """The current ``root_path``, then its prefixes, down to that of the server."""
     root = str(scope.get("root_path", ""))
     outermost = str(scope.get("app_root_path", root))
     yield root
@@ -72,9 +72,9 @@ def _roots(scope: Mapping[str, Any]) -> Iterator[str]:
 
 
 async def sent(scope: Scope, body: bytes) -> tuple[int, Headers]:
-    """Send a request through the application of its scope: status and headers of the answer.
+    """Send a request through its application; returns status code and headers of the response.
 
-    The body of the answer is dropped. Raises what the application raises.
+    The body of the response is dropped. Raises what the application raises.
     """
     answer: Message = {"status": 0, "headers": []}
     requests = iter([{"type": "http.request", "body": body, "more_body": False}])

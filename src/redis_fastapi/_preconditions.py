@@ -1,9 +1,9 @@
-"""Preconditions of a write, held against what a GET of its path answers now (RFC 9110 section 13).
+"""A write's preconditions, checked against the current response to GET (RFC 9110 section 13).
 
-The GET is a request of its own through the application, as the same client would send it: from the
-cache where it is there and fresh, else from the endpoint. So the validator is the one that clients
-were told, whether or not anything is cached and Redis answers. What cannot be learnt fails the
-condition.
+The GET is sent through the application as the same client would send it, and served from the cache
+if there is a fresh entry, otherwise by the endpoint. So the validator is the one that clients have
+received, whether or not anything is cached and Redis answers. Without a validator, the condition
+fails.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _MISSING: Final = frozenset({404, 410})
 
 
 async def refused_by_preconditions(request: Request, *, now_ms: int) -> Response | None:
-    """412 where the preconditions of a write do not hold, else None."""
+    """A 412 response if the preconditions of a write do not hold, otherwise None."""
     asked = request.scope["headers"]
     if not _http.has_preconditions(asked):
         return None

@@ -1,8 +1,7 @@
-"""Answers that are known only while they are sent: streams, files, and errors that were raised.
+"""Responses that become known only while they are sent: streams, files, and raised errors.
 
-A recorder stands between the answer and the server. It passes every message on at once and keeps a
-copy up to a limit. An answer that comes in one piece is handed over as a whole instead, and leaves
-like any other.
+A recorder stands between the response and the server. It forwards every message immediately and
+keeps a copy up to a limit. A response that comes in one piece is completed like any other instead.
 """
 
 from __future__ import annotations
@@ -19,36 +18,36 @@ from ._answers import raw_response
 from ._http import Headers, Reason, lower_names
 
 OUTLET = "redis_fastapi_outlet"
-"""Where a scope holds the `Outlet` of its answer."""
+"""Key in a scope of the `Outlet` of its response."""
 
 _RECORDER = "redis_fastapi_recorder"
 
 
 class Listener(Protocol):
-    """Who decides what becomes of an answer that is recorded."""
+    """Decides what becomes of a recorded response."""
 
     async def finish(self, response: Response) -> Response:
-        """What to send for an answer that is there as a whole."""
+        """The response to send for one that is complete."""
 
     async def opened(self, status: int, headers: Headers) -> Opening:
-        """What to do with an answer of which the rest is still to come."""
+        """How to send a response whose body is still to come."""
 
     def closed(self, status: int, headers: Headers, body: bytes) -> None:
-        """Hear the whole of an answer whose last byte was sent."""
+        """Called with the whole response once its last byte was sent."""
 
     async def abandon(self, reason: Reason) -> None:
-        """Hear why nothing will come of it."""
+        """Called with the reason if the response cannot be stored."""
 
     async def settle(self) -> None:
         """Wait for what `closed` began."""
 
 
 class Opening(NamedTuple):
-    """How an answer is sent whose rest is still to come.
+    """How to send a response whose body is still to come.
 
     Attributes:
         headers: The fields to send.
-        limit: Most bytes to keep of it; 0 keeps nothing.
+        limit: Maximum bytes of the body to keep; 0 keeps nothing.
     """
 
     headers: list[tuple[bytes, bytes]]
@@ -56,11 +55,11 @@ class Opening(NamedTuple):
 
 
 class Recorder:
-    """Passes one answer on, and tells its listener of it.
+    """Forwards one response, and reports it to its listener.
 
     Args:
-        listener: Hears the answer.
-        waits: Whether the head waits for the first piece of the body, which may be all there is.
+        listener: Receives the response.
+        waits: Whether to hold the head until the first piece of the body, which may be the last.
     """
 
     def __init__(self, listener: Listener, *, waits: bool) -> None:
@@ -75,13 +74,13 @@ class Recorder:
         self._ended = False
 
     async def pass_on(self, message: Message, send: Send) -> None:
-        """Send one message of the answer."""
+        """Send one message of the response."""
         if message["type"] == "http.response.start":
             await self._begin(message, send)
         elif message["type"] == "http.response.body":
             await self._pass_piece(message, send)
         else:
-            # a piece that this process does not see, such as a file that the server will send
+            # content that this process does not see, such as a file that the server will send
             await self._open(send)
             await self._drop(Reason.UNFINISHED)
             await send(message)
@@ -137,13 +136,13 @@ class Recorder:
             await self._listener.abandon(reason)
 
     async def close(self) -> None:
-        """End; an answer that has not come to its last byte by now is not stored."""
+        """End; a response whose last byte has not been sent by now is not stored."""
         await self._drop(Reason.UNFINISHED)
         await self._listener.settle()
 
 
 class Outlet:
-    """Where the messages of one request leave; a recorder may be put in their way."""
+    """Where the messages of one response leave; a recorder may be inserted."""
 
     def __init__(self, send: Send) -> None:
         self._send = send
@@ -156,7 +155,7 @@ class Outlet:
             await self.recorder.pass_on(message, self._send)
 
     async def close(self) -> None:
-        """Record no more."""
+        """Stop recording."""
         recorder, self.recorder = self.recorder, None
         if recorder is not None:
             await recorder.close()
@@ -164,7 +163,7 @@ class Outlet:
 
 @asynccontextmanager
 async def with_outlet(scope: Scope, send: Send) -> AsyncIterator[Send]:
-    """Give a request an outlet, and say where its messages go now."""
+    """Give a request an outlet; yields the `send` that leads there."""
     outlet = scope[OUTLET] = Outlet(send)
     try:
         yield outlet.send
@@ -187,7 +186,7 @@ def as_get(scope: Scope, send: Send) -> tuple[Scope, Send]:
 
 
 def outlet_of(scope: Scope) -> Outlet | None:
-    """Where the messages of a request leave, if its route has put something there."""
+    """The outlet of a request, if its route has given it one."""
     outlet: Outlet | None = scope.get(OUTLET)
     return outlet
 

@@ -1,11 +1,9 @@
-"""Runs in the background that compute anew what is served stale, or ends soon.
+"""Background runs that recompute entries which are stale, or about to expire.
 
-- Of one entry there is one run at a time, over all processes: who does not get its lease does
-  nothing.
-- A run is a request of its own through the application, with dependencies of its own. Of the
-  request that was answered it has the path, the headers and the body, and nothing that request
-  opened.
-- A run that fails or stores nothing is not repeated at once; all of them end with the application.
+- There is one run per entry at a time, across all processes: without its lease, a run does nothing.
+- A run is a request of its own through the application, with its own dependencies. It has the path,
+  headers and body of the request that was served, and nothing that request opened.
+- A run that fails or stores nothing is not repeated immediately; all end with the application.
 """
 
 from __future__ import annotations
@@ -25,26 +23,26 @@ from ._keys import Target
 from ._leases import Lease
 
 RERUN = "redis_fastapi_rerun"
-"""Where the scope of such a run holds its `Rerun`."""
+"""Key in the scope of such a run of its `Rerun`."""
 
 logger = logging.getLogger("redis_fastapi")
 
 _MOST = 16
-"""Runs of one application at a time; beyond that the entry stays as stale as it is."""
+"""Concurrent runs of one application; beyond that, entries are not refreshed."""
 
 _PAUSE_SECONDS = 1.0
 
 _CLEANUP_SECONDS = 10.0
-"""What an author's dependencies have to clean up in when the application ends."""
+"""Time for dependencies to clean up when the application ends."""
 
 
 class Refreshable(NamedTuple):
-    """An entry that is to be computed anew.
+    """An entry to recompute.
 
     Attributes:
         route: The route in messages and logs.
-        resource: Where a request for it begins to look.
-        target: Where it is.
+        resource: The target at which a request for it starts its lookup.
+        target: The target of the entry.
         entry: The entry.
     """
 
@@ -55,14 +53,14 @@ class Refreshable(NamedTuple):
 
 
 class Rerun:
-    """What a run is for."""
+    """The lease that a run computes under, and the resource it is for."""
 
     def __init__(self, resource: Target, lease: Lease) -> None:
         self._resource = resource
         self._lease = lease
 
     def lease_of(self, resource: Target) -> Lease | None:
-        """The lease for a resource; None where the run has come to another one."""
+        """The lease, if the run has reached the resource it is for."""
         return self._lease if resource == self._resource else None
 
 
@@ -70,8 +68,8 @@ class Refreshes:
     """The runs of one application.
 
     Args:
-        most: How many there are at once.
-        pause_seconds: How long an entry is left alone after a run that stored nothing.
+        most: Upper bound on concurrent runs.
+        pause_seconds: Pause before an entry is recomputed again after a run that stored nothing.
     """
 
     def __init__(self, *, most: int = _MOST, pause_seconds: float = _PAUSE_SECONDS) -> None:
@@ -84,26 +82,26 @@ class Refreshes:
     def begin(
         self, engine: Engine, due: Refreshable, scope: Scope, body: bytes
     ) -> asyncio.Task[None] | None:
-        """Compute an entry anew, unless that is under way or there are too many runs.
+        """Start to recompute an entry, unless that is under way or there are too many runs.
 
         Args:
             engine: Of the cache.
             due: The entry.
-            scope: Of the request that it answers.
+            scope: Of the request that it was served for.
             body: Of that request.
         """
         if self._closed or len(self._tasks) >= self._most or due.target.entry in self._busy:
             return None
         self._busy.add(due.target.entry)
         work = self._compute(engine, due, inner_scope(scope, body), body)
-        # nothing that the answered request has in its context variables is the run's
+        # the run does not inherit the context variables of the request
         task = Context().run(asyncio.get_running_loop().create_task, work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
 
     async def close(self) -> None:
-        """Cancel what runs."""
+        """Cancel all runs."""
         self._closed = True
         await cancel(*self._tasks, patience=_CLEANUP_SECONDS)
 

@@ -1,4 +1,4 @@
-"""Whether an answer may be stored, and as which entry: one question for reads and for writes."""
+"""Whether a response may be stored, and as which entry; the same for reads and writes."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from .settings import RedisSettings
 
 @dataclass(frozen=True, slots=True)
 class Storing:
-    """How answers to one cached GET become entries.
+    """How responses to one cached GET become entries.
 
     Attributes:
         policy: Of the GET that will read the entry.
-        settings: The limits of size.
-        heads: What was found out before.
-        ttl_ms: Lifetime where the answer itself states no shorter one; None is no expiry.
-        groups: Names of the entry's groups, for the field that tells them to a CDN.
-        varies: Whether the answer's own Vary may select, as it may where the request is a GET.
+        settings: For the size limits.
+        heads: Memoized results.
+        ttl_ms: Lifetime unless the response states a shorter one; None means no expiry.
+        groups: Names of the entry's groups, for the header sent to a CDN.
+        varies: Whether the response's own Vary may select, as it may for a GET.
     """
 
     policy: ReadPolicy
@@ -38,14 +38,14 @@ class Storing:
     def entry(
         self, status: int, headers: Headers, body: bytes, *, own: Headers, now_ms: int
     ) -> Entry | Reason:
-        """The entry of a whole answer, or the first reason against storing it.
+        """The entry made of a complete response, or the first reason against storing it.
 
         Args:
-            status: Status to replay.
-            headers: All of the answer; they decide whether and for how long.
-            body: All of it.
-            own: The fields among them to replay.
-            now_ms: When the answer was made.
+            status: Status code to replay.
+            headers: All fields of the response, which decide whether and for how long.
+            body: The whole body.
+            own: The fields to replay.
+            now_ms: When the response was generated, in milliseconds since 1970.
         """
         head = self._known_head(status, headers, own, len(body), now_ms)
         if isinstance(head, Reason):
@@ -60,7 +60,7 @@ class Storing:
         self, status: int, headers: Headers, own: Headers, size: int, now_ms: int
     ) -> Head | Reason:
         said, kept = repeatable(headers), repeatable(own)
-        # a lifetime drawn at random is another one each time
+        # with jitter, each lifetime is different
         if said is None or kept is None or self.policy.staleness.jitter:
             return self._head(status, headers, own, size, now_ms)
         key = (status, said, kept, self.ttl_ms, self.groups, self.varies)
@@ -85,13 +85,13 @@ class Storing:
         return Head(kept, tagged, announced, prior_ms, lifetime_ms, windows)
 
     def refusal(self, status: int, headers: Headers, *, size: int, now_ms: int) -> Reason | None:
-        """The first reason against storing an answer, as far as is known before its body ends.
+        """The first reason against storing a response, as far as known before its body ends.
 
         Args:
-            status: Status to replay.
-            headers: All of the answer.
-            size: Bytes of its body, the announced ones where it is not there yet.
-            now_ms: When the answer was made.
+            status: Status code to replay.
+            headers: All fields of the response.
+            size: Bytes of its body; the announced length if it is not complete yet.
+            now_ms: When the response was generated, in milliseconds since 1970.
         """
         lifetime_ms = self.lifetime_ms(status, headers, now_ms)
         return self._refusal(status, headers, size, _left_ms(lifetime_ms, _prior_ms(headers)))
@@ -116,7 +116,7 @@ class Storing:
     def announced(
         self, status: int, own: Headers, lifetime_ms: int | None, windows: Windows
     ) -> list[tuple[bytes, bytes]]:
-        """The fields that tell of an answer's lifetime, variants and groups."""
+        """The fields that state a response's lifetime, variants and groups."""
         usual = status not in self.policy.statuses
         announced = announced_headers(self.policy, own, lifetime_ms, windows, usual=usual)
         named = self.settings.surrogate_header
@@ -125,16 +125,16 @@ class Storing:
         return announced
 
     def lifetime_ms(self, status: int, headers: Headers, now_ms: int) -> int | None:
-        """How long an answer stays fresh; None is no expiry."""
+        """How long a response stays fresh, in milliseconds; None means no expiry."""
         ttl = self.policy.statuses.get(status)
         ttl_ms = self.ttl_ms if ttl is None else ttl * 1000
         shared = not self.policy.per_user
         return _http.freshness_lifetime_ms(headers, ttl_ms=ttl_ms, now_ms=now_ms, shared=shared)
 
     def windows(self, status: int, headers: Headers) -> Windows:
-        """How long past its lifetime the answer may be sent; its own words are the last ones.
+        """How long past its lifetime a response may be sent; its own directives take precedence.
 
-        A status with a lifetime of its own is not sent longer than that.
+        A status code with its own lifetime is not sent stale.
         """
         said = _http.response_directives(headers)
         forbidden = _http.stale_forbidden(said, shared=not self.policy.per_user)
@@ -147,7 +147,7 @@ class Storing:
         )
 
     def _selects(self, headers: Headers) -> bool:
-        """Whether what the answer says it varies by can select it."""
+        """Whether the response varies only by fields that can select it."""
         names = _http.vary_names(headers)
         keyed = {name.encode() for name in self.policy.vary}
         return names is not _http.STAR and (self.varies or keyed.issuperset(names))
@@ -166,8 +166,8 @@ def _left_ms(lifetime_ms: int | None, prior_ms: int) -> int | None:
 
 
 def whole_body(response: Response) -> bytes | None:
-    """The body where the response has all of it, and sends that and nothing else."""
+    """The body, if the response consists of exactly this body; None otherwise."""
     body = getattr(response, "body", None)
-    # a subclass with a ``__call__`` of its own may send more
+    # a subclass with its own ``__call__`` may send more
     sends_its_body = type(response).__call__.__module__.split(".")[0] == "starlette"
     return body if isinstance(body, bytes) and sends_its_body else None

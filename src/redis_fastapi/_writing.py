@@ -1,8 +1,8 @@
-"""One write through the cache: what it evicts is named before it runs, gone before it answers.
+"""One write through the cache: evictions are determined before it runs, sent before it responds.
 
 A put takes the entry's lease by force before its endpoint runs, so no reader that saw the older
-value can store it afterwards. A write whose fate is unknown (cancelled, or its result could not be
-serialized) evicts.
+value can store it afterwards. A write with an unknown outcome (cancelled, or its result could not
+be serialized) evicts.
 """
 
 from __future__ import annotations
@@ -39,18 +39,18 @@ _T = TypeVar("_T")
 _REPRESENTATION = frozenset(
     {b"content-type", b"content-language", b"content-encoding", b"etag", b"last-modified"}
 )
-"""Fields of a write's answer that describe what a GET would send."""
+"""Fields of a write's response that describe what a GET would send."""
 
 
 class Writing:
-    """What one request for a writing endpoint holds until its answer leaves.
+    """The state of one request for a writing endpoint until its response is sent.
 
     Attributes:
         awaits_cleanup: Whether `after_cleanup` will be called.
     """
 
     _request: Request
-    """The one that dependencies saw."""
+    """The request as dependencies saw it."""
     _site: Site
 
     def __init__(self, policy: WritePolicy, context: Context) -> None:
@@ -69,10 +69,10 @@ class Writing:
         self.awaits_cleanup = False
 
     async def before(self, values: Values, request: Request) -> Response | None:
-        """Name what will be evicted, and take the lease of what will be written.
+        """Determine what will be evicted, and take the lease of what will be written.
 
         Returns:
-            An answer in place of the endpoint's, where the request's preconditions do not hold.
+            A 412 response in place of the endpoint's, if the request's preconditions do not hold.
         """
         self._request = request
         self._site = self._context.sites.at(self._policy, request.scope)
@@ -90,10 +90,10 @@ class Writing:
         return None
 
     async def _named(self, naming: Awaitable[_T]) -> _T | None:
-        """The names, or None: an eviction that cannot be named evicts everything."""
+        """The names; None if they cannot be determined, so that everything is evicted."""
         try:
             return await naming
-        except Exception as error:  # the author's key builder or attribute may raise anything
+        except Exception as error:  # the user's key builder or attribute may raise anything
             message = "cannot tell what to evict, so everything goes"
             self._context.warn_once(self._policy.label, message, error)
             return None
@@ -105,7 +105,7 @@ class Writing:
             self._lease = await self._context.engine.seize(self._put.target)
 
     def ran(self, result: Any) -> None:
-        """Hear what the endpoint returned: what is due depends on it."""
+        """Note what the endpoint returned, which decides what is stored and evicted."""
         for names, when in self._evicted:
             if when is None or self._holds(when, result, otherwise=True):
                 self._due = self._due.plus(names)
@@ -122,18 +122,18 @@ class Writing:
             self._due = self._due.plus(self._put.evicted)
 
     def _is_of_model(self, result: Any) -> bool:
-        """Whether the answer is what the model says, as that of the GET is."""
+        """Whether the response follows the model, as that of the GET does."""
         return not (self._policy.modelled and isinstance(result, Response))
 
     def _holds(self, when: Callable[[Any], bool], result: Any, *, otherwise: bool) -> bool:
         try:
             return bool(when(result))
-        except Exception as error:  # the author's predicate may raise anything
+        except Exception as error:  # the user's predicate may raise anything
             self._context.warn_once(self._policy.label, "when= raised", error)
             return otherwise
 
     async def finish(self, response: Response) -> Response:
-        """Evict and write before the response of a success leaves; a failure changes nothing."""
+        """Evict and store before a successful response is sent; a failure changes nothing."""
         if response.status_code >= 400:
             self._due, self._written = Evicted(), False
         elif self._policy.invalidates:
@@ -152,7 +152,7 @@ class Writing:
         return evicted_by_answer(self._request, status, headers, self._site)
 
     def _to_put(self, response: Response) -> Entry | None:
-        """What is put; where that is nothing, its place is evicted."""
+        """The entry to put; None if there is none, and its target is evicted instead."""
         assert self._put is not None
         reader = self._put.reader
         entry = None if reader is None else self._entry(reader, response)
@@ -165,10 +165,10 @@ class Writing:
         return await self._evict()
 
     async def _put_beside(self, entry: Entry) -> bool:
-        """Put and evict at once, whichever comes first; False where Redis did not confirm.
+        """Put and evict concurrently, in either order; False if Redis did not confirm.
 
-        What is put names its generations: where one of them is evicted it is invalid, stored before
-        or after.
+        The entry names its generations: if one of them is evicted it is invalid, whether it was
+        stored before or after that.
         """
         stored, confirmed = await asyncio.gather(self._write(entry), self._evict())
         if stored:
@@ -178,22 +178,20 @@ class Writing:
         return await self._evict()
 
     async def _write(self, entry: Entry) -> bool:
-        """Put; False where Redis did not confirm that nothing older is there."""
+        """Put; False if Redis did not confirm that nothing older remains."""
         engine = self._context.engine
-        # not before: where this task was cancelled before it began, `abandon` releases the lease
+        # not earlier: if this task is cancelled before it starts, `abandon` releases the lease
         lease, self._lease = self._lease, None
         if lease is None:
             return False
         stored = await engine.put(lease, entry, entry.kept_ms(self._context.now_ms()))
         if stored and self.awaits_cleanup:
-            # held until the commit: it tells whether another write came in between
+            # held until the commit, to detect another write in between
             self._lease, self._kept = await engine.seize(lease.target), entry
         return stored
 
     def _entry(self, reader: ReadPolicy, response: Response) -> Entry | None:
-        """The GET's entry with this body, or None where a GET's answer like it would not be
-        stored.
-        """
+        """The GET's entry with this body; None if such a response to a GET would not be stored."""
         body, put, named = whole_body(response), self._policy.put, self._put
         assert put is not None
         assert named is not None
@@ -250,12 +248,12 @@ class Writing:
         return not self._running or await self._evict()
 
     def ended_in_thread(self) -> None:
-        """Hear, in its thread, that a plain endpoint has ended: no cancellation ends that before.
+        """Note, in its thread, that a plain endpoint has ended; cancellation does not stop it.
 
-        What one writes after it was given up is evicted once more.
+        If the request was given up before, its evictions are sent once more.
         """
         if self._given_up:
-            with suppress(RuntimeError):  # the loop has ended, and its process will
+            with suppress(RuntimeError):  # the loop is closed, and the process is about to exit
                 self._loop.call_soon_threadsafe(self._evict_late)
 
     def _evict_late(self) -> None:
@@ -264,19 +262,19 @@ class Writing:
     async def after_function_cleanup(
         self, kind: object, error: BaseException | None, trace: object
     ) -> bool:
-        """Evict once more after the dependencies that clean up before the answer is sent."""
+        """Evict once more after dependencies that clean up before the response is sent."""
         return await self._evict_again(stands=error is None)
 
     async def after_cleanup(self, kind: object, error: BaseException | None, trace: object) -> bool:
-        """Evict once more when dependencies have cleaned up: one of them may commit only there.
+        """Evict once more when dependencies have cleaned up, since one may commit only then.
 
-        A put stands only if its commit succeeded and no other write came between the two: two
-        writes may commit in another order than they answered.
+        A put stays only if its commit succeeded and no other write came in between: two writes may
+        commit in a different order than they responded.
         """
         return await self._evict_again(stands=error is None and await self._stands())
 
     async def _evict_again(self, *, stands: bool) -> bool:
-        """Evicts what was due, and a put that does not stand; False lets an error go its way."""
+        """Evict again, including a put that does not stand; returns False to propagate an error."""
         if self._put is not None and self._written and not stands:
             self._due = self._due.plus(self._put.evicted)
         evicting = self._evict() if stands else self._evict_alone()
@@ -285,7 +283,7 @@ class Writing:
         return False
 
     async def _stands(self) -> bool:
-        """Whether what was put is still the last word; stored once more, it is."""
+        """Whether the put entry is still the latest; it is stored once more to find out."""
         (lease, self._lease), entry = (self._lease, None), self._kept
         if lease is None or entry is None:
             return False
@@ -293,6 +291,6 @@ class Writing:
 
 
 def _unconfirmed(background: BackgroundTask | None = None) -> Response:
-    """What a client is told where the write is done and an older answer may still be served."""
+    """The response if the write is done, but older entries may still be served."""
     detail = "done, but the cache did not confirm that older answers are gone"
     return JSONResponse({"detail": detail}, 503, background=background)
