@@ -644,7 +644,9 @@ def _secured(facts: EndpointFacts) -> Iterator[Problem]:
         if marker.arguments.get("vary") or marker.arguments.get("shared") is not None:
             continue
         who = facts.secured_by[0]
-        per_user = spell(facts, marker, vary=f"{who}.id")
+        # a class-based view holds its user
+        user = "self.user" if who == "self" else who
+        per_user = spell(facts, marker, vary=f"{user}.id")
         shared = spell(facts, marker, shared=True)
         yield Problem(
             "redis-cache-secured",
