@@ -91,6 +91,16 @@ def test_a_failure_in_the_plugin_is_one_note_and_the_run_goes_on(
     assert [one.code for one in run.of("error")] == ["assignment"]
 
 
+def test_what_mypy_refuses_by_itself_is_no_failure_of_the_plugin(project: Project) -> None:
+    route = '@router.get("/three")\nasync def three() -> Annotated[()]: ...\n'
+    project.write("wrong.py", WRONG + route)
+
+    run = project.run()
+
+    assert not [one.message for one in run.said if "plugin failed" in one.message]
+    assert [one.code for one in run.of("error")].count("redis-cache-value") == 3
+
+
 def test_the_same_project_has_errors_while_the_rules_are_whole(project: Project) -> None:
     project.write("wrong.py", WRONG)
 

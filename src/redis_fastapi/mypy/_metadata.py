@@ -76,7 +76,9 @@ class Annotations:
     def _subscript(self, node: ast.Subscript, at: Position) -> Iterator[Metadata]:
         arguments = node.slice.elts if isinstance(node.slice, ast.Tuple) else [node.slice]
         if is_annotated(node.value, at.scope):
-            yield from self.metadata(arguments[0], at)
+            # mypy reports one of nothing by itself
+            for annotated in arguments[:1]:
+                yield from self.metadata(annotated, at)
             for one in arguments[1:]:
                 yield Metadata(one, at)
             return
