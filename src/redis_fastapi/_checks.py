@@ -25,12 +25,12 @@ from .exceptions import CacheDeclarationError
 
 
 class Checked(NamedTuple):
-    """What is wrong with an application, and what is doubtful.
+    """The errors and warnings of an application.
 
     Attributes:
-        errors: What no start accepts.
-        findings: What breaks a rule of the whole application; to a start only a warning.
-        warnings: What is doubtful about one route, its label first.
+        errors: Problems that always prevent start-up.
+        findings: Violations of rules for the whole application; warnings at start-up.
+        warnings: Warnings about one route, each with its label first.
     """
 
     errors: list[CacheDeclarationError]
@@ -43,9 +43,11 @@ class Checked(NamedTuple):
 
 
 def check_routes(registry: Registry, *, default_ttl: int = 0) -> Checked:
-    """Hold the routes of an application against each other.
+    """Check the routes of an application against each other.
 
-    ``default_ttl`` is in seconds, 0 being no expiry.
+    Args:
+        registry: Of the application.
+        default_ttl: Seconds; 0 means no expiry.
     """
     errors: list[CacheDeclarationError] = []
     findings: list[Finding] = []
@@ -165,7 +167,7 @@ def _check_put(
     findings: list[Finding],
     warnings: list[str],
 ) -> None:
-    """A put writes what its GET reads, so both must agree on what that is."""
+    """A put writes what its GET reads, so their models and groups must agree."""
     put = write.put
     if put is None:
         return
@@ -211,7 +213,7 @@ _NO_ONE_READER: Final = Problem(
 
 
 def put_problem(put: Put, write: WritePolicy, reader: ReadPolicy | None) -> Problem | None:
-    """Why a put cannot write the entry of this GET; its models and groups must agree."""
+    """Why a put cannot write the entry of this GET; their models and groups must agree."""
     if reader is None and put.key_builder is not None:
         return _NO_ONE_READER
     if reader is None:

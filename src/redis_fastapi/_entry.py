@@ -1,8 +1,8 @@
 """The stored form of a response; the only module that knows its bytes.
 
-An entry is a fixed head, the validity it was filled under, a header block and the body. Whoever
-reads it says which validity is current, and gets nothing if the bytes are damaged or of another.
-A soft eviction leaves an entry outdated: by a mark in its head, or by the tokens of its validity.
+An entry is a fixed head, the validity it was filled under, a header block and the body. Decoding
+requires the current validity, and yields nothing if the bytes are corrupt or have another one. A
+soft eviction makes an entry outdated, by a mark in its head or by the tokens of its validity.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ _ZSTD = 1
 """Flags: how the body is stored; unknown ones are a miss."""
 
 _LEAST_COMPRESSED = 2 * 1024
-"""Bytes of body from which compressing it is worth the time."""
+"""Body size in bytes from which compression is worth its time."""
 
 _LINE_BREAK = b"\r\n"
-"""Between names and values of the header block, in turn: neither may contain a part of it."""
+"""Separates names and values in the header block; neither may contain CR or LF."""
 
 MARK_AT = 1
-"""Where the mark stands that a soft eviction of this one entry sets."""
+"""Offset of the mark set by a soft eviction of this single entry."""
 
 _UNMARKED = 0
 MARKED = b"\x01"
@@ -35,7 +35,7 @@ MARKED = b"\x01"
 _MOST_COST_MS = 2**32 - 1
 
 _STATUSES = range(100, 1_000)
-"""Three digits; another number is a damaged one."""
+"""Three digits; any other number means corruption."""
 
 _HEADS_KNOWN = _BLOCKS_KNOWN = 256
 """Heads and header blocks that are not taken apart again: those of entries read all the time."""
@@ -59,10 +59,10 @@ class Entry(NamedTuple):
         headers: Names and values in order, without line breaks.
         body: The representation's bytes.
         created_ms: When the response was made, in milliseconds since 1970.
-        fresh_ms: Freshness lifetime in milliseconds from `created_ms`; 0 is no expiry.
-        revalidate_ms: How long after it the response may be sent while it is refreshed.
-        error_ms: How long after it the response may stand in for an error.
-        cost_ms: What computing it took, in milliseconds.
+        fresh_ms: Freshness lifetime in milliseconds from `created_ms`; 0 means no expiry.
+        revalidate_ms: How long after that it may be sent while it is refreshed.
+        error_ms: How long after that it may be sent in place of an error.
+        cost_ms: How long computing it took, in milliseconds.
     """
 
     status: int
@@ -83,7 +83,7 @@ class Entry(NamedTuple):
         return max(0, now_ms - self.created_ms - self.fresh_ms) if self.fresh_ms else 0
 
     def kept_ms(self, now_ms: int) -> int | None:
-        """Milliseconds from now that it is of any use, at least 1; None is for ever."""
+        """Milliseconds from now for which to keep it, at least 1; None means without limit."""
         if not self.fresh_ms:
             return None
         windows = max(self.revalidate_ms, self.error_ms)
@@ -130,7 +130,11 @@ def stored_of(raw: bytes | None, tokens: tuple[bytes | None, ...]) -> Stored | N
 
 
 def encode(entry: Entry, validity: bytes, compress: Compress | None = None) -> bytes:
-    """Bytes of an entry that counts while `validity` is current; ValueError if they cannot be."""
+    """The bytes of an entry that is valid under `validity`.
+
+    Raises:
+        ValueError: If a header cannot be stored, or a number is out of range.
+    """
     flags, body = _packed(entry, compress) if compress else (_PLAIN, entry.body)
     block = _block(entry.headers)
     try:
@@ -173,7 +177,7 @@ def _block(headers: tuple[tuple[bytes, bytes], ...]) -> bytes:
 
 
 def decode(raw: bytes, validity: bytes) -> Entry | None:
-    """The entry, or None when outdated, of another validity or version, truncated or corrupt."""
+    """The entry; None if it is outdated, corrupt, or of another validity or version."""
     head = _head_or_none(raw, validity)
     if head is None or head.mark != _UNMARKED:
         return None
@@ -181,7 +185,7 @@ def decode(raw: bytes, validity: bytes) -> Entry | None:
 
 
 def decode_outdated(raw: bytes, validity: bytes) -> Entry | None:
-    """An entry that soft evictions, but nothing else, keep from being current."""
+    """An entry that is outdated by soft evictions only; None for any other."""
     stored = raw[_HEAD.size : head_size(len(validity))]
     head = _head_or_none(raw, stored) if softly_evicted(stored, validity) else None
     if head is None or (head.mark == _UNMARKED and stored == validity):
@@ -190,12 +194,12 @@ def decode_outdated(raw: bytes, validity: bytes) -> Entry | None:
 
 
 def head_size(validity_size: int) -> int:
-    """How many first bytes of an entry `is_current` needs."""
+    """How many leading bytes of an entry `is_current` needs."""
     return _HEAD.size + validity_size
 
 
 def is_current(head: bytes, validity: bytes) -> bool:
-    """Whether an entry that begins with `head` counts under `validity`, whatever its body."""
+    """Whether an entry that begins with `head` is valid under `validity`, whatever its body."""
     found = _head_or_none(head, validity)
     return found is not None and found.mark == _UNMARKED
 

@@ -13,7 +13,7 @@ from ._http import Headers
 from ._policy import ReadPolicy
 
 _MOST = 256
-"""HeadCache to remember; an endpoint may say another thing each time."""
+"""Heads to remember; an endpoint may send a different one each time."""
 
 _LENGTH = b"content-length"
 _PASSING = frozenset({b"age", b"date", b"etag", b"expires", b"last-modified"})

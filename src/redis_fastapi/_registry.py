@@ -1,7 +1,7 @@
 """What an application serves: which path is read by which policy.
 
-Paths are written from the root of the application, the prefixes of routers and mounts included,
-whichever way the FastAPI release keeps its included routers.
+Paths are relative to the root of the application, and include the prefixes of routers and mounts,
+however the FastAPI release represents included routers.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from ._resource import ResourceTemplate, mount_text, quoted_mount
 
 @runtime_checkable
 class PolicyRoute(Protocol):
-    """A route that compiled its declaration."""
+    """A route that has compiled its declaration."""
 
     author_endpoint: Callable[..., Any]
 
@@ -33,15 +33,15 @@ class PolicyRoute(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    """One route at one of its places.
+    """One route at one of the places where it is served.
 
     Attributes:
         path: Its full path template.
         mount: The part of it that mounts contribute.
         host: The host that a `Host` route asks for; empty is any.
         methods: Its methods.
-        endpoint: The function as its author wrote it.
-        policy: What it does with the cache, or None.
+        endpoint: The user's function.
+        policy: Its cache policy, or None.
         route: The route object.
     """
 
@@ -55,9 +55,7 @@ class Served:
 
 
 def applications(app: FastAPI) -> Iterator[FastAPI]:
-    """The application, and those mounted in it, each with an OpenAPI document and overrides of its
-    own.
-    """
+    """The application and those mounted in it; each has its own OpenAPI document and overrides."""
     yield app
     for route in app.routes:
         if isinstance(route, Mount) and isinstance(route.app, FastAPI):
@@ -72,17 +70,17 @@ class HasRoutes(Protocol):
 
 
 Routes = list[tuple[HasRoutes, list[BaseRoute]]]
-"""The routes of an application and of all below it, as they were."""
+"""The routes of an application, of its mounts and of its included routers, as copied lists."""
 
 
 def included_router(route: BaseRoute | None) -> APIRouter | None:
-    """The router that a route includes, as FastAPI keeps that from 0.137 on."""
+    """The router that a route includes, as represented by FastAPI from 0.137 on."""
     router: APIRouter | None = getattr(route, "original_router", None)
     return router
 
 
 def routes_of(owner: HasRoutes) -> Routes:
-    """The routes as they are."""
+    """The current routes."""
     found: Routes = [(owner, list(owner.routes))]
     for route in owner.routes:
         below = route if isinstance(route, (Mount, Host)) else included_router(route)
@@ -92,12 +90,12 @@ def routes_of(owner: HasRoutes) -> Routes:
 
 
 def have_changed(routes: Routes) -> bool:
-    """Whether some were added, taken away or exchanged."""
+    """Whether routes were added, removed or replaced."""
     return any(owner.routes != known for owner, known in routes)
 
 
 def served_by(routes: Iterable[BaseRoute], mount: str = "", host: str = "") -> Iterator[Served]:
-    """Every API route below these, at every place it is included."""
+    """Every API route under these, at every place where it is included."""
     for route in routes:
         if isinstance(route, APIRoute):
             yield _served(route, route, mount, host)
@@ -110,7 +108,7 @@ def served_by(routes: Iterable[BaseRoute], mount: str = "", host: str = "") -> I
 
 
 def _included(contexts: Iterable[Any], mount: str, host: str) -> Iterator[Served]:
-    """Routes of an included router, as FastAPI keeps them from 0.137 on."""
+    """Routes of an included router, as represented by FastAPI from 0.137 on."""
     for context in contexts:
         route = context.original_route
         if isinstance(route, APIRoute):
@@ -129,7 +127,7 @@ def _served(route: APIRoute, place: Any, mount: str, host: str) -> Served:
 
 
 class Reader:
-    """A GET that is answered from the cache, found by the paths it serves."""
+    """A cached GET, found by the paths it serves."""
 
     def __init__(self, served: Served, policy: ReadPolicy) -> None:
         self.served = served
@@ -139,11 +137,11 @@ class Reader:
         self._mount = ResourceTemplate.parse(served.mount)
 
     def resource(self, path: str, above: str = "") -> str | None:
-        """The resource it reads at a path, or None where it does not serve that path.
+        """The resource it reads at a path, or None if it does not serve that path.
 
         Args:
-            path: From the root of what is registered.
-            above: Where that is mounted itself.
+            path: Relative to the root of the registered application.
+            above: Where that application is mounted itself.
         """
         found = self._regex.match(path)
         if found is None:
@@ -158,7 +156,7 @@ class Reader:
 
 
 def _spelt(mount: str, path_params: Mapping[str, Any]) -> str | None:
-    """A mount as a request spells it; None where that did not come through it."""
+    """A mount with its parameters filled in; None if the request did not pass through it."""
     try:
         return ResourceTemplate.parse(mount).spell(path_params)
     except KeyError:
@@ -166,7 +164,7 @@ def _spelt(mount: str, path_params: Mapping[str, Any]) -> str | None:
 
 
 class Registry:
-    """Readers of an application by path, by endpoint and by key builder."""
+    """The cached GETs of an application, by path, endpoint and key builder."""
 
     def __init__(self, served: Iterable[Served]) -> None:
         self.served = tuple(served)
@@ -178,13 +176,13 @@ class Registry:
         self._above = ""
 
     def below(self, mount: str) -> Registry:
-        """The same where all of it is mounted at a path that it does not know of."""
+        """The same registry for an application that is mounted at a path."""
         mounted = copy(self)
         mounted._above = mount
         return mounted
 
     def above(self, policy: ReadPolicy | WritePolicy, scope: Mapping[str, Any]) -> str:
-        """Where all of it is mounted, as far as a request tells that came to this policy."""
+        """Where the application is mounted, as shown by a request that reached this policy."""
         mount = mount_text(scope)
         own = [
             _spelt(one.mount, scope["path_params"])
@@ -230,7 +228,7 @@ class Registry:
         return None
 
     def reader_by(self, builder: KeyBuilder, prefix: str) -> ReadPolicy | None:
-        """The policy whose resources a key builder names, where there is exactly one such."""
+        """The policy whose resources a key builder names, if there is exactly one."""
         found = {
             reader.policy.shape: reader.policy
             for reader in self._readers
@@ -247,5 +245,9 @@ class Registry:
         return tuple(one for one in self.served if one.endpoint == endpoint)
 
     def spell(self, endpoint: Callable[..., Any], values: Mapping[str, object]) -> tuple[str, ...]:
-        """The paths of an endpoint for these values; raises KeyError for a missing one."""
+        """The paths of an endpoint for these values.
+
+        Raises:
+            KeyError: If a value is missing.
+        """
         return tuple(template.spell(values) for template in self.paths_of(endpoint))

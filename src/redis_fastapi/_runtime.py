@@ -1,8 +1,8 @@
 """What one application holds while it runs, and how a request finds it.
 
-It lives in the lifespan state under one name, so that a mounted sub-application finds it too; where
-a server or a test client passes no state on, on ``app.state``. A test's override of
-``get_async_redis`` or ``get_cache_backend`` takes its place for the request.
+It is in the lifespan state under one name, so that mounted sub-applications find it too; if a
+server or test client does not pass on that state, it is on ``app.state``. A test's override of
+``get_async_redis`` or ``get_cache_backend`` replaces it for a request.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ STATE = "redis_fastapi"
 """Name in the lifespan state, and on ``app.state``."""
 
 SETTINGS = f"{STATE}_settings"
-"""Name on ``app.state`` of the settings that the application was set up with in code."""
+"""Name on ``app.state`` of settings that were passed in code."""
 
 logger = logging.getLogger("redis_fastapi")
 
@@ -58,7 +58,7 @@ logger = logging.getLogger("redis_fastapi")
 class Runtime:
     """Client, engines and registry of one application.
 
-    Without a client it only serves requests whose test overrides the client.
+    Without a client it only serves requests whose client is overridden by a test.
     """
 
     def __init__(self, app: FastAPI, settings: RedisSettings, client: Any = None) -> None:
@@ -88,11 +88,11 @@ class Runtime:
         return self._sites
 
     def forget_routes(self) -> None:
-        """Read the routes again at the next use: some were adopted."""
+        """Read the routes again on next use, since some were adopted."""
         self._sites = self._own_context = None
 
     def engine_on(self, client: Any) -> Engine:
-        """The engine on a client; one for each client, so that single flight holds."""
+        """The engine on a client; one per client, so that single flight works."""
         engine = self._engines.get(client)
         if engine is None:
             engine = self._engines[client] = self._new_engine(client)
@@ -121,7 +121,7 @@ class Runtime:
         )
 
     def _held(self) -> Transport:
-        """Connections of the cache's own; only to a client whose end this runtime sees."""
+        """The cache's own connections, for a client that this runtime closes."""
         settings = self.settings
         return hold(
             self.client,
@@ -136,7 +136,7 @@ class Runtime:
         return LocalTier(self._changes, max_bytes=most, max_ttl=longest)
 
     def track(self) -> None:
-        """Hear what changes in Redis from now on, if anything is to be kept in the process."""
+        """Start to track changes in Redis, if entries are to be kept in the process."""
         settings = self.settings
         if not settings.enabled or not self._keeps_locally():
             return
@@ -149,7 +149,7 @@ class Runtime:
 
     @property
     def keeps(self) -> bool:
-        """Whether entries may be kept in the process, once changes are heard."""
+        """Whether entries may be kept in the process, once changes are tracked."""
         return self._tracking is not None
 
     def _keeps_locally(self) -> bool:
@@ -158,9 +158,9 @@ class Runtime:
         return self.settings.local_cache or wanted
 
     def begin(self) -> None:
-        """Start what runs beside the requests; nobody waits for it.
+        """Start background work; nothing waits for it.
 
-        A test that serves the application from a cache of its own wants nothing of Redis.
+        An application that a test serves from its own cache needs none.
         """
         settings = self.settings
         if not settings.enabled or _is_overridden(self._app):
@@ -182,7 +182,7 @@ class Runtime:
             self.looking = asyncio.ensure_future(looking)
 
     async def close(self) -> None:
-        """End what runs in the background, then close the client."""
+        """Stop background work, then close the client."""
         await cancel(*(task for task in (self.looking, self._publishing) if task is not None))
         await self._refreshes.close()
         if self._tracking is not None:
@@ -192,11 +192,11 @@ class Runtime:
         await close_client(self.client)
 
     def context(self, engine: Engine) -> Context:
-        """What a request on this engine needs."""
+        """The context of requests on this engine."""
         return self._context(engine, eager=False, telemetry=self._telemetry)
 
     def overridden(self, engine: Engine, telemetry: Telemetry | None = None) -> Context:
-        """What a request on an engine that a test gave needs, and who else hears of it."""
+        """The context of requests on an engine from a test, with the test's listeners added."""
         told = self._telemetry if telemetry is None else telemetry.plus(self._telemetry)
         return self._context(engine, eager=True, telemetry=told)
 
@@ -206,16 +206,16 @@ class Runtime:
 
     @property
     def own_context(self) -> Context | None:
-        """The same for all requests on the runtime's own client; None while caching is off."""
+        """The context of requests on the runtime's own client; None while caching is off."""
         if self._own_context is None and self.settings.enabled:
             self._own_context = self.context(self.engine_on(self.client))
         return self._own_context
 
     def check(self) -> None:
-        """Say what only the whole application shows, once while its routes stay what they are.
+        """Check the whole application and log warnings, once per set of routes.
 
         Raises:
-            CacheDeclarationError: For the first error; further ones are logged.
+            CacheDeclarationError: The first error; further ones are logged.
         """
         registry = self.sites.registry
         if registry is self._checked:
@@ -246,10 +246,10 @@ def _strict_error(warning: str) -> CacheDeclarationError:
 
 @asynccontextmanager
 async def running(app: FastAPI) -> AsyncIterator[Runtime]:
-    """A runtime for the time of a lifespan; every entering has one, with a client of its own.
+    """A runtime for the duration of a lifespan, each time with a client of its own.
 
     Raises:
-        CacheSettingsError: If a setting cannot be used.
+        CacheSettingsError: If a setting is invalid.
         CacheDeclarationError: If the routes contradict each other.
     """
     settings = settings_of(app)
@@ -273,20 +273,20 @@ def settings_of(app: FastAPI) -> RedisSettings:
 
 
 def runtime_of(request: HTTPConnection) -> Runtime | None:
-    """The runtime that serves a request, or None where no lifespan started one."""
+    """The runtime that serves a request, or None if no lifespan started one."""
     found = _runtime_in(request.scope)
     return found if found is not None else getattr(request.app.state, STATE, None)
 
 
 def _runtime_in(scope: Mapping[str, Any]) -> Runtime | None:
-    """What the lifespan's state, which the server passes on with each request, holds of it."""
+    """The runtime in the lifespan state, which the server passes on with each request."""
     state = scope.get("state")
     runtime: Runtime | None = state.get(STATE) if state else None
     return runtime
 
 
 def _runtime_for_override(request: HTTPConnection) -> Runtime:
-    """The runtime, or one without a client for an app whose lifespan a test does not run."""
+    """The runtime, or one without a client if a test does not run the lifespan."""
     runtime = runtime_of(request)
     if runtime is None:
         runtime = Runtime(request.app, settings_of(request.app))
@@ -317,22 +317,22 @@ AsyncRedisDep = Annotated[Redis, Depends(get_async_redis)]
 
 
 async def get_cache_backend(request: HTTPConnection, client: AsyncRedisDep) -> CacheBackend:
-    """The cache by hand, on the engine that serves the endpoints; override it in tests."""
+    """A cache backend on the engine that serves the endpoints; override it in tests."""
     runtime = _runtime_for_override(request)
     return CacheBackend.on(runtime.engine_on(client), runtime.settings)
 
 
 CacheBackendDep = Annotated[CacheBackend, Depends(get_cache_backend)]
-"""The cache by hand, for ``async def`` endpoints."""
+"""The cache backend, for ``async def`` endpoints."""
 
 
 async def get_sync_cache_backend(backend: CacheBackendDep) -> SyncCacheBackend:
-    """The cache by hand, for code in worker threads."""
+    """The cache backend, for code in worker threads."""
     return SyncCacheBackend(backend)
 
 
 SyncCacheBackendDep = Annotated[SyncCacheBackend, Depends(get_sync_cache_backend)]
-"""The cache by hand, for ``def`` endpoints."""
+"""The cache backend, for ``def`` endpoints."""
 
 
 def context_of(request: Request) -> Context | None:
@@ -345,7 +345,7 @@ def context_of(request: Request) -> Context | None:
 
 
 def context_in(scope: Mapping[str, Any]) -> Context | None:
-    """Like ``context_of``, for a request that may never come to its route; says nothing."""
+    """Like ``context_of``, for a request that may not reach its route; logs nothing."""
     runtime = _runtime_in(scope)
     return None if runtime is None or runtime.client is None else runtime.own_context
 

@@ -222,13 +222,13 @@ class Writing:
         return self._due == Evicted() or await self._context.evict(self._due)
 
     async def abandon(self, error: BaseException) -> Response | None:
-        """The endpoint failed, or what came after it did.
+        """Clean up when the endpoint, or something after it, failed.
 
         An endpoint that raised has written nothing. One that was cancelled, or whose result could
-        not be serialized, may have: what it would have evicted goes.
+        not be serialized, may have written: everything it would have evicted is evicted.
 
         Returns:
-            What to send instead of a redirect that was raised, where Redis did not confirm.
+            A response to send instead of a raised redirect if Redis did not confirm.
         """
         self._given_up = True
         redirected = isinstance(error, HTTPException) and error.status_code < 400

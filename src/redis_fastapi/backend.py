@@ -1,8 +1,7 @@
-"""The cache by hand: values by key and group, on the engine that serves the endpoints.
+"""The cache for values of your own, by key and group, on the engine that serves the endpoints.
 
-A value is stored like a response's body, under the same groups, so a
-``CacheEvict(group="products")`` on an endpoint also drops what ``CacheBackend`` keeps in
-``products``, and the other way round.
+A value is stored like a response's body, under the same groups, so ``CacheEvict(group="products")``
+on an endpoint also evicts the values of ``CacheBackend`` in ``products``, and vice versa.
 """
 
 from __future__ import annotations
@@ -38,19 +37,19 @@ D = TypeVar("D")
 logger = logging.getLogger("redis_fastapi")
 
 _SHAPE = b"backend1"
-"""Sets stored values apart from stored responses; 8 bytes like every shape."""
+"""Separates stored values from stored responses; 8 bytes like every shape."""
 
 
 class CacheBackend:
     """Get, set and delete values in the cache.
 
-    Keys are texts; a key belongs to one group, or to none. Values are what orjson and pydantic can
-    write as JSON. Redis being away is a miss, a write that is dropped and logged, never an
-    exception.
+    Keys are strings; a key belongs to one group, or to none. Values are anything that orjson and
+    pydantic can write as JSON. If Redis is unreachable, reads are misses and writes are dropped and
+    logged; there is never an exception.
 
     Args:
-        client: An asyncio client of redis-py; ``CacheBackendDep`` gives the application's.
-        eviction_group: Group of all keys, where a call names no other.
+        client: An asyncio client of redis-py; ``CacheBackendDep`` uses the application's.
+        eviction_group: Group of all keys, unless a call names another.
         settings: Prefix, default lifetime and size limits; None reads the environment.
     """
 
@@ -72,12 +71,12 @@ class CacheBackend:
     def on(
         cls, engine: Engine, settings: RedisSettings, telemetry: Telemetry | None = None
     ) -> CacheBackend:
-        """A backend that shares an application's engine, and so its single flight.
+        """A backend that shares an application's engine, and thus its single flight.
 
         Args:
             engine: The engine.
             settings: Prefix, default lifetime and size limits.
-            telemetry: Who hears of requests that are served through this backend.
+            telemetry: Listeners to requests that are served through this backend.
         """
         backend = cls.__new__(cls)
         backend.engine = engine
@@ -88,7 +87,7 @@ class CacheBackend:
 
     @property
     def enabled(self) -> bool:
-        """Whether the settings let anything be cached."""
+        """Whether caching is on."""
         return self._settings.enabled
 
     @overload
@@ -115,9 +114,9 @@ class CacheBackend:
 
         Args:
             key: The key, within its group.
-            type: What to validate the value as; without it, plain JSON data. A stored value that
-                does not fit counts as missing, and is logged.
-            default: What a miss gives.
+            type: Type to validate the value as; without it, plain JSON data. A stored value that is
+                not valid counts as missing, and is logged.
+            default: What to return on a miss.
             eviction_group: The key's group, if not the backend's.
         """
         target, local = self._target(key, eviction_group), self._settings.local_cache
@@ -134,12 +133,12 @@ class CacheBackend:
         ttl: int | timedelta | None = None,
         eviction_group: str | None = None,
     ) -> None:
-        """Store a value; what others were about to store for the key is dropped.
+        """Store a value, and drop what others were about to store for the key.
 
         Args:
             key: The key, within its group.
             value: Anything pydantic can write as JSON.
-            ttl: Seconds or timedelta; 0 is no expiry, None the configured default.
+            ttl: Seconds or timedelta; 0 means no expiry, None the configured default.
             eviction_group: The key's group, if not the backend's.
 
         Raises:
@@ -153,17 +152,17 @@ class CacheBackend:
             logger.warning("key %r was not stored: Redis is away or it was evicted meanwhile", key)
 
     async def delete(self, key: str, *, eviction_group: str | None = None) -> bool:
-        """Delete a key; True where Redis confirmed it."""
+        """Delete a key; returns whether Redis confirmed it."""
         return await self.engine.evict([self._target(key, eviction_group).entry], [])
 
     async def has(self, key: str, *, eviction_group: str | None = None) -> bool:
-        """Whether a key has a value that is not evicted; the value itself is not read."""
+        """Whether a key has a valid value; the value itself is not read."""
         return await self.engine.has(self._target(key, eviction_group))
 
     async def delete_group(self, eviction_group: str | None = None) -> bool:
-        """Evict a group, endpoints' entries in it too; the whole cache where there is no group.
+        """Evict a group, including endpoints' entries in it; without a group, the whole cache.
 
-        Takes the same time for any number of entries. True where Redis confirmed it.
+        Takes the same time for any number of entries. Returns whether Redis confirmed it.
         """
         group = self._group if eviction_group is None else eviction_group
         return await self.engine.evict([], [group_name(group) if group else EPOCH])
@@ -205,16 +204,16 @@ class CacheBackend:
         ttl: int | timedelta | None = None,
         eviction_group: str | None = None,
     ) -> Any:
-        """The value of a key, or what ``factory`` gives, stored.
+        """The value of a key, or the result of ``factory``, which is then stored.
 
-        One caller at a time runs the factory for a key, over all processes; the others wait for its
-        value. An eviction that happens meanwhile wins: the value is returned, not stored.
+        One caller at a time runs the factory for a key, across all processes; the others wait for
+        its value. If an eviction happens meanwhile, the value is returned but not stored.
 
         Args:
             key: The key, within its group.
-            factory: Plain or async function without arguments; its errors reach the caller.
-            type: What to validate a stored value as; without it a hit is plain JSON data.
-            ttl: Seconds or timedelta; 0 is no expiry, None the configured default.
+            factory: Plain or async function without arguments; its errors are raised to the caller.
+            type: Type to validate a stored value as; without it a hit is plain JSON data.
+            ttl: Seconds or timedelta; 0 means no expiry, None the configured default.
             eviction_group: The key's group, if not the backend's.
         """
         lifetime_ms = self._lifetime_ms(ttl)
@@ -234,7 +233,7 @@ class CacheBackend:
     async def _begin(
         self, key: str, wanted: Any, eviction_group: str | None
     ) -> _Found | Lease | None:
-        """The value, or the lease under which to store one, or None where nothing can be stored."""
+        """The value, or the lease under which to store one, or None if nothing can be stored."""
         target = self._target(key, eviction_group)
         outcome = await self.engine.look_up(target, local=self._settings.local_cache)
         if isinstance(outcome, Hit):
@@ -245,7 +244,7 @@ class CacheBackend:
         return outcome.lease if isinstance(outcome, Miss) else None
 
     async def _end(self, lease: Lease | None, key: str, value: Any, lifetime_ms: int) -> None:
-        """Store a value that was made; one that cannot be stored is only logged."""
+        """Store a computed value; one that cannot be stored is only logged."""
         if lease is None:
             return
         try:
@@ -262,7 +261,7 @@ class CacheBackend:
         return Target(digest(["backend", group, key]), generations, _SHAPE)
 
     def _lifetime_ms(self, ttl: int | timedelta | None) -> int:
-        """A ttl in milliseconds, 0 for no expiry; raises ValueError where it is none."""
+        """A ttl in milliseconds, 0 for no expiry; raises ValueError if it is not a lifetime."""
         seconds = float(self._settings.default_ttl) if ttl is None else seconds_of(ttl)
         if seconds is None or seconds < 0:
             raise ValueError(f"ttl={ttl!r} is not a lifetime of seconds or a timedelta, 0 or more")
@@ -286,7 +285,7 @@ _MISSING = object()
 
 
 def _reason(error: ValueError) -> str:
-    """What did not fit, without the value."""
+    """What is invalid, without the value."""
     if isinstance(error, ValidationError):
         problem = error.errors(include_input=False, include_url=False)[0]
         return f"{'.'.join(map(str, problem['loc'])) or 'value'}: {problem['msg']}"
@@ -296,7 +295,7 @@ def _reason(error: ValueError) -> str:
 def _adapter(wanted: Any) -> TypeAdapter[Any]:
     try:
         return _kept_adapter(wanted)
-    except TypeError:  # what Annotated adds to a type need not be hashable
+    except TypeError:  # metadata in Annotated need not be hashable
         return TypeAdapter(wanted)
 
 

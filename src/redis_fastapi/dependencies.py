@@ -3,9 +3,8 @@
     @app.get("/products/{product_id}", dependencies=[Depends(cache(ttl=300,
     eviction_group="products"))])
 
-They compile into the policy that a marker in the return type compiles into, and follow the same
-rules of the key. What could not be said safely by a marker is warned about here, once, instead of
-refused.
+They compile into the same policies as markers in return types, and follow the same rules for keys.
+What would be refused for a marker is a warning here, logged once.
 """
 
 from __future__ import annotations
@@ -51,17 +50,17 @@ def cache(
     beta: float = 0.0,
     jitter: float = 0.0,
 ) -> CacheDependency:
-    """Cache the answers to GET; a dependency for ``Depends``, on a route, a router or an inclusion.
+    """Cache responses to GET: a dependency for a route, a router or ``include_router``.
 
     Args:
-        ttl: Seconds or timedelta; 0 is no expiry, None takes ``REDIS_DEFAULT_TTL``.
-        eviction_group: Group under which ``cache_evict`` finds the entries.
-        key_builder: Names the resource in place of path and query; what the endpoint reads from
-            headers and cookies selects the variant all the same.
-        prefix: Sets these entries apart from those of the same path under another prefix.
+        ttl: Seconds or timedelta; 0 means no expiry, None means ``REDIS_DEFAULT_TTL``.
+        eviction_group: Group by which ``cache_evict`` evicts the entries.
+        key_builder: Names the resource instead of path and query; headers and cookies that the
+            endpoint reads still select the variant.
+        prefix: Separates these entries from those of the same path with another prefix.
         cache_prefix: Another name for ``prefix``.
         private: Add ``private`` to Cache-Control.
-        group: Further groups.
+        group: Additional groups.
         vary: As in ``Cached``.
         shared: As in ``Cached``.
         stale_while_revalidate: As in ``Cached``.
@@ -110,18 +109,18 @@ def cache_put(
     strict: bool = False,
     preconditions: bool = False,
 ) -> CacheDependency:
-    """Write a successful answer through to the entry that the GET of the same path reads.
+    """Write a successful response to the entry that the GET of the same path reads.
 
-    Where no cached GET reads that path, or it varies by more than the path, the entries are evicted
-    instead, and a warning at start-up says so.
+    If no cached GET reads that path, or it varies by more than the path, the entries are evicted
+    instead, with a warning at start-up.
 
     Args:
-        ttl: Seconds or timedelta; 0 is no expiry, None takes the GET's.
+        ttl: Seconds or timedelta; 0 means no expiry, None means the GET's.
         eviction_group: The GET's group; the entry joins the groups of the GET in any case.
-        key_builder: The GET's key builder, where it has one.
-        prefix: The GET's prefix, where it has one.
-        private: Accepted for compatibility: the entry is announced as the GET announces it.
-        group: The GET's further groups.
+        key_builder: The GET's key builder, if it has one.
+        prefix: The GET's prefix, if it has one.
+        private: Accepted for compatibility; the GET decides about ``private``.
+        group: The GET's additional groups.
         when: As in ``CachePut``.
         strict: As in ``CachePut``.
         preconditions: As in ``CachePut``.
@@ -147,16 +146,16 @@ def cache_evict(
     soft: bool = False,
     preconditions: bool = False,
 ) -> CacheDependency:
-    """Evict after the endpoint succeeded, before its answer leaves.
+    """Evict after the endpoint has succeeded, before its response is sent.
 
-    With a ``key_builder``, what it names goes; ``default_key_builder`` stands for every variant of
-    this request's path. Without one the groups go, and without any group the whole cache.
+    With a ``key_builder``, evicts what it names; ``default_key_builder`` means every variant of
+    this request's path. Without one, evicts the groups, and without any group the whole cache.
 
     Args:
         eviction_group: Group to evict.
         key_builder: Names the resource to evict.
-        prefix: The prefix the entries were stored under.
-        group: Further groups to evict.
+        prefix: The prefix under which the entries were stored.
+        group: Additional groups to evict.
         when: As in ``CacheEvict``.
         strict: As in ``CacheEvict``.
         soft: As in ``CacheEvict``.

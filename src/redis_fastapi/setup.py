@@ -30,12 +30,12 @@ _DONE = "redis_fastapi_setup"
 class FastAPIRedis:
     """Give an application a Redis client and caching.
 
-    Every step returns the builder, and taking a step twice changes nothing.
+    Every method returns the builder, and calling one twice has no further effect.
 
     Args:
         app: The application.
-        settings: Where Redis is and how the cache behaves, under ``redis_lifespan`` as well; the
-            first that an application is given count. None reads ``REDIS_*`` at start-up.
+        settings: Location of Redis and behaviour of the cache, for ``redis_lifespan`` as well; the
+            first ones given to an application count. None reads ``REDIS_*`` at start-up.
     """
 
     def __init__(self, app: FastAPI, settings: RedisSettings | None = None) -> None:
@@ -44,7 +44,7 @@ class FastAPIRedis:
             setattr(app.state, SETTINGS, settings)
 
     def lifespan(self) -> FastAPIRedis:
-        """Open a client at start-up and close it at shutdown, round any lifespan the app has."""
+        """Open a client at start-up and close it at shutdown, around the app's own lifespan."""
         if self._first("lifespan"):
             router = self._app.router
             router.lifespan_context = _around(router.lifespan_context)
@@ -52,10 +52,10 @@ class FastAPIRedis:
         return self
 
     def caching(self) -> FastAPIRedis:
-        """Read cache declarations on ``@app.get`` and its like, and on routes of plain routers.
+        """Honour cache declarations on ``@app.get`` and similar, and on routes of plain routers.
 
-        Markers on ``@app.get`` are read on endpoints that follow this call; dependencies, wherever
-        they stand.
+        Markers on ``@app.get`` are read on endpoints declared after this call, dependencies
+        everywhere.
         """
         if self._first("caching"):
             router = self._app.router
@@ -67,7 +67,7 @@ class FastAPIRedis:
         return self
 
     def listen(self, listener: Listener) -> FastAPIRedis:
-        """Let a function hear the events of ``redis_fastapi.telemetry``, from the next start on."""
+        """Send events of ``redis_fastapi.telemetry`` to a function, from the next start-up on."""
         listen(self._app, listener)
         return self
 
@@ -77,18 +77,18 @@ class FastAPIRedis:
         tracer_provider: TracerProvider | None = None,
         meter_provider: MeterProvider | None = None,
     ) -> FastAPIRedis:
-        """Make spans and metrics of OpenTelemetry, from the next start on (extra ``otel``).
+        """Emit OpenTelemetry spans and metrics, from the next start-up on (extra ``otel``).
 
         Args:
-            tracer_provider: None is the global one.
-            meter_provider: None is the global one.
+            tracer_provider: None means the global one.
+            meter_provider: None means the global one.
         """
         providers = {"tracer_provider": tracer_provider, "meter_provider": meter_provider}
         ask_for_otel(self._app, **providers)
         return self
 
     def _first(self, step: str) -> bool:
-        """Whether a step is taken for the first time."""
+        """Whether a method is called for the first time."""
         done: set[str] = getattr(self._app.state, _DONE, set())
         setattr(self._app.state, _DONE, done | {step})
         return step not in done
@@ -97,10 +97,10 @@ class FastAPIRedis:
 class _AdoptLate:
     """Adopts routes made after ``caching()``, when the first request builds the middleware stack.
 
-    Its constructor hands the inner application back, so no request passes through it.
+    Its constructor returns the inner application, so no request passes through it.
     """
 
-    # Starlette takes what the call returns, whatever that is
+    # Starlette uses whatever the call returns
     def __new__(cls, app: ASGIApp, served: FastAPI) -> ASGIApp:  # type: ignore[misc]
         adopt_routes(served.router)
         runtime = getattr(served.state, STATE, None)
@@ -110,7 +110,7 @@ class _AdoptLate:
 
 
 def _around(inner: Any) -> Any:
-    """A lifespan that opens ours before ``inner`` and passes the state of both on."""
+    """A lifespan that enters ours before ``inner`` and passes on the state of both."""
 
     @asynccontextmanager
     async def lifespan_with_redis(app: FastAPI) -> AsyncIterator[Mapping[str, Any]]:
@@ -136,7 +136,7 @@ async def redis_lifespan(app: FastAPI) -> AsyncIterator[Mapping[str, Any]]:
 
 
 def _prepare(app: FastAPI) -> bool:
-    """What can only be done when all routes are there; whether it changed some."""
+    """Do what requires all routes to exist; returns whether routes were adopted."""
     adopted = adopt_routes(app.router)
     _describe(app)
     return adopted
