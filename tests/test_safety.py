@@ -880,6 +880,60 @@ def test_a_guard_that_takes_the_request_is_not_opaque(
         assert warnings_of(caplog) == []
 
 
+async def state_by_header(
+    request: Request, key: Annotated[str | None, Depends(APIKeyHeader(name="X-Key"))]
+) -> None:
+    request.state.user = key
+
+
+async def state_by_cookie(request: Request, user: Annotated[str, Cookie()] = "") -> None:
+    request.state.user = user
+
+
+async def from_state(request: Request) -> Any:
+    return {"user": request.state.user}
+
+
+async def user_of(request: Request) -> str:
+    return str(request.state.user)
+
+
+async def by_user_of_state(user: Annotated[str, Depends(user_of)]) -> Any:
+    return {"user": user}
+
+
+@both_doors
+@pytest.mark.parametrize("endpoint", [from_state, by_user_of_state], ids=["own", "received"])
+@pytest.mark.parametrize(
+    ("guard", "alice", "bob"),
+    [
+        (state_by_header, headers("x-key", "alice"), headers("x-key", "bob")),
+        (state_by_cookie, headers("cookie", "user=alice"), headers("cookie", "user=bob")),
+    ],
+    ids=["header", "cookie"],
+)
+def test_what_a_guard_reads_selects_where_the_whole_request_is_taken(
+    door: Door, endpoint: Any, guard: Any, alice: dict[str, Any], bob: dict[str, Any]
+) -> None:
+    app = new_app()
+    door.get(app, "/x", dependencies=(Depends(guard),))(endpoint)
+    found = bodies(app, alice, bob, alice)
+    assert [body["user"] for body in found] == ["alice", "bob", "alice"]
+
+
+@both_doors
+def test_a_scheme_of_the_authors_own_keeps_what_takes_the_whole_request_out(door: Door) -> None:
+    class OwnScheme(APIKeyHeader):
+        async def __call__(self, request: HTTPConnection) -> str | None:
+            request.state.user = request.headers["x-any"]
+            return None
+
+    app = new_app()
+    door.get(app, "/x", dependencies=(Depends(OwnScheme(name="x-key")),))(from_state)
+    found = bodies(app, headers("x-any", "alice"), headers("x-any", "bob"))
+    assert [body["user"] for body in found] == ["alice", "bob"]
+
+
 # -- private behind guards
 
 

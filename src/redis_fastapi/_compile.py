@@ -180,17 +180,19 @@ def _selectors(
     marker: Cached, declared: Declared, declaration: Declaration, reads: RouteReads
 ) -> tuple[Selectors, Reason | None]:
     """What selects the variant, and the reason why nothing may be stored, if there is one."""
-    own, received = reads.own.names, reads.received.names
+    own, received, schemes = reads.own.names, reads.received.names, reads.received.schemes
     spoken_for = bool(marker.vary) or marker.shared is True
     own_query, query = reads.own_query, Names(query=received.plus(reads.lasting).query)
     if _opaque(declaration, reads) and not spoken_for:
         query = _ANYTHING
+        # a guard may leave what it found in the state of the request
+        received, schemes = received.plus(reads.guards.names), (*schemes, *reads.guards.schemes)
     if _own_key_builder(declared) is not None:
         own_query, query = (), query._replace(query=())
     names = query.plus(Names(headers=own.headers, cookies=own.cookies))
     uncacheable = Reason.FORM if reads.own.form or reads.received.form else None
     if not spoken_for:
-        credentials = _reads.credentials_of(reads.received.schemes)
+        credentials = _reads.credentials_of(schemes)
         if credentials is None:
             uncacheable = Reason.UNKNOWN_SECURITY_SCHEME
         names = names.plus(received._replace(query=())).plus(credentials or NO_NAMES)
