@@ -1439,7 +1439,7 @@ def test_a_put_of_another_model_than_its_get_is_an_error_at_start_up() -> None:
     async def put_row(row_id: int) -> Annotated[OtherRow, CachePut(60)]:  # type: ignore[redis-cache-put]
         return OtherRow(id=row_id)
 
-    with pytest.raises(CacheDeclarationError, match="another model") as refused:
+    with pytest.raises(CacheDeclarationError, match="different model") as refused:
         start_up(app)
     assert "put_row" in str(refused.value)
 
