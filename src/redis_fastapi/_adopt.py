@@ -1,7 +1,7 @@
-"""Plain routes turned into cache routes, where their dependencies ask for caching.
+"""Turns plain routes into cache routes if their dependencies ask for caching.
 
-A route is rebuilt in place from its own attributes, so whoever holds it (a router, an included
-router) serves the new one.
+A route is rebuilt in place from its own attributes, so every router that holds it serves the new
+one.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _OPTIONS = tuple(
 
 
 def cache_route_class(route_class: type[APIRoute]) -> type[CacheRoute]:
-    """The class itself if it caches, else one that does so before it."""
+    """The class itself if it is a cache route, otherwise a subclass of it that is."""
     if issubclass(route_class, CacheRoute):
         return route_class
     if route_class is APIRoute:
@@ -38,16 +38,16 @@ def cache_route_class(route_class: type[APIRoute]) -> type[CacheRoute]:
 
 
 def adopt_routes(router: APIRouter) -> bool:
-    """Rebuild every plain route below a router that declares caching by a dependency.
+    """Rebuild every plain route under a router that declares caching by a dependency.
 
     Returns:
-        Whether there was one.
+        Whether any route was rebuilt.
     """
     return _adopt(router, asked=False, seen=set())
 
 
 def _adopt(router: APIRouter, *, asked: bool, seen: set[tuple[int, bool]]) -> bool:
-    """Adopt below one router; True where something changed."""
+    """Adopt the routes under one router; returns whether any changed."""
     if (id(router), asked) in seen:
         return False
     seen.add((id(router), asked))
@@ -91,7 +91,7 @@ def _rebuild(route: APIRoute) -> None:
 
 
 def _add_again(before: list[Dependant], rebuilt: list[Dependant]) -> None:
-    """Keep the guards that were put among a route's dependencies by hand."""
+    """Keep guards that were added to a route's dependencies by hand."""
     had, has = [one.call for one in before], [one.call for one in rebuilt]
     rebuilt[:0] = [
         one
@@ -101,7 +101,7 @@ def _add_again(before: list[Dependant], rebuilt: list[Dependant]) -> None:
 
 
 def _is_derived(route: APIRoute) -> bool:
-    """Whether the response model came from the return annotation, from which it will come again."""
+    """Whether the response model was derived from the return annotation, as it will be again."""
     model = route.response_model
     return model is not None and model == inspect.signature(route.endpoint).return_annotation
 
@@ -111,6 +111,6 @@ async def _nothing(request: Request) -> Response:
 
 
 def _renew(router: APIRouter) -> None:
-    """Make FastAPI derive anew what it made of the routes: adding one says that they changed."""
+    """Make FastAPI derive included routes again: adding a route marks them as changed."""
     router.add_route("/", _nothing)
     router.routes.pop()

@@ -166,15 +166,15 @@ class Engine:
 
     def recall(self, target: Target) -> Kept | None:
         """A fresh entry from the local tier, without any I/O."""
-        # An owed eviction has dropped its entries here, and they are not read before it was sent.
+        # An owed eviction has already dropped its entries here; they are not read until it is sent.
         return self._local.get(target)
 
     async def look_again(self, target: Target, known: KnownEntry, *, wait: bool) -> Outcome | bytes:
-        """The body of a known entry, if Redis still has that one; otherwise what ``look_up`` finds.
+        """The body of a known entry, if Redis still has it; otherwise the outcome of ``look_up``.
 
         Args:
             target: What to look up.
-            known: The entry that was found there last.
+            known: The entry that was last found there.
             wait: Whether to wait for another request's computation.
         """
         if self._evictions.owe(target) or not self._forecast.is_sure(target.shape):

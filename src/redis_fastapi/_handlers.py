@@ -1,4 +1,4 @@
-"""The dependencies behind a handler that FastAPI built, and others may have wrapped."""
+"""The dependencies behind a handler that FastAPI built and others may have wrapped."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ import fastapi.routing
 from fastapi.dependencies.models import Dependant
 
 INCLUDES_LAZILY = hasattr(fastapi.routing, "_EffectiveRouteContext")
-"""Whether an included router keeps its routes as they are and adds its own to each request."""
+"""Whether including a router leaves its routes unchanged and derives their context lazily."""
 
 _WRAPPERS = 4
-"""How many layers round FastAPI's handler are looked through."""
+"""How many layers around FastAPI's handler are searched."""
 
 
 def dependant_within(handler: Any, layers: int = _WRAPPERS) -> Dependant | None:

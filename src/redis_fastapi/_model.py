@@ -1,4 +1,4 @@
-"""Text that changes with what a route's response model sends."""
+"""A text that changes with what a route's response model sends."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pydantic.errors import PydanticUserError
 
 
 def model_text(route: APIRoute) -> str:
-    """The schema of a route's response model, and how it is written."""
+    """The schema of a route's response model, and its serialization options."""
     chosen = route.response_class
     rendered_by = chosen.value if isinstance(chosen, DefaultPlaceholder) else chosen
     written = (
@@ -28,7 +28,7 @@ def model_text(route: APIRoute) -> str:
 
 
 def _ordered(chosen: Any) -> Any:
-    """Sets as lists: the order of a set differs from process to process."""
+    """Sets as sorted lists: the order of a set differs between processes."""
     if isinstance(chosen, dict):
         return {name: _ordered(below) for name, below in chosen.items()}
     return sorted(chosen, key=repr) if isinstance(chosen, (set, frozenset)) else chosen

@@ -74,7 +74,7 @@ class Reading:
         self._read_directives()
         if not self._is_plain_request():
             return None
-        self._use_prepared(destination)
+        self._allow_prepared(destination)
         self._set_target(destination.target)
         return self._answer_of(await self._look_up(destination.target, found))
 
@@ -95,7 +95,7 @@ class Reading:
             self._read_directives()
             target = await self._target(values, known)
             if known is not None and not self._injected and self._is_plain_request():
-                self._use_prepared(known)
+                self._allow_prepared(known)
             if self._directives.only_if_cached:
                 return await self._stored_or_timeout(target)
             answer = None if target is None else await self._answer(target)
@@ -112,9 +112,9 @@ class Reading:
         """Whether the request has no directives and is no background refresh."""
         return self._directives is _http.IGNORED and RERUN not in self._scope
 
-    def _use_prepared(self, destination: Destination) -> None:
-        """Send the response prepared for an equal request, if there is one that still holds."""
-        # with beta, each hit draws anew whether to refresh
+    def _allow_prepared(self, destination: Destination) -> None:
+        """Let a prepared response be sent for this request, and its own response be prepared."""
+        # with beta, every hit draws at random whether to refresh
         if not self._policy.staleness.beta:
             self._destination = destination
             self._conditions = _http.conditions(self._scope["headers"])

@@ -1,8 +1,8 @@
 """What a tree of FastAPI dependencies reads from a request, by looking at ``Dependant``.
 
-The endpoint's own parameters and the dependencies whose values it receives decide the answer.
-Guards in ``dependencies=[...]`` only let pass or refuse: nobody receives their value, so they never
-select an entry.
+The endpoint's own parameters and the dependencies whose values it receives decide the response.
+Guards in ``dependencies=[...]`` only admit or refuse a request: the endpoint does not receive their
+values, so they never select an entry.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ EVERYTHING = "*"
 
 
 _INJECTED: Final = f"{__name__.rpartition('.')[0]}._runtime"
-"""The module of the dependencies that give an endpoint the cache or the client."""
+"""The module with the dependencies that inject the cache or the client."""
 
 
 class Names(NamedTuple):
@@ -62,7 +62,7 @@ class Reads:
     Attributes:
         names: Declared query parameters, headers and cookies.
         schemes: Security schemes in the tree.
-        opaque: Names of callables that take the whole request, so that anything may reach them.
+        opaque: Names of callables that take the whole request, and so may read anything.
         body: Whether a body is read.
         form: Whether that body is a form.
         generators: Whether a dependency cleans up after ``yield``.
@@ -89,14 +89,14 @@ class Reads:
 
 @dataclass(frozen=True, slots=True)
 class RouteReads:
-    """All that one route reads, by who does the reading.
+    """Everything one route reads, by what reads it.
 
     Attributes:
         own: The endpoint's own parameters.
-        own_query: Its query parameters by name, each with the names it has on the wire.
+        own_query: Its query parameters by name, each with its names on the wire.
         received: The dependencies whose values it receives.
-        guards: The dependencies that only gate.
-        lasting: What those of the guards read that go on while the endpoint runs.
+        guards: The dependencies whose values it does not receive.
+        lasting: What guards with ``yield``, which stay open while the endpoint runs, read.
     """
 
     own: Reads
@@ -107,7 +107,7 @@ class RouteReads:
 
 
 def read_route(dependant: Dependant) -> RouteReads:
-    """Look at a route's effective dependencies once."""
+    """Everything a route's effective dependencies read."""
     guards = [below for below in dependant.dependencies if below.name is None]
     return RouteReads(
         own_reads(dependant),
@@ -119,7 +119,7 @@ def read_route(dependant: Dependant) -> RouteReads:
 
 
 def _lasting(dependant: Dependant) -> Iterator[Reads]:
-    """What those in a tree that clean up after ``yield`` read and receive."""
+    """What the dependencies with ``yield`` in a tree read and receive."""
     if dependant.call is not None and is_generator_endpoint(dependant.call):
         yield tree_reads(dependant)
         return
@@ -128,7 +128,7 @@ def _lasting(dependant: Dependant) -> Iterator[Reads]:
 
 
 def own_reads(dependant: Dependant) -> Reads:
-    """What one callable's own parameters read, its dependencies left out."""
+    """What one callable's own parameters read, without its dependencies."""
     names = Names(
         _wire_names(dependant.query_params),
         tuple(name.lower() for name in _wire_names(dependant.header_params)),
@@ -139,7 +139,7 @@ def own_reads(dependant: Dependant) -> Reads:
 
 
 def tree_reads(dependant: Dependant) -> Reads:
-    """What a dependency and all below it read."""
+    """What a dependency and everything it depends on read."""
     reads = own_reads(dependant)
     call: Any = dependant.call
     if isinstance(call, SecurityBase):
@@ -168,14 +168,12 @@ def union(many: Iterable[Reads]) -> Reads:
 
 
 def takes_request(dependant: Dependant) -> bool:
-    """Whether a callable asks for the request itself."""
+    """Whether a callable takes the request itself."""
     return bool(dependant.request_param_name or dependant.http_connection_param_name)
 
 
 def credentials_of(schemes: Iterable[SecurityBase]) -> Names | None:
-    """Where FastAPI's own security schemes read the credentials; None where one of them is not
-    known.
-    """
+    """Where these security schemes read credentials; None if one is not FastAPI's own."""
     total = Names()
     for scheme in schemes:
         found = _credentials(scheme)
@@ -186,7 +184,7 @@ def credentials_of(schemes: Iterable[SecurityBase]) -> Names | None:
 
 
 def _credentials(scheme: SecurityBase) -> Names | None:
-    # a scheme with a __call__ of its own may read anything
+    # a scheme with its own __call__ may read anything
     if not _module_of(_call_of(scheme)).startswith("fastapi.security."):
         return None
     if isinstance(scheme, (APIKeyHeader, APIKeyQuery, APIKeyCookie)):
@@ -205,13 +203,13 @@ def _api_key(place: APIKeyIn, name: str) -> Names:
 
 
 def _wire_names(fields: Iterable[Any]) -> tuple[str, ...]:
-    """Names under which FastAPI looks for these parameters in a request."""
+    """The names by which FastAPI reads these parameters from a request."""
     return tuple(sorted({name for field in fields for name in _names_of(field)}))
 
 
 def _names_of(field: Any) -> Iterator[str]:
     annotation = field.field_info.annotation
-    # list[int] passes isclass on 3.10 and is no class for issubclass
+    # list[int] passes isclass on 3.10, but issubclass rejects it
     plain = get_origin(annotation) is None and inspect.isclass(annotation)
     if plain and issubclass(annotation, BaseModel):
         yield from _model_names(annotation, header=isinstance(field.field_info, params.Header))
@@ -222,7 +220,7 @@ def _names_of(field: Any) -> Iterator[str]:
 
 
 def _model_names(model: type[BaseModel], *, header: bool) -> Iterator[str]:
-    """Names that a parameter model reads; everything where it takes more than it declares."""
+    """The names that a parameter model reads; `EVERYTHING` if it accepts undeclared ones."""
     validators = model.__pydantic_decorators__.model_validators.values()
     sees_all = any(validator.info.mode != "after" for validator in validators)
     if sees_all or model.model_config.get("extra") == "allow":
@@ -239,7 +237,7 @@ def _model_names(model: type[BaseModel], *, header: bool) -> Iterator[str]:
 
 
 def _call_of(instance: Any) -> Any:
-    """What runs when an instance is called."""
+    """The function that runs when an instance is called."""
     return vars(type(instance)).get("__call__") or getattr(type(instance), "__call__", None)  # noqa: B004
 
 

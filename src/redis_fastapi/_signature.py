@@ -16,13 +16,13 @@ from starlette.responses import FileResponse, Response, StreamingResponse
 def resolve_signature(endpoint: Callable[..., Any]) -> inspect.Signature:
     """The signature with its string annotations evaluated.
 
-    A name that exists only while type checking stays a string; the other annotations are evaluated.
+    An annotation with a name that exists only for type checking stays a string.
     """
     try:
         signature = inspect.signature(endpoint, eval_str=True)
     except NameError:
         signature = _lazy_signature(endpoint)
-    # inspect leaves a signature that somebody has set as it is
+    # inspect does not evaluate a signature set as ``__signature__``
     names = names_of_module(endpoint)
     parameters = [
         parameter.replace(annotation=_evaluated(parameter.annotation, names))
@@ -33,7 +33,7 @@ def resolve_signature(endpoint: Callable[..., Any]) -> inspect.Signature:
 
 
 def names_of_module(endpoint: Callable[..., Any]) -> dict[str, Any]:
-    """The names that an endpoint's annotations may use."""
+    """The global names that an endpoint's annotations may use."""
     names: dict[str, Any] = getattr(_function(endpoint), "__globals__", {})
     return names
 
@@ -56,7 +56,7 @@ def _evaluated(annotation: Any, names: dict[str, Any]) -> Any:
 
 
 def missing_name(annotation: str, names: dict[str, Any]) -> str:
-    """The first name that keeps a text from being evaluated."""
+    """The first undefined name in an annotation's text."""
     try:
         eval(annotation, names)
     except NameError as error:
@@ -71,7 +71,7 @@ def _below_partials(endpoint: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _function(endpoint: Callable[..., Any]) -> Any:
-    """The function whose globals and code count, below partials, wrappers and callable objects."""
+    """The function behind partials, wrappers and callable objects."""
     function = inspect.unwrap(_below_partials(endpoint))
     if inspect.isroutine(function) or inspect.isclass(function):
         return function
@@ -79,7 +79,7 @@ def _function(endpoint: Callable[..., Any]) -> Any:
 
 
 def is_coroutine_endpoint(endpoint: Callable[..., Any]) -> bool:
-    """Whether calling the endpoint gives something to await; else it runs in the thread pool."""
+    """Whether the endpoint is a coroutine function; otherwise it runs in the thread pool."""
     endpoint = _below_partials(endpoint)
     if inspect.isroutine(endpoint):
         return inspect.iscoroutinefunction(endpoint)
@@ -87,28 +87,28 @@ def is_coroutine_endpoint(endpoint: Callable[..., Any]) -> bool:
 
 
 def is_generator_endpoint(endpoint: Callable[..., Any]) -> bool:
-    """Whether the endpoint yields its answer piece by piece."""
+    """Whether the endpoint is a generator function."""
     function = _function(endpoint)
     return inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function)
 
 
 def is_checked_by_requires(endpoint: Callable[..., Any]) -> bool:
-    """Whether Starlette's ``@requires`` stands between the route and the endpoint."""
+    """Whether the endpoint is decorated with Starlette's ``@requires``."""
     return _is_of_requires(inspect.unwrap(_below_partials(endpoint), stop=_is_of_requires))
 
 
 def _is_of_requires(function: Callable[..., Any]) -> bool:
-    # its wrappers have taken over the name and the module of what they wrap
+    # its wrappers copy the name and module of what they wrap, but not the globals
     return getattr(function, "__globals__", None) is vars(authentication)
 
 
 def parameter_of_type(signature: inspect.Signature, wanted: type) -> str | None:
-    """Name of the first parameter annotated with a class or a subclass of it."""
+    """Name of the first parameter annotated with a class or a subclass of it, or None."""
     for parameter in signature.parameters.values():
         annotation = parameter.annotation
         if get_origin(annotation) is Annotated:
             annotation = get_args(annotation)[0]
-        # list[int] passes isclass on 3.10 and is no class for issubclass
+        # list[int] passes isclass on 3.10, but issubclass rejects it
         plain_class = get_origin(annotation) is None and inspect.isclass(annotation)
         if plain_class and issubclass(annotation, wanted):
             return parameter.name
@@ -116,7 +116,7 @@ def parameter_of_type(signature: inspect.Signature, wanted: type) -> str | None:
 
 
 def type_text(annotation: Any) -> str:
-    """An annotation as its author would write it, for messages."""
+    """An annotation as it would be written in source, for messages."""
     if annotation is inspect.Signature.empty:
         return "..."
     origin, arguments = get_origin(annotation), get_args(annotation)
@@ -138,11 +138,11 @@ _STREAMED = (StreamingResponse, FileResponse)
 
 
 def returns_stream(annotation: Any) -> bool:
-    """Whether what an annotation stands for is sent piece by piece."""
+    """Whether an annotation is that of a streamed response."""
     kind = get_origin(annotation) or annotation
     return kind in _STREAMS or (inspect.isclass(kind) and issubclass(kind, _STREAMED))
 
 
 def returns_response(annotation: Any) -> bool:
-    """Whether what an annotation stands for is a response."""
+    """Whether an annotation is a response class."""
     return inspect.isclass(annotation) and issubclass(annotation, Response)

@@ -1,7 +1,7 @@
 """Templates over an endpoint's parameters: ``"product:{product_id}"``, ``"user:{user.id}"``.
 
 A field is a parameter's name and, after dots, attributes of its value. Nothing else of Python's
-format language is allowed: what a template can say, a reader can predict.
+format language is allowed, so that templates stay predictable.
 """
 
 from __future__ import annotations
@@ -31,7 +31,12 @@ class Field:
         return ".".join((self.name, *self.attributes))
 
     def value(self, values: Mapping[str, object]) -> object:
-        """Follow the attributes, None having only None; raises KeyError or AttributeError."""
+        """Follow the attributes; None if any value on the way is None.
+
+        Raises:
+            KeyError: If the parameter or an item is missing.
+            AttributeError: If an attribute is missing.
+        """
         value = values[self.name]
         for attribute in self.attributes:
             if value is None:
@@ -42,7 +47,7 @@ class Field:
 
 @dataclass(frozen=True, slots=True)
 class Template:
-    """Literal texts with fields between them; ``len(literals) == len(fields) + 1``."""
+    """Literal texts with fields in between; ``len(literals) == len(fields) + 1``."""
 
     text: str
     literals: tuple[str, ...]
@@ -50,7 +55,7 @@ class Template:
 
     @classmethod
     def parse(cls, text: str) -> Template:
-        """Compile a template; raises ValueError where it is malformed."""
+        """Compile a template; raises ValueError if it is malformed."""
         literals, fields, pending = [], [], ""
         for literal, name, spec, conversion in Formatter().parse(text):
             pending += literal
@@ -65,18 +70,18 @@ class Template:
 
     @classmethod
     def literal(cls, text: str) -> Template:
-        """A template that is its own text, braces and all."""
+        """A template without fields, in which braces are plain text."""
         return cls(text, (text,), ())
 
     @property
     def pattern(self) -> str:
-        """The text with its fields unnamed, since a write and a read may name them differently."""
+        """The text without field names, since a write and a read may name them differently."""
         return "{}".join(self.literals)
 
     def render(
         self, values: Mapping[str, object], quote: Callable[[Field, str], str] | None = None
     ) -> str:
-        """Fill in the values, each as ``quote`` writes it; raises KeyError or AttributeError."""
+        """Fill in the values, quoted by ``quote``; raises KeyError or AttributeError."""
         parts = [self.literals[0]]
         for field, literal in zip(self.fields, self.literals[1:]):  # noqa: B905  # equal by construction
             text = text_of(field.value(values))
@@ -85,7 +90,7 @@ class Template:
 
 
 def text_of(value: object) -> str:
-    """A value as it stands in a path or a group name; an enum member is its value."""
+    """A value as text in a path or a group name; an enum member is represented by its value."""
     if isinstance(value, Enum):
         value = value.value
     return value.decode() if isinstance(value, bytes) else str(value)

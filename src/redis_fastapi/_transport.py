@@ -1,8 +1,8 @@
 """How commands reach Redis: over the connections of a client's pool, or of a cluster's nodes.
 
-- What is sent is sent once: no retry of redis-py applies. Sending again is left to the callers,
-  who know what may be repeated.
-- Replies come from primaries. A connection with replies left to read never returns to its pool.
+- Commands are sent once: redis-py's retries do not apply. Resending is left to the callers, who
+  know what may be repeated.
+- Replies come from primaries. A connection with unread replies never returns to its pool.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ else:
 
 
 class AwayError(CacheUnavailableError):
-    """Redis is known to be away; nothing was sent, and asking again soon does not help."""
+    """Redis is known to be unreachable; nothing was sent, and an immediate retry would not help."""
 
 
 class Command(NamedTuple):
-    """A command, the key that says where it goes, and whether it may be sent one time only."""
+    """A command, the key that routes it, and whether it may be sent only once."""
 
     args: tuple[str | bytes | int, ...]
     key: bytes
@@ -40,7 +40,7 @@ class Command(NamedTuple):
 
 
 def keyed(name: str, key: bytes, *args: str | bytes | int, once: bool = False) -> Command:
-    """A command whose first argument is the key that says where it goes."""
+    """A command whose first argument is the key that routes it."""
     return Command((name, key, *args), key, once)
 
 
@@ -51,10 +51,10 @@ Exchange = Callable[[Sequence[Command]], Awaitable[list[Any]]]
 class Transport(Protocol):
     """How commands reach Redis; commands for one slot take effect in the order given.
 
-    `until` is the event loop's time at which a caller gives up; None is never.
+    `until` is when the caller gives up, in the event loop's time; None means never.
 
     Attributes:
-        spread: Whether keys lie in many slots of a cluster, so that MGET cannot read them.
+        spread: Whether keys are spread over the slots of a cluster, so that MGET cannot read them.
     """
 
     spread: bool
@@ -62,25 +62,25 @@ class Transport(Protocol):
     def get_many(
         self, keys: Sequence[bytes], *, until: float | None
     ) -> Awaitable[list[bytes | None]]:
-        """Values of keys in any slots."""
+        """The values of keys in any slots."""
 
     async def send(
         self, commands: Sequence[Command], *, until: float | None, heavy: bool = False
     ) -> list[Any]:
         """Replies in order, error replies as ResponseError instances.
 
-        Nothing else waits behind commands that are heavy.
+        Other commands do not wait behind ones that are `heavy`.
         """
 
     def exclusive(self, key: bytes) -> AbstractAsyncContextManager[Exchange]:
-        """A connection that nobody else uses meanwhile, to the primary of `key`."""
+        """A connection to the primary of `key`, for exclusive use."""
 
     async def aclose(self) -> None:
         """Close what the transport opened; the client stays open."""
 
 
 class Connection(Protocol):
-    """What is used of redis-py's connections."""
+    """The part of redis-py's connections that is used here."""
 
     @property
     def is_connected(self) -> bool: ...
@@ -92,14 +92,14 @@ class Connection(Protocol):
 
 
 class Pool(Protocol):
-    """What is used of redis-py's pools."""
+    """The part of redis-py's pools that is used here."""
 
     async def get_connection(self) -> Connection: ...
     async def release(self, connection: Connection) -> None: ...
 
 
 class _Borrowed:
-    """A pool's connection for the time of a `with`; one that was interrupted is closed."""
+    """A pool's connection for the duration of a `with`; closed if that is interrupted."""
 
     __slots__ = ("_connection", "_pool")
     _connection: Connection
@@ -128,8 +128,8 @@ class _Borrowed:
 
 
 async def exchange(connection: Connection, commands: Sequence[Command]) -> list[Any]:
-    """Replies to commands sent over a connection that is open."""
-    # Sending would reconnect silently, and a WATCH of the lost connection would watch nothing.
+    """The replies to commands sent over an open connection."""
+    # Otherwise sending would silently reconnect, and lose a WATCH on the old connection.
     if not connection.is_connected:
         raise ConnectionError("connection lost")
     packed = connection.pack_commands([command.args for command in commands])

@@ -1,8 +1,8 @@
 """Every error this library raises on purpose.
 
 CacheError
-├── CacheDeclarationError   (TypeError)     a marker or dependency that cannot mean what it says
-├── CacheSettingsError      (ValueError)    a ``REDIS_*`` value that cannot be used
+├── CacheDeclarationError   (TypeError)     a marker or dependency that breaks a rule
+├── CacheSettingsError      (ValueError)    an invalid ``REDIS_*`` value
 ├── CacheSetupError         (RuntimeError)  something the application has not set up
 └── CacheUnavailableError                   Redis did not answer; never reaches a client
 """
@@ -18,8 +18,8 @@ class CacheDeclarationError(CacheError, TypeError):
     """A declaration is wrong; raised at registration or at start-up, never during a request.
 
     Attributes:
-        code: Name of the rule, the same that the mypy plugin reports.
-        route: The route as a reader would look for it, for example ``GET /products/{id}
+        code: Code of the rule, as the mypy plugin reports it.
+        route: The route as it would be searched for, for example ``GET /products/{id}
             (get_product)``.
         problem: What is wrong and why.
         fix: The line to write instead.
@@ -34,7 +34,7 @@ class CacheDeclarationError(CacheError, TypeError):
 
 
 class CacheSettingsError(CacheError, ValueError):
-    """One or more ``REDIS_*`` settings cannot be used; the message names each variable."""
+    """One or more ``REDIS_*`` settings are invalid; the message names each variable."""
 
 
 class CacheSetupError(CacheError, RuntimeError):
@@ -42,4 +42,4 @@ class CacheSetupError(CacheError, RuntimeError):
 
 
 class CacheUnavailableError(CacheError):
-    """Redis refused, failed or did not answer in time; the caller goes on without the cache."""
+    """Redis refused, failed or did not reply in time; the caller continues without the cache."""

@@ -1,4 +1,4 @@
-"""What the cache tells of itself while it runs, to whoever listens.
+"""Events that the cache reports to listeners while it runs.
 
     def count(event: Event) -> None:
         if isinstance(event, Answered):
@@ -6,9 +6,9 @@
 
     FastAPIRedis(app).lifespan().caching().listen(count)
 
-A listener is called on the event loop, in the context of the request it hears of, and has to be
-quick. One that raises is logged once for each kind of error, and changes no answer. Where nobody
-listens, nothing is measured.
+A listener is called on the event loop, in the context of the request, and has to be quick. One that
+raises is logged once per type of error, and does not affect the response. Without listeners,
+nothing is measured.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ class Answered:
         route: Method and path template, ``GET /products/{product_id}``; of a mounted application
             the path within it.
         state: ``HIT``, ``MISS``, ``STALE`` or ``BYPASS``; None where the request said no-store.
-        reason: Why the cache was left out or the answer not stored, by its name in Cache-Status;
-            None where there is no such reason.
-        body_bytes: Of what is sent; 0 for a 304, and for a stream, which is told of as it begins.
-        started_ns: When its look-up began, in nanoseconds since 1970.
-        lookup_seconds: How long the look-up took, waiting for another's computation included.
-        waited: Whether it waited for another's computation, and was given that.
-        local: Whether a hit came from the local tier, so that Redis was not asked for it.
+        reason: Why the cache was bypassed or the response not stored, by its name in Cache-Status;
+            None if neither applies.
+        body_bytes: Size of the body sent; 0 for a 304, and for a stream, reported as it begins.
+        started_ns: When its lookup began, in nanoseconds since 1970.
+        lookup_seconds: How long the lookup took, including waiting for another computation.
+        waited: Whether it waited for another request's computation, and received that.
+        local: Whether a hit came from the local tier, without asking Redis.
     """
 
     route: str
@@ -53,14 +53,14 @@ class Answered:
 
 @dataclass(frozen=True, slots=True)
 class Evicted:
-    """A write named what is gone.
+    """A write has evicted.
 
     Attributes:
         route: Method and path template.
-        names: How many paths and groups.
+        names: Number of paths and groups.
         confirmed: Whether Redis acknowledged it; otherwise it is kept and sent again.
         started_ns: When it was sent, in nanoseconds since 1970.
-        seconds: How long the answer was held back for it.
+        seconds: How long the response was delayed by it.
     """
 
     route: str
@@ -76,7 +76,7 @@ class Exchanged:
 
     Attributes:
         operation: ``read`` of an entry, ``acquire`` of a lease, ``fill`` or ``evict``.
-        entry_bytes: Of the entry that was read or stored; 0 where there was none.
+        entry_bytes: Size of the entry that was read or stored; 0 if there was none.
         error: Name of the exception it ended with, or None.
         started_ns: When it began, in nanoseconds since 1970.
         seconds: How long it took.
@@ -93,20 +93,20 @@ Event: TypeAlias = Answered | Evicted | Exchanged
 
 
 class Listener(Protocol):
-    """Hears every event."""
+    """Receives every event."""
 
     def __call__(self, event: Event, /) -> None:
-        """Take note of an event; quickly, since a request waits."""
+        """Handle an event; quickly, since a request waits."""
 
 
 @dataclass(frozen=True, slots=True)
 class Telemetry:
-    """Tells listeners what happens.
+    """Sends events to listeners.
 
     Attributes:
-        listeners: Who hears of it.
-        now_ns: Nanoseconds since 1970.
-        timer: Seconds of a clock that never goes back.
+        listeners: The listeners.
+        now_ns: Returns nanoseconds since 1970.
+        timer: Returns monotonic seconds.
     """
 
     listeners: tuple[Listener, ...]
@@ -115,11 +115,11 @@ class Telemetry:
     _failed: set[type[Exception]] = field(default_factory=set)
 
     def tell(self, event: Event) -> None:
-        """Tell every listener; none can do harm to the request."""
+        """Send an event to every listener; their errors do not affect the request."""
         for listener in self.listeners:
             try:
                 listener(event)
-            except Exception as error:  # a listener of the user's may raise anything
+            except Exception as error:  # the user's listener may raise anything
                 self._log(error)
 
     def _log(self, error: Exception) -> None:
@@ -128,7 +128,7 @@ class Telemetry:
             logger.warning("a listener failed: %r", error, exc_info=error)
 
     def plus(self, other: Telemetry | None) -> Telemetry:
-        """Both, each with all its listeners."""
+        """The combination, with the listeners of both."""
         if other is None:
             return self
         return Telemetry((*self.listeners, *other.listeners), self.now_ns, self.timer)
