@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from mypy import nodes
 from mypy.checker import TypeChecker
 from mypy.nodes import CallExpr, Expression, FuncDef, MypyFile
 from mypy.plugin import MethodContext
 from mypy.types import CallableType, Instance, Type, UnboundType, get_proper_type
+from mypy.typevars import fill_typevars
 
 from ._names import Scope, module_of, statements, within_module
 from ._sources import Function, Source, Sources
@@ -26,6 +27,7 @@ class Endpoint:
         source: The file it stands in.
         scope: Where the names of its signature are looked up.
         foreign: Whether it stands in another module than the call that makes it a route.
+        bound: Whether a method has its instance already; a class-based view receives it.
     """
 
     function: FuncDef
@@ -33,16 +35,18 @@ class Endpoint:
     source: Source
     scope: Scope
     foreign: bool = False
+    bound: bool = True
 
     @property
     def parameters(self) -> dict[str, Type]:
-        """Its parameters but ``self``, with their types."""
+        """What it is called with, and the types."""
         function = get_proper_type(self.function.type)
         if not isinstance(function, CallableType):
             return {}
         pairs = [*zip(function.arg_names, function.arg_types, strict=True)]
         if self.function.info and not self.function.is_static:
-            pairs = pairs[1:]
+            instance = [(pairs[0][0], fill_typevars(self.function.info))]
+            pairs = [*([] if self.bound else instance), *pairs[1:]]
         return {name: given for name, given in pairs if name is not None}
 
     @property
@@ -74,7 +78,8 @@ class Functions:
         function = self._below(call, api.tree)
         if function is None or not may_be_marked(function, api.tree):
             return None
-        return self.read(function, Scope(api.modules, api.tree, tuple(api.scope.stack[1:])))
+        found = self.read(function, Scope(api.modules, api.tree, tuple(api.scope.stack[1:])))
+        return found and replace(found, bound=False)
 
     def beside(self, call: CallExpr, tree: MypyFile) -> Iterable[tuple[CallExpr, FuncDef]]:
         """Every decorator call of a module with the function below it."""

@@ -30,6 +30,18 @@ class Shelf:
         return Product(id=1)
 
 
+class View:
+    product: Product
+
+    @router.get("/view")
+    async def mine(self) -> Annotated[str, Cached(ttl=5, vary="self.product.id")]:
+        return self.product.name
+
+    @router.get("/misspelt-view")
+    async def misspelt(self) -> Annotated[str, Cached(ttl=5, vary="self.produkt.id")]:  # E: redis-cache-placeholder but "View" has no attribute "produkt" # static: mypy alone knows the type of self
+        return self.product.name
+
+
 class Reader:
     async def __call__(self) -> Annotated[Product, Cached(ttl=0)]:  # E: redis-cache-value ttl=0 of Cached # static: checked where it is added, below
         return Product(id=1)
