@@ -1,4 +1,4 @@
-"""Work that its caller does not wait for, or that goes on when the caller is cancelled; its end."""
+"""Tasks that outlive their caller, or continue when it is cancelled, and how they end."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ class Background:
         self.tasks: set[asyncio.Task[Any]] = set()
 
     def spawn(self, work: Coroutine[Any, Any, _T]) -> asyncio.Task[_T]:
-        """Run `work` to its end, whatever becomes of the caller."""
+        """Run `work` to completion, even if the caller is cancelled."""
         task = asyncio.get_running_loop().create_task(work)
         self.tasks.add(task)
         task.add_done_callback(self.tasks.discard)
         return task
 
     async def close(self) -> None:
-        """Give what runs a second to end, then cancel it."""
+        """Give running tasks a second to finish, then cancel them."""
         self.closed = True
         if not self.tasks:
             return
@@ -41,7 +41,7 @@ class Background:
 
 
 async def cancel(*tasks: asyncio.Future[Any], patience: float = _CANCEL_SECONDS) -> None:
-    """Cancel tasks and return when all have ended, however they did.
+    """Cancel tasks and return when all have ended.
 
     They are cancelled again and again: before Python 3.12 a time limit (`asyncio.wait_for`) that is
     over in the same moment swallows a cancellation, and a task that goes on for ever would go on.

@@ -1,4 +1,4 @@
-"""Counts by route, kept in the process from what it hears of itself."""
+"""Counters per route, kept in the process from its own events."""
 
 from __future__ import annotations
 
@@ -40,16 +40,16 @@ class RouteCounts:
 
     @property
     def reads(self) -> int:
-        """Answers of any kind."""
+        """Responses of any kind."""
         return self.hits + self.stale + self.misses + self.bypasses
 
     @property
     def hit_ratio(self) -> float:
-        """Share of the answers that came from the cache; 0 where there was none."""
+        """Share of the responses that came from the cache; 0 if there was none."""
         return (self.hits + self.stale) / self.reads if self.reads else 0.0
 
     def add(self, other: RouteCounts) -> None:
-        """Take what another process counted of the same route."""
+        """Add what another process counted for the same route."""
         for name in _NUMBERS:
             setattr(self, name, getattr(self, name) + getattr(other, name))
         self.reasons.update(other.reasons)
@@ -76,7 +76,7 @@ _STATES = {"HIT": "hits", "STALE": "stale", "MISS": "misses", "BYPASS": "bypasse
 
 
 class Counters(Mapping[str, RouteCounts]):
-    """Counts by route; a listener. A route of which nothing was heard has counts of zero."""
+    """A listener that counts per route; a route without events has counts of zero."""
 
     def __init__(self) -> None:
         self._routes: dict[str, RouteCounts] = {}
@@ -112,7 +112,7 @@ class Counters(Mapping[str, RouteCounts]):
         return len(self._routes)
 
     def clear(self) -> None:
-        """Begin anew."""
+        """Reset all counters."""
         self._routes.clear()
 
     def as_json(self) -> dict[str, dict[str, Any]]:
@@ -121,7 +121,7 @@ class Counters(Mapping[str, RouteCounts]):
 
 
 def summed(published: Iterable[Mapping[str, Mapping[str, Any]]]) -> dict[str, RouteCounts]:
-    """The counts of several processes together, from their plain data."""
+    """The sum of the counts of several processes, from their plain data."""
     total: dict[str, RouteCounts] = {}
     for counts in published:
         for route, numbers in counts.items():

@@ -1,4 +1,4 @@
-"""Transports over connections of the cache's own, cloned from the client's; one to a primary.
+"""Transports over the cache's own connections, one per primary, cloned from the client's.
 
 The client keeps its own for what endpoints send. Exclusive use, and fills so large that look-ups
 would wait behind them, go over the client's connections, never while the breaker is open.
@@ -55,7 +55,7 @@ _NOT_CLONED = (
     "retry_on_timeout",
     "socket_timeout",
 )
-"""Options of a connection that belong to its pool, or that would send or wait by themselves."""
+"""Connection options that belong to its pool, or that would send or wait by themselves."""
 
 _NOT_CLONED_PREFIXES = ("maint", "orig_", "oss_cluster_maint")
 
@@ -64,11 +64,11 @@ _LEARN_SECONDS = 2.0
 _LEARN_PAUSE_SECONDS = 0.5
 
 ReadFrom = Callable[[str | None], None]
-"""Hears the name of the primary that is read from, and None where that is another one than ever."""
+"""Called with the name of the primary that is read from; None if it is an unknown one."""
 
 
 def _ignore(node: str | None) -> None:
-    """Nobody wants to hear where reads go."""
+    """Ignore where reads go."""
 
 
 def hold(
@@ -97,7 +97,7 @@ def hold(
 
 
 def clone(connection_class: Any, options: dict[str, Any]) -> Connection:
-    """A connection like a pool's or a node's, without retries, and not yet connected."""
+    """A connection like one of a pool or node, without retries and not yet connected."""
     kept = {
         name: value
         for name, value in options.items()
@@ -129,13 +129,13 @@ class HeldTransport:
 
     @property
     def is_open(self) -> bool:
-        """Whether the breaker is open: nothing is sent, and nobody waits."""
+        """Whether the breaker is open, so that nothing is sent."""
         return self._lane.is_open
 
     def get_many(
         self, keys: Sequence[bytes], *, until: float | None
     ) -> Awaitable[list[bytes | None]]:
-        """Values of keys, together with those that others read in this turn of the event loop."""
+        """The values of keys, merged with other reads in this iteration of the event loop."""
         return self._lane.look(keys, until)
 
     async def send(
@@ -158,7 +158,7 @@ class HeldTransport:
 
 
 class HeldClusterTransport:
-    """One connection to each primary; what a node sends away the client follows."""
+    """One connection to each primary; redirections are followed through the client."""
 
     spread = True
 
@@ -182,7 +182,7 @@ class HeldClusterTransport:
         self._retired: set[asyncio.Task[None]] = set()
 
     async def get_many(self, keys: Sequence[bytes], *, until: float | None) -> list[bytes | None]:
-        """Values of keys in any slots, read from all nodes at once."""
+        """The values of keys in any slots, read from all nodes concurrently."""
         await self._map.known(until)
         replies: list[Any] = [None] * len(keys)
         parts = self._by_node(keys)
@@ -229,7 +229,7 @@ class HeldClusterTransport:
         return replies
 
     def exclusive(self, key: bytes) -> AbstractAsyncContextManager[Exchange]:
-        """A connection of its own to the primary of `key`."""
+        """A separate connection to the primary of `key`."""
         _require_closed(self._lanes.values())
         return self._followed.exclusive(key)
 
@@ -241,7 +241,7 @@ class HeldClusterTransport:
     async def _follow(
         self, commands: Sequence[Command], replies: list[Any], until: float | None
     ) -> None:
-        """Sends after its slot what a node sent away, and all that it may have overtaken."""
+        """Resend to the slot's new node what was redirected, and what may have overtaken it."""
         if not any(isinstance(reply, _REDIRECTED) for reply in replies):
             return
         astray: set[int] = set()
@@ -258,7 +258,7 @@ class HeldClusterTransport:
             replies[position] = reply
 
     def _by_node(self, keys: Sequence[bytes]) -> list[tuple[Any, list[int]]]:
-        """For each node the positions of its keys."""
+        """The positions of its keys, for each node."""
         parts: dict[str, tuple[Any, list[int]]] = {}
         for position, key in enumerate(keys):
             try:
@@ -291,7 +291,7 @@ class HeldClusterTransport:
         return lane
 
     def _retire_strangers(self) -> None:
-        """Close the connections to nodes that have left the cluster or are no primaries."""
+        """Close the connections to nodes that have left the cluster or are no longer primaries."""
         names = {node.name for node in self._client.get_primaries()}
         for name in [name for name in self._lanes if name not in names]:
             del self._examples[name]
@@ -300,7 +300,7 @@ class HeldClusterTransport:
             task.add_done_callback(self._retired.discard)
 
     async def _ask_others(self, away: str) -> None:
-        """Let another primary tell the client who has taken the slots of one that is away."""
+        """Let another primary tell the client which node has taken over unreachable slots."""
         # Were the nodes learnt after one was chosen, redis-py 6 would open one that it has dropped.
         await self._client.initialize()
         key = self._examples.get(away)
@@ -317,7 +317,7 @@ def _require_closed(lanes: Iterable[Lane]) -> None:
 def _sent(
     lane: Lane, commands: Sequence[Command], until: float | None
 ) -> asyncio.Future[list[Any]]:
-    """The replies to come; also what the lane refuses to send fails only there."""
+    """A future of the replies; it also carries the error if the lane refuses to send."""
     try:
         return lane.send(commands, until)
     except CacheUnavailableError as error:
@@ -327,7 +327,7 @@ def _sent(
 
 
 async def _all(futures: Sequence[asyncio.Future[list[Any]]]) -> list[list[Any]]:
-    """Results of all; the first failure once all have ended."""
+    """The results of all; raises the first failure once all have ended."""
     if len(futures) == 1:
         return [await futures[0]]
     ends = await asyncio.gather(*futures, return_exceptions=True)
@@ -338,7 +338,7 @@ async def _all(futures: Sequence[asyncio.Future[list[Any]]]) -> list[list[Any]]:
 
 
 class _Map:
-    """Whether the client knows the cluster's nodes; learnt in the background, once."""
+    """Loads the cluster's topology into the client, once, in the background."""
 
     def __init__(self, client: RedisCluster, name: str, deadline: float) -> None:
         self._client = client
@@ -349,7 +349,7 @@ class _Map:
         self._learning: asyncio.Task[None] | None = None
 
     async def known(self, until: float | None) -> None:
-        """Return once the nodes are known; CacheUnavailableError when that takes too long."""
+        """Return once the nodes are known; raises CacheUnavailableError if that takes too long."""
         if self._is_known:
             return
         if self._is_away:
@@ -365,7 +365,7 @@ class _Map:
             raise AwayError(f"Redis Cluster at {self._name} is away")
 
     async def aclose(self) -> None:
-        """Stop learning."""
+        """Stop loading."""
         if self._learning is not None:
             await cancel(self._learning)
 

@@ -1,4 +1,4 @@
-"""Who listens to an application: those it names, OpenTelemetry, and its own counters."""
+"""The listeners of an application: the ones it adds, OpenTelemetry, and its own counters."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _STATE: Final = "redis_fastapi_listeners"
 
 @dataclass(slots=True)
 class _Requested:
-    """What an application asked for.
+    """The listeners that an application has requested.
 
     Attributes:
         listeners: Its own, in the order named.
@@ -42,21 +42,21 @@ def _stored_requests_of(app: FastAPI) -> _Requested:
 
 
 def listen(app: FastAPI, listener: Listener) -> None:
-    """Let a listener hear the application from its next start on."""
+    """Add a listener to the application, from its next start-up on."""
     listeners = _stored_requests_of(app).listeners
     if not any(known is listener for known in listeners):
         listeners.append(listener)
 
 
 def ask_for_otel(app: FastAPI, **providers: Any) -> None:
-    """Let OpenTelemetry hear the application from its next start on."""
+    """Add OpenTelemetry to the application, from its next start-up on."""
     requested = _stored_requests_of(app)
     if requested.otel is None:
         requested.otel = providers
 
 
 def telemetry_of(app: FastAPI, settings: RedisSettings, *own: Listener) -> Telemetry | None:
-    """All who listen, ``own`` among them; None where nobody does.
+    """All listeners including ``own``; None if there are none.
 
     Raises:
         CacheSetupError: OpenTelemetry is asked for and not installed.

@@ -1,6 +1,6 @@
-"""Passages through the cache, and operations on Redis, that are told of.
+"""Reads, writes and store operations that report to listeners.
 
-They stand in for those that are not where somebody listens; without a listener none of this runs.
+They replace their base classes if there are listeners; without any, none of this runs.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from .telemetry import Answered, Evicted, Exchanged, Telemetry
 
 
 class ObservedReading(Reading):
-    """One GET, of which listeners hear when it was answered."""
+    """One GET, reported to listeners when its response is known."""
 
     def __init__(
         self, policy: ReadPolicy, context: Context, scope: Scope, telemetry: Telemetry
@@ -91,7 +91,7 @@ class ObservedReading(Reading):
 
 
 class ObservedWriting(Writing):
-    """One write, of whose evictions listeners hear."""
+    """One write, whose evictions are reported to listeners."""
 
     def __init__(self, policy: WritePolicy, context: Context, telemetry: Telemetry) -> None:
         super().__init__(policy, context)
@@ -112,7 +112,7 @@ class ObservedWriting(Writing):
 
 
 class ObservedStore(Store):
-    """A store, of whose exchanges with Redis listeners hear."""
+    """A store whose exchanges with Redis are reported to listeners."""
 
     def __init__(self, client: Any, telemetry: Telemetry, **options: Any) -> None:
         super().__init__(client, **options)
@@ -150,7 +150,7 @@ class ObservedStore(Store):
 
 
 class _Exchange:
-    """Times one operation and tells how it ended."""
+    """Times one operation and reports how it ended."""
 
     __slots__ = ("_begun", "_operation", "_started_ns", "_telemetry", "entry_bytes")
 
@@ -172,5 +172,5 @@ class _Exchange:
 
 
 def _route_of(label: str) -> str:
-    """Method and path template of a route, from how logs name it."""
+    """Method and path template of a route, from its label."""
     return label.rpartition(" (")[0]

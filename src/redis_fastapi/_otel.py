@@ -1,4 +1,4 @@
-"""Spans and metrics of OpenTelemetry, made from what the cache tells of itself.
+"""OpenTelemetry spans and metrics, made from the cache's events.
 
 Needs opentelemetry-api, the extra ``otel``, and is imported where it is asked for. Names and
 attributes follow the semantic conventions; what these have no name for begins with
@@ -24,7 +24,7 @@ _DISTRIBUTION = "fastapi-redis-annotated"
 _NS = 1_000_000_000
 
 _SECONDS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 5)
-"""Bounds of the buckets of durations: a look-up takes less than a request does."""
+"""Bucket bounds for durations: a lookup is shorter than a request."""
 
 _BYTES = (256, 1024, 4096, 16_384, 65_536, 262_144, 1_048_576, 4_194_304, 16_777_216)
 
@@ -32,7 +32,7 @@ _Attributes = dict[str, Any]
 
 
 class OpenTelemetry:
-    """A listener that makes spans and metrics.
+    """A listener that emits spans and metrics.
 
     Args:
         settings: Say where Redis is.

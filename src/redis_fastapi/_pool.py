@@ -1,4 +1,4 @@
-"""The Redis client of an application, made from its settings and closed with it.
+"""The Redis client of an application, created from its settings and closed with it.
 
 Rules:
     - Opening a client talks to nobody; an application starts while Redis is down.
@@ -30,14 +30,14 @@ from .settings import RedisSettings
 _LOG = logging.getLogger("redis_fastapi")
 
 _SENTINEL_PATIENCE = 1.0
-"""Seconds a Sentinel has to answer before the next one is asked, where the settings say nothing."""
+"""Default seconds for a Sentinel to answer before the next one is asked."""
 
 _CLOSING_PATIENCE = 2.0
-"""Seconds a server has to take part in the end of its connections."""
+"""Seconds for a server to take part in closing its connections."""
 
 
 def open_client(settings: RedisSettings) -> Redis | RedisCluster:
-    """Client for the server, cluster or Sentinels the settings name; connects at its first command.
+    """Create a client for the server, cluster or Sentinels in the settings; it connects lazily.
 
     Raises:
         CacheSettingsError: The URL holds an option that redis-py does not know.
@@ -141,7 +141,7 @@ def _open_sentinel(settings: RedisSettings) -> Redis:
 
 
 def _options(settings: RedisSettings) -> dict[str, Any]:
-    """Arguments for a server or a node of a cluster; options in the URL win, as in redis-py."""
+    """Arguments for a server or cluster node; options in the URL win, as in redis-py."""
     general = _timeouts(settings) | _pool_size(settings) | _tls_options(settings)
     if settings.url is not None:
         return general | _url_options(settings.url.get_secret_value())

@@ -1,4 +1,4 @@
-"""Counts by route that every process publishes in Redis, for ``redis-fastapi stats``.
+"""Counters per route that every process publishes in Redis, for ``redis-fastapi stats``.
 
 All are fields of one hash, each written by its process and believed for three intervals; the hash
 goes when nobody writes to it any more.
@@ -59,7 +59,7 @@ class Publisher:
         self._process = f"{socket.gethostname()}:{os.getpid()}:{os.urandom(4).hex()}"
 
     async def run(self) -> None:
-        """Publish now and after every interval; what cannot be sent is sent the next time."""
+        """Publish now and at every interval; counts that cannot be sent are sent next time."""
         with suppress(CacheUnavailableError):
             await self._forget_the_dead()
         while True:
@@ -86,7 +86,7 @@ class Publisher:
 
 
 def _pairs(reply: Any) -> Iterable[tuple[bytes, bytes]]:
-    """Fields and values of a hash, as either protocol of Redis has them."""
+    """Fields and values of a hash, from a reply in either protocol version."""
     if isinstance(reply, dict):
         return reply.items()
     return zip(reply[::2], reply[1::2], strict=True) if isinstance(reply, list) else ()
@@ -100,7 +100,7 @@ async def published(client: Any, prefix: str, *, now: float) -> list[Counts]:
 
 
 def _living(raw: bytes | str, now: float) -> Counts | None:
-    """The counts of a process, unless they are too old or damaged."""
+    """The counts of a process; None if they are too old or corrupt."""
     try:
         counts = orjson.loads(raw)
         alive = now - counts["at"] < counts["believed_seconds"]

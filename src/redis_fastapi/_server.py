@@ -1,4 +1,4 @@
-"""What a server says of itself: how it forgets, and what it refuses to this user."""
+"""Facts about a server: its memory policy, and the commands it refuses to this user."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from redis.exceptions import NoPermissionError, RedisClusterException, RedisErro
 from ._transport import Command, keyed
 
 TROUBLE: Final = (RedisError, RedisClusterException, OSError, asyncio.TimeoutError)
-"""What a client raises where there is no answer; a cluster's exception is no RedisError."""
+"""What a client raises if there is no reply; a cluster's exception is not a RedisError."""
 
 _TRIAL_MS: Final = 1_000
 
@@ -25,7 +25,7 @@ _NEEDED: Final = (
     ("PEXPIRE", _TRIAL_MS),
     ("DEL",),
 )
-"""What the cache sends, less the key; scripts and transactions stand in for each other."""
+"""The commands that the cache needs, without the key; scripts and transactions are optional."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,19 +44,19 @@ class Memory:
 
     @property
     def makes_room(self) -> bool:
-        """Whether it forgets keys when it is full; each key of the cache has an expiry."""
+        """Whether it evicts keys when it is full; every key of the cache has an expiry."""
         return self.most_bytes > 0 and self.policy != "noeviction"
 
 
 def questions(prefix: str) -> tuple[Command, ...]:
-    """Commands whose replies tell all that is asked of a server."""
+    """Commands whose replies contain all these facts."""
     key = f"{prefix}:trial".encode()
     trials = (keyed(name, key, *arguments) for name, *arguments in _NEEDED)
     return (*trials, Command(("INFO", "memory"), key))
 
 
 def refusals_in(replies: Sequence[Any]) -> dict[str, str]:
-    """The commands that the server does not permit on keys of the cache, and its words for it."""
+    """The commands that the server does not permit on keys of the cache, with its messages."""
     return {
         str(command[0]): str(reply)
         for command, reply in zip(_NEEDED, replies, strict=False)
@@ -65,7 +65,7 @@ def refusals_in(replies: Sequence[Any]) -> dict[str, str]:
 
 
 def memory_in(replies: Sequence[Any]) -> Memory | None:
-    """How the server uses its memory; None where it does not say."""
+    """How the server uses its memory; None if it does not say."""
     *_, info = replies
     if not isinstance(info, bytes):
         return None
@@ -74,7 +74,7 @@ def memory_in(replies: Sequence[Any]) -> Memory | None:
 
 
 def memory_of(info: Mapping[str, Any]) -> Memory | None:
-    """How the server uses its memory, from its INFO; None where that does not say."""
+    """How the server uses its memory, from its INFO; None if that is incomplete."""
     try:
         return Memory(
             used_bytes=int(info["used_memory"]),

@@ -1,7 +1,7 @@
-"""What is looked at once after a start, beside the requests: one line for each thing amiss.
+"""Checks made once after start-up, in the background: one log line for each problem.
 
-No start waits for it, and none fails by it. That Redis cannot be reached is said by the breaker,
-which opens here instead of at the first request.
+Start-up neither waits for them nor fails because of them. If Redis is unreachable, the breaker logs
+that; it opens here instead of at the first request.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ from .settings import RedisSettings
 logger = logging.getLogger("redis_fastapi")
 
 _PATIENCE_SECONDS: Final = 5.0
-"""How long the server may take to answer all questions."""
+"""How long the server may take to answer all queries."""
 
 _NAMED: Final = 3
-"""Routes that a line names; of the others it tells the number."""
+"""Routes named in a log line; the others are counted."""
 
 _WORKERS: Final = re.compile(r"(?:--workers|-w)(?:=|\s*)(\d+)")
 
 
 def check_process(settings: RedisSettings) -> None:
-    """Say what is amiss with the process itself."""
+    """Warn about problems of the process itself."""
     if settings.in_memory and (number := workers_of(sys.argv, os.environ)) > 1:
         logger.warning(
             "memory:// with %d workers: each has a cache of its own, and an eviction in one leaves "
@@ -44,14 +44,14 @@ def check_process(settings: RedisSettings) -> None:
 
 
 def workers_of(argv: Sequence[str], environ: Mapping[str, str]) -> int:
-    """How many workers a server was asked for, as far as its command line tells; else 1."""
+    """The number of workers from the server's command line or environment; 1 by default."""
     said = _WORKERS.search(" ".join(argv[1:]))
     text = said[1] if said else environ.get("WEB_CONCURRENCY", "")
     return int(text) if text.isdecimal() else 1
 
 
 async def check_server(engine: Engine, settings: RedisSettings, registry: Registry) -> None:
-    """Say what is amiss with the server; what it does not answer in time is not said."""
+    """Warn about problems of the server; without a timely reply nothing is logged."""
     asking = engine.ask(questions(settings.prefix))
     with suppress(CacheUnavailableError, asyncio.TimeoutError):
         replies = await asyncio.wait_for(asking, _PATIENCE_SECONDS)
@@ -70,7 +70,7 @@ def _server_warnings(
 
 
 def endless_reads(registry: Registry, *, default_ttl: int) -> Iterator[str]:
-    """Labels of the reads whose entries have no ttl."""
+    """Labels of the cached GETs whose entries have no ttl."""
     for served in registry.served:
         read = served.policy.read if served.policy else None
         if read is not None and read.uncacheable is None and not (read.ttl or default_ttl):
@@ -78,7 +78,7 @@ def endless_reads(registry: Registry, *, default_ttl: int) -> Iterator[str]:
 
 
 def memory_warning(memory: Memory, endless: Sequence[str]) -> Iterator[str]:
-    """Entries that stay for long where memory does not end them."""
+    """Warn about entries without a ttl on a server that does not evict keys when it is full."""
     if not endless or memory.makes_room:
         return
     if memory.most_bytes:
@@ -97,7 +97,7 @@ def _list(labels: Sequence[str]) -> str:
 
 
 def rights_warning(refused: Mapping[str, str], prefix: str) -> Iterator[str]:
-    """Commands that the ACL user may not send."""
+    """Warn about commands that the ACL user may not send."""
     if refused:
         yield (
             f"does not permit {', '.join(refused)} to this user ({next(iter(refused.values()))}): "

@@ -1,4 +1,4 @@
-"""Hearing what changes in Redis: a connection that a server tells of every change of a key.
+"""A connection on which a server reports every change of a key.
 
 - Changes are heard from the moment the subscription is confirmed until any trouble with it.
 - A connection that is silent is asked for a sign of life, and given up when it stays silent.
@@ -26,7 +26,7 @@ _LONGEST_PAUSE_SECONDS = 1.0
 
 
 class Tracker:
-    """One connection, made again whenever it breaks.
+    """One tracking connection, opened again whenever it breaks.
 
     Args:
         make: A new connection, not yet connected.
@@ -60,7 +60,7 @@ class Tracker:
         self.hearing = False
 
     async def run(self) -> ResponseError:
-        """Hear until the server refuses, and return why."""
+        """Receive changes until the server refuses, and return the reason."""
         while True:
             try:
                 await self._hear(self._make())
@@ -117,7 +117,7 @@ class Tracker:
 
 
 async def _accepted(connection: Connection, *commands: tuple[str | bytes | int, ...]) -> list[Any]:
-    """Replies to commands; raises the first error among them."""
+    """The replies to commands; raises the first error among them."""
     replies = await exchange(connection, [Command(command, b"") for command in commands])
     for reply in replies:
         if isinstance(reply, ResponseError):

@@ -1,4 +1,4 @@
-"""What changes in all of Redis: a tracker to each primary, and what they hear together.
+"""Changes in all of Redis: one tracker per primary, and what they report together.
 
 - Changes count as heard while every primary that the client knows tells them. A read that went to
   another server, or was sent on by one, ends that until there is a tracker for it.
@@ -30,13 +30,13 @@ _log = logging.getLogger("redis_fastapi")
 _SILENCE_SECONDS = 1.0
 
 _TOPOLOGY_SECONDS = 1.0
-"""Between two looks at which primaries a cluster's client knows."""
+"""Interval between checks of which primaries a cluster's client knows."""
 
 _REFUSED_SECONDS = 15.0
-"""Before a server that has refused is asked again."""
+"""Pause before a server that has refused is tried again."""
 
 _ALONE = ""
-"""Name of the one server where there is no cluster."""
+"""Name of the only server if there is no cluster."""
 
 
 class _Tracked(NamedTuple):
@@ -45,7 +45,7 @@ class _Tracked(NamedTuple):
 
 
 class Tracking:
-    """A tracker to each primary, told apart by name, and what they hear together.
+    """One tracker per primary, by name, and what they report together.
 
     Args:
         client: Says where Redis is and how to log in.
@@ -80,11 +80,11 @@ class Tracking:
         self._retired: set[asyncio.Task[ResponseError]] = set()
 
     def start(self) -> None:
-        """Hear from now on, in the background."""
+        """Start tracking, in the background."""
         self._keeper = asyncio.get_running_loop().create_task(self._keep())
 
     def read_from(self, node: str | None) -> None:
-        """Hear where the cache reads: a primary of a cluster, or None for another one than ever."""
+        """Note where the cache reads: a primary by name, or None if it is an unknown one."""
         if node is not None and self._hears(node):
             return
         self._changes.end()
@@ -93,7 +93,7 @@ class Tracking:
         self._news.set()
 
     async def aclose(self) -> None:
-        """Stop hearing and close the connections."""
+        """Stop tracking and close the connections."""
         keeper = () if self._keeper is None else (self._keeper,)
         tasks = (*keeper, *(one.task for one in self._tracked.values()), *self._retired)
         await cancel(*tasks)
@@ -104,7 +104,7 @@ class Tracking:
             await self._sleep(_REFUSED_SECONDS)
 
     async def _hear_until_refused(self) -> ResponseError:
-        """Keeps a tracker to each primary of the moment, until one of them refuses."""
+        """Keep one tracker for each current primary, until one of them refuses."""
         while (refusal := self._refusal()) is None:
             self._news.clear()
             self._cover(await self._primaries())
@@ -177,7 +177,7 @@ class Tracking:
         return one is not None and one.tracker.hearing
 
     def _judge(self) -> None:
-        """Changes are heard while each primary that is known tells them."""
+        """Start or stop tracking: it is on while every known primary reports changes."""
         if self._tracked and all(map(self._hears, self._tracked)):
             self._changes.begin()
             self._say_heard()
