@@ -1,4 +1,4 @@
-"""The command ``redis-fastapi``; says what to install where the extra ``cli`` is missing."""
+"""The command ``redis-fastapi``; says what to install if the extra ``cli`` is missing."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ _EXTRA = ("typer", "rich")
 
 
 def main() -> None:
-    """Run the command line; exit code 1 on errors, 2 on a wrong call."""
+    """Run the command line; exit code 1 on errors, 2 on wrong usage."""
     try:
         commands = import_module("redis_fastapi.cli._commands")
     except ModuleNotFoundError as error:

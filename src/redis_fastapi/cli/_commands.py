@@ -1,4 +1,4 @@
-"""The commands of ``redis-fastapi``: their arguments, what they ask for, their exit codes."""
+"""The commands of ``redis-fastapi``: arguments, actions and exit codes."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ from ._reports import route_reports
 
 cli = typer.Typer(
     name="redis-fastapi",
-    help="Look at what an application does with its cache, and operate it.",
+    help="Inspect and operate the cache of an application.",
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
@@ -50,7 +50,7 @@ SentHeaders = Annotated[
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 _PLAIN_WIDTH = 160
-"""Columns where nobody's terminal says how many there are."""
+"""Columns if the output is not a terminal."""
 
 
 def _out() -> Console:
@@ -74,7 +74,7 @@ def _fail(message: str) -> NoReturn:
 
 @contextmanager
 def _telling_errors() -> Iterator[None]:
-    """Errors of this library as their message, without a traceback."""
+    """Print errors of this library as a message, without a traceback."""
     try:
         yield
     except CacheError as error:
@@ -83,7 +83,7 @@ def _telling_errors() -> Iterator[None]:
 
 @cli.command()
 def routes(app: App, json: Json = False) -> None:
-    """List what each route does with the cache, and who evicts it."""
+    """List what each route does with the cache, and what evicts it."""
     with _telling_errors():
         loaded = load_app(app)
         default_ttl = settings_of(loaded).default_ttl
@@ -99,7 +99,7 @@ def routes(app: App, json: Json = False) -> None:
 @cli.command()
 def check(
     app: App,
-    strict: Annotated[bool, typer.Option("--strict", help="Warnings are errors.")] = False,
+    strict: Annotated[bool, typer.Option("--strict", help="Treat warnings as errors.")] = False,
     json: Json = False,
 ) -> None:
     """Check declarations, settings and all routes together; exit code 1 on errors."""
@@ -113,7 +113,7 @@ def check(
 
 
 def _findings(app: str, *, strict: bool) -> tuple[list[str], list[str]]:
-    """Errors and warnings; as errors, where the command or the settings are strict."""
+    """Errors and warnings; all as errors if the command or the settings are strict."""
     try:
         loaded = load_app(app)
         settings = settings_of(loaded)
@@ -145,7 +145,7 @@ def explain_request(
     header: SentHeaders = None,
     json: Json = False,
 ) -> None:
-    """Say what the cache would do with a request, and how its entry stands.
+    """Show what the cache would do with a request, and the state of its entry.
 
     The lifespan and the dependencies run, the endpoint does not.
     """
@@ -169,12 +169,14 @@ def evict_names(
     app: Annotated[
         str | None, typer.Argument(metavar="[MODULE:APP]", help="Needed for --key.")
     ] = None,
-    group: Annotated[list[str] | None, typer.Option(help="A group, its fields filled in.")] = None,
-    key: Annotated[list[str] | None, typer.Option(help="A path; all its variants go.")] = None,
+    group: Annotated[
+        list[str] | None, typer.Option(help="A group, with its fields filled in.")
+    ] = None,
+    key: Annotated[list[str] | None, typer.Option(help="A path, with all its variants.")] = None,
     everything: Annotated[bool, typer.Option("--all", help="The whole cache.")] = False,
     json: Json = False,
 ) -> None:
-    """Evict groups, paths or everything; exit code 1 where Redis did not confirm it."""
+    """Evict groups, paths or everything; exit code 1 if Redis did not confirm it."""
     if not (group or key or everything):
         raise typer.BadParameter("name what to evict: --group, --key or --all")
     if key and app is None:
@@ -201,14 +203,19 @@ def _evict(app: str | None, groups: list[str], paths: list[str], everything: boo
 def show_stats(
     app: Annotated[
         str | None,
-        typer.Argument(metavar="[MODULE:APP]", help="Whose settings count; else the environment."),
+        typer.Argument(
+            metavar="[MODULE:APP]",
+            help="Application whose settings to use; default: the environment.",
+        ),
     ] = None,
-    most: Annotated[int, typer.Option("--most", min=1, help="Entries that are counted.")] = 10_000,
+    most: Annotated[
+        int, typer.Option("--most", min=1, help="Maximum number of entries to count.")
+    ] = 10_000,
     json: Json = False,
 ) -> None:
-    """Say what lies in Redis, and what the processes count by route.
+    """Show what is stored in Redis, and the counters of all processes per route.
 
-    Processes publish their counts where REDIS_STATS_INTERVAL is set.
+    Processes publish their counters if REDIS_STATS_INTERVAL is set.
     """
     with _telling_errors():
         settings = get_settings() if app is None else settings_of(load_app(app))
@@ -225,13 +232,14 @@ def show_stats(
 def warm_up(
     app: App,
     file: Annotated[
-        typer.FileText, typer.Option("--from", help="Addresses, one a line; - is standard input.")
+        typer.FileText,
+        typer.Option("--from", help="File of URLs, one per line; - is standard input."),
     ],
     header: SentHeaders = None,
-    concurrency: Annotated[int, typer.Option(min=1, help="Requests at a time.")] = 8,
+    concurrency: Annotated[int, typer.Option(min=1, help="Concurrent requests.")] = 8,
     json: Json = False,
 ) -> None:
-    """Request addresses through the application, in this process; exit code 1 where one fails."""
+    """Request URLs through the application, in this process; exit code 1 if one fails."""
     urls = addresses(file)
     with _telling_errors(), Progress(console=Console(stderr=True), transient=True) as progress:
         task = progress.add_task("warming up", total=len(urls))

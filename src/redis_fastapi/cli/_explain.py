@@ -1,4 +1,4 @@
-"""What the cache has to do with one request, found out by sending it as far as the endpoint."""
+"""What the cache would do with one request, determined by sending it as far as the endpoint."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from ._standing import EntryReport, Standing, entry_report
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """What the cache has to do with one request.
+    """What the cache would do with one request.
 
     Attributes:
         request: Method and address.
@@ -53,7 +53,7 @@ class Explanation:
 
 
 async def explain(app: FastAPI, method: str, url: str, headers: Headers) -> Explanation:
-    """Explain a request: its dependencies run, since they choose the key, its endpoint does not."""
+    """Explain a request; its dependencies run, since they determine the key, but no endpoint."""
     method = method.upper()
     blank = Explanation(f"{method} {url}")
     registry = registry_of(app)
@@ -86,7 +86,7 @@ def serving(registry: Registry, method: str, path: str) -> Served | None:
 
 
 class _Explainer:
-    """Takes the place of a request's passage through the cache, and of its endpoint."""
+    """Replaces a request's passage through the cache, and its endpoint."""
 
     def __init__(self, known: Explanation) -> None:
         self._known = known
@@ -118,7 +118,7 @@ class _Explainer:
 
 
 class _Passage:
-    """One request's; has what the wrapper of an endpoint calls."""
+    """The passage of one request, as called by the endpoint's wrapper."""
 
     def __init__(self, explainer: _Explainer, policy: Policy, context: Context | None) -> None:
         self._explainer = explainer

@@ -1,4 +1,4 @@
-"""What of the cache lies in Redis, and what its processes count; looked at within bounds.
+"""What the cache stores in Redis, and what its processes count; all reads are bounded.
 
 Everything is read over the client's own connections, and nothing waits for longer than a few
 seconds: what was not seen by then is said to be missing.
@@ -22,7 +22,7 @@ from .._server import TROUBLE, Memory, memory_of
 from ..exceptions import CacheUnavailableError
 
 DEADLINE_SECONDS: Final = 2.0
-"""How long one operation of a command may take; nobody's request waits for it."""
+"""Deadline of one operation of a command; no request waits for it."""
 
 _SCAN_SECONDS: Final = 3.0
 _SCAN_COUNT: Final = 1_000
@@ -32,7 +32,7 @@ _PATIENCE_SECONDS: Final = 10.0
 
 @dataclass(frozen=True, slots=True)
 class Inventory:
-    """What lies in Redis.
+    """What the cache stores in Redis.
 
     Attributes:
         entries: Entries that were seen.
@@ -49,7 +49,7 @@ class Inventory:
 
 @dataclass(frozen=True, slots=True)
 class Stats:
-    """What lies in Redis, and what was counted.
+    """What the cache stores in Redis, and what was counted.
 
     Attributes:
         inventory: What lies there.
@@ -63,7 +63,7 @@ class Stats:
 
 
 async def stats_of(client: Any, prefix: str, *, most: int) -> Stats:
-    """Look at the cache below a prefix, at ``most`` entries.
+    """Inspect the cache under a prefix, up to ``most`` entries.
 
     Raises:
         CacheUnavailableError: Redis does not answer.
@@ -98,7 +98,7 @@ async def _memory(client: Any) -> Memory | None:
 
 
 async def _scan(client: Any, pattern: str, most: int, found: list[Any]) -> bool:
-    """Collect keys; True where there are no more."""
+    """Collect keys; returns whether that was all of them."""
     async for key in client.scan_iter(match=pattern, count=_SCAN_COUNT):
         if len(found) == most:
             return False

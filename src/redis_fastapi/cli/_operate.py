@@ -23,7 +23,7 @@ from ._inventory import DEADLINE_SECONDS, Stats, stats_of
 def names_to_evict(
     registry: Registry | None, *, groups: Iterable[str], paths: Iterable[str], everything: bool
 ) -> Evicted:
-    """Names of what goes; a path that nobody here reads is taken as it is."""
+    """The names to evict; a path that no route here reads is used as it is."""
     if everything:
         return Evicted(generations=(EPOCH,))
     named = Evicted(generations=tuple(group_name(group) for group in groups))
@@ -37,7 +37,7 @@ def _resources(registry: Registry | None, path: str) -> tuple[str, ...]:
 
 
 async def evict(settings: RedisSettings, names: Evicted) -> bool:
-    """Evict; True where Redis confirmed it."""
+    """Evict; returns whether Redis confirmed it."""
     client = open_client(settings)
     store = Store(client, prefix=settings.prefix, deadline=DEADLINE_SECONDS)
     engine = Engine(store)
@@ -49,7 +49,7 @@ async def evict(settings: RedisSettings, names: Evicted) -> bool:
 
 
 async def stats(settings: RedisSettings, *, most: int) -> Stats:
-    """What lies in Redis, and what was counted; looks at ``most`` entries."""
+    """What the cache stores in Redis and what was counted, up to ``most`` entries."""
     client = open_client(settings)
     try:
         return await stats_of(client, settings.prefix, most=most)
@@ -73,7 +73,7 @@ class Warmed:
 
     @property
     def failed(self) -> bool:
-        """Whether nothing useful can be in the cache now."""
+        """Whether the request failed, so that nothing useful was stored."""
         return self.status >= 400
 
 
@@ -85,7 +85,7 @@ async def warm(
     concurrency: int,
     tell: Callable[[Warmed], None],
 ) -> list[Warmed]:
-    """Ask the application in this process for each address, ``concurrency`` at a time, in order."""
+    """Request URLs from the application in this process, ``concurrency`` at a time, in order."""
     turns = asyncio.Semaphore(concurrency)
     async with client_of(app) as client:
 
@@ -100,6 +100,6 @@ async def warm(
 
 
 def addresses(lines: Iterable[str]) -> list[str]:
-    """The addresses of a file: one a line, empty lines and those that begin with ``#`` left out."""
+    """The URLs in a file: one per line, without empty lines and lines that begin with ``#``."""
     stripped = (line.strip() for line in lines)
     return [line for line in stripped if line and not line.startswith("#")]

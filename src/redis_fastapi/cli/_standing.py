@@ -1,4 +1,4 @@
-"""How an entry stands, judged from the bytes that were read of it."""
+"""The state of an entry, determined from its stored bytes."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from .._tokens import TOKEN_SIZE, softly_evicted, validity_of
 
 
 class Standing(str, Enum):
-    """How an entry stands."""
+    """The state of an entry."""
 
     MISSING = "missing"
     VALID = "valid"
     STALE = "stale"
-    """Past its lifetime, and served while it is computed anew."""
+    """Past its lifetime, and served while it is recomputed."""
     OUTDATED = "outdated"
     """Softly evicted."""
     EVICTED = "evicted"
@@ -53,7 +53,7 @@ class EntryReport:
 def entry_report(
     target: Target, snapshot: Snapshot, groups: Iterable[str], *, now_ms: int
 ) -> EntryReport:
-    """Judge what was read of a target; ``groups`` are the names behind its generations."""
+    """The state of what was read for a target; ``groups`` are the names of its groups."""
     if snapshot.raw is None:
         return EntryReport(Standing.MISSING)
     stored = snapshot.raw[head_size(0) : head_size(_validity_size(target))]

@@ -1,4 +1,4 @@
-"""A cache for tests: in memory, with a clock that the test moves and a Redis that fails on demand.
+"""An in-memory cache for tests, with a clock the test controls and a Redis that fails on demand.
 
     with MemoryCache(app) as cache, TestClient(app) as client:
         assert_miss(client.get("/products/1"))
@@ -6,12 +6,12 @@
         cache.advance(301)
         assert_miss(client.get("/products/1"))
 
-- Every cache has a server of its own, so nothing passes from test to test.
-- It stands in an application's ``dependency_overrides`` and leaves nothing behind when it is taken
-  out.
-- Its clock stands still unless the test moves it, so ages are exact; moving it moves the expiry of
-  every key. Real time also counts against a key's expiry, so it can only go earlier.
-- Needs fakeredis, the extra ``memory``. The pytest plugin gives one as the fixture
+- Every cache has its own server, so nothing is shared between tests.
+- It is installed in an application's ``dependency_overrides``, and leaves nothing behind when it is
+  removed.
+- Its clock stands still unless the test advances it, so ages are exact; advancing it brings every
+  key closer to its expiry. Real time also counts, so keys can only expire earlier.
+- It needs fakeredis, the extra ``memory``. The pytest plugin provides one as the fixture
   ``redis_cache``.
 """
 
@@ -69,7 +69,7 @@ __all__ = [
 ]
 
 _PATIENCE_SECONDS = 10.0
-"""Deadline of a command: a busy machine is no slow Redis."""
+"""Deadline of a command; generous, since the test machine may be busy."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,10 +81,10 @@ class _Line:
 
 
 class MemoryCache:
-    """A cache in memory, for the applications it is installed in.
+    """An in-memory cache for the applications it is installed in.
 
-    As a context manager it takes itself out of them at the end. Any event loop and thread may use
-    it, so it serves ``TestClient`` inside and outside of ``with``, and ``ASGITransport``.
+    As a context manager it removes itself from them at the end. Any event loop and thread may use
+    it, so it works with ``TestClient``, as a context manager or not, and with ``ASGITransport``.
 
     Args:
         apps: Applications to install it in on entering.
@@ -101,7 +101,7 @@ class MemoryCache:
         self._now = time.time()
         self._lines: WeakKeyDictionary[asyncio.AbstractEventLoop, _Line] = WeakKeyDictionary()
         self.redis: SyncRedis = self._server.plain_client()
-        """A plain client to look inside with; no switch reaches it."""
+        """A plain client for inspection, not affected by outages."""
         self.stats = Counters()
         """What was counted, by route: ``cache.stats["GET /products/{product_id}"].hits``."""
         self._telemetry = Telemetry((self.stats,))
@@ -120,11 +120,11 @@ class MemoryCache:
         self.remove()
 
     def install(self, app: FastAPI) -> None:
-        """Serve an application, and the ones mounted in it, from this cache until ``remove``."""
+        """Serve an application, and those mounted in it, from this cache until ``remove``."""
         self._overrides.install(app)
 
     def remove(self) -> None:
-        """Give every application back the overrides that it had."""
+        """Restore the previous overrides of every application."""
         self._overrides.remove()
 
     async def _give_client(self) -> Redis:
@@ -170,7 +170,7 @@ class MemoryCache:
         return line
 
     def backend(self, settings: RedisSettings | None = None) -> CacheBackend:
-        """A backend on this cache, for code that takes one; call it on the running event loop."""
+        """A backend on this cache, for code that takes one; call this on the running event loop."""
         return self._backend_with(settings or get_settings())
 
     def now(self) -> float:
@@ -178,7 +178,7 @@ class MemoryCache:
         return self._now
 
     def advance(self, by: float | timedelta) -> None:
-        """Let time pass: ages grow, and every key comes nearer to its expiry.
+        """Let time pass: ages grow, and every key comes closer to its expiry.
 
         Args:
             by: Seconds or timedelta, 0 or more.
@@ -194,19 +194,19 @@ class MemoryCache:
 
     @contextmanager
     def outage(self) -> Iterator[None]:
-        """Redis refuses every connection, for the time of a ``with``."""
+        """Redis refuses every connection, for the duration of a ``with``."""
         with self._server.having(Trouble.OUTAGE):
             yield
 
     @contextmanager
     def slow(self) -> Iterator[None]:
-        """Redis does what it is told, and no reply arrives in time; nobody waits for it here."""
+        """Redis executes commands, but no reply arrives in time; the test does not wait for it."""
         with self._server.having(Trouble.SLOW):
             yield
 
     @contextmanager
     def off(self) -> Iterator[None]:
-        """Nothing is cached, for the time of a ``with``: as if no endpoint declared anything."""
+        """Nothing is cached for the duration of a ``with``, as if no endpoint declared caching."""
         before, self._off = self._off, True
         try:
             yield
@@ -214,22 +214,22 @@ class MemoryCache:
             self._off = before
 
     def clear(self) -> None:
-        """Empty the cache, and forget what was evicted and counted."""
+        """Empty the cache, and forget evictions and counts."""
         self.redis.flushall()
         self.forget_evictions()
         self.stats.clear()
 
     def forget_evictions(self) -> None:
-        """Let ``assert_evicted`` speak only of what is evicted from now on."""
+        """Let ``assert_evicted`` consider only evictions from now on."""
         self._journal.clear()
 
     def assert_evicted(self, *, group: str | None = None, path: str | None = None) -> None:
-        """Fail unless Redis has confirmed an eviction of this group, or of all that is at a path.
+        """Fail unless Redis has confirmed the eviction of a group, or of all entries at a path.
 
         Args:
-            group: The group's name, its fields filled in: ``"product:1"``.
-            path: The path as a client writes it, without query; evicting a group that all its
-                entries are in counts, too.
+            group: The group's name, with its fields filled in: ``"product:1"``.
+            path: The path as clients write it, without query; it also counts if a group that all
+                its entries are in was evicted.
         """
         __tracebackhide__ = True
         what, evicted = self._evicted(group, path)
@@ -237,7 +237,7 @@ class MemoryCache:
             raise AssertionError(f"{what} was not evicted. {self._journal.account()}")
 
     def assert_not_evicted(self, *, group: str | None = None, path: str | None = None) -> None:
-        """Fail where ``assert_evicted`` would not."""
+        """Fail if ``assert_evicted`` would succeed."""
         __tracebackhide__ = True
         what, evicted = self._evicted(group, path)
         if evicted:

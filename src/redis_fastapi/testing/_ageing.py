@@ -1,4 +1,4 @@
-"""Keys of a Redis brought nearer to their expiry, as if time had passed."""
+"""Brings the keys of a Redis closer to their expiry, as if time had passed."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from .._tokens import PASS, lease_kind
 
 
 def age(redis: Redis, milliseconds: int) -> None:
-    """Bring every key that may expire nearer to it, or to its end."""
+    """Bring every key with an expiry closer to it, or delete it."""
     for key in _mortal_keys(redis):
         _age_key(redis, key, milliseconds)
 
@@ -18,7 +18,7 @@ def _mortal_keys(redis: Redis) -> list[bytes]:
 
 
 def _is_held_lease(redis: Redis, key: bytes) -> bool:
-    """Whether somebody computes under this key: a holder renews its lease while time passes."""
+    """Whether a key is a lease with a holder, which would renew it while time passes."""
     if b":l:{" not in key:
         return False
     return lease_kind(redis.get(key) or PASS) != PASS

@@ -1,4 +1,4 @@
-"""What a response says of the cache, as assertions."""
+"""Assertions about a response's cache status."""
 
 from __future__ import annotations
 
@@ -43,13 +43,13 @@ def assert_stale(response: HasHeaders) -> None:
 
 
 def assert_bypass(response: HasHeaders) -> None:
-    """Fail unless the endpoint ran without the cache, as while Redis is away."""
+    """Fail unless the endpoint ran without the cache, for example because Redis is unreachable."""
     __tracebackhide__ = True
     _assert_state(response, "BYPASS")
 
 
 def assert_not_cached(response: HasHeaders) -> None:
-    """Fail where the cache had any part in the response."""
+    """Fail if the cache took any part in the response."""
     __tracebackhide__ = True
     _assert_state(response, None)
 
@@ -69,7 +69,7 @@ def _shown(state: str | None) -> str:
 
 
 def _place(response: HasHeaders) -> str:
-    """Which request it answers, as far as the client's response tells."""
+    """The request that it belongs to, if the client's response has it."""
     try:
         request = getattr(response, "request", None)
     except RuntimeError:  # httpx, of a response that no request got

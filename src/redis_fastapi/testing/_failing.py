@@ -1,4 +1,4 @@
-"""A Redis in memory that fails on demand; needs fakeredis."""
+"""An in-memory Redis that fails on demand; needs fakeredis."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ else:
 
 
 class Trouble(Enum):
-    """What is wrong with Redis."""
+    """The fault to simulate."""
 
     NONE = "none"
     OUTAGE = "outage"
@@ -35,10 +35,10 @@ class Trouble(Enum):
 
 
 class FailingServer:
-    """A server in memory, and what is wrong with it.
+    """An in-memory server with a simulated fault.
 
     Attributes:
-        trouble: What every connection of its failing clients looks at.
+        trouble: The fault, consulted by every connection of its failing clients.
     """
 
     def __init__(self) -> None:
@@ -47,7 +47,7 @@ class FailingServer:
 
     @contextmanager
     def having(self, trouble: Trouble) -> Iterator[None]:
-        """Have this trouble for the time of a ``with``."""
+        """Simulate this fault for the duration of a ``with``."""
         before, self.trouble = self.trouble, trouble
         try:
             yield
@@ -69,14 +69,14 @@ class FailingServer:
 
 
 class _FailingConnection(_Connection):
-    """Mixin of a connection of fakeredis: fails as its server says."""
+    """Mixin for a fakeredis connection that fails as its server determines."""
 
     failing_server: FailingServer
     _greets = False
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
-        # What fails here fails for good: a second attempt would only wait.
+        # A simulated fault does not pass: a retry would only wait.
         self.retry = Retry(NoBackoff(), 0)
 
     async def _connect(self) -> None:
@@ -96,7 +96,7 @@ class _FailingConnection(_Connection):
 
     async def read_response(self, *args: Any, **options: Any) -> Any:
         if self.failing_server.trouble is Trouble.SLOW and not self._greets:
-            # The reply that nobody read must not answer the next command.
+            # The unread reply must not be taken as that of the next command.
             await self.disconnect(nowait=True)
             raise redis.exceptions.TimeoutError("slow Redis: no reply before the deadline")
         return await super().read_response(*args, **options)

@@ -1,4 +1,4 @@
-"""What was looked up and what was evicted, so that a test can ask what an eviction reached."""
+"""Records lookups and evictions, so that tests can check what an eviction has reached."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _LONGEST_PAUSE_SECONDS = 0.001
 
 @dataclass(slots=True)
 class Journal:
-    """What was looked up and what was evicted, with Redis's confirmation."""
+    """What was looked up, and what was evicted with Redis's confirmation."""
 
     seen: set[Target] = field(default_factory=set)
     entries: set[str] = field(default_factory=set)
@@ -30,7 +30,7 @@ class Journal:
         self.generations.update(evicted.generations)
 
     def clear(self) -> None:
-        """Forget the evictions; what was looked up is still there to be evicted."""
+        """Forget the evictions, but not the lookups, whose entries still exist."""
         self.entries.clear()
         self.generations.clear()
 

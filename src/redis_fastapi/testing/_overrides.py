@@ -1,4 +1,4 @@
-"""Dependencies overridden in applications, and given back as they were."""
+"""Overrides dependencies in applications, and restores them."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Overrides:
         self.apps: list[FastAPI] = []
 
     def install(self, app: FastAPI) -> None:
-        """Override in an application, and in the ones mounted in it."""
+        """Override in an application, and in those mounted in it."""
         if app in self.apps:
             return
         self.apps.append(app)
@@ -45,7 +45,7 @@ class Overrides:
             self._removals.callback(_forget_runtime, app)
 
     def remove(self) -> None:
-        """Give every application back what it had."""
+        """Restore every application."""
         self._removals.close()
         self.apps.clear()
 
@@ -62,7 +62,7 @@ def _restore(
 
 
 def _forget_runtime(app: FastAPI) -> None:
-    """Take away what a request without a lifespan left; a lifespan takes its own away."""
+    """Remove the runtime of requests without a lifespan; a lifespan removes its own."""
     runtime = getattr(app.state, STATE, None)
     if runtime is not None and runtime.client is None:
         delattr(app.state, STATE)
