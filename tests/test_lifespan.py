@@ -33,6 +33,7 @@ from redis_fastapi import (
     get_settings,
     redis_lifespan,
 )
+from redis_fastapi._handlers import INCLUDES_LAZILY
 from redis_fastapi._lane import Lane
 from redis_fastapi.testing import MemoryCache
 from servers import RedisServer, free_port
@@ -388,6 +389,28 @@ def app_that_adds(add: Callable[[FastAPI], None]) -> FastAPI:
         yield
 
     return new_app(lifespan=add_routes)
+
+
+@pytest.mark.skipif(not INCLUDES_LAZILY, reason="included routes are the application's own")
+def test_a_guard_that_a_lifespan_adds_to_an_included_route_runs() -> None:
+    router, runs = APIRouter(route_class=CacheRoute), Runs()
+
+    @router.get("/x")
+    async def read() -> Annotated[Body, Cached(60)]:
+        return {}
+
+    @asynccontextmanager
+    async def add_guard(_: FastAPI) -> AsyncIterator[None]:
+        for route in router.routes:
+            assert isinstance(route, CacheRoute)
+            route.dependencies.append(Depends(lambda: runs.note("guard")))
+        yield
+
+    app = new_app(lifespan=add_guard)
+    app.include_router(router, prefix="/v1")
+    with serving(app) as client:
+        assert states(client, "/v1/x", "/v1/x") == ["MISS", "HIT"]
+    assert runs.names == ["guard", "guard"]
 
 
 LATE_WRITES = [

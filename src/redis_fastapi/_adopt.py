@@ -7,7 +7,7 @@ one.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any, TypeGuard
 
 from fastapi import APIRouter, params
@@ -44,6 +44,39 @@ def adopt_routes(router: APIRouter) -> bool:
         Whether any route was rebuilt.
     """
     return _adopt(router, asked=False, seen=set())
+
+
+Guards = dict[int, int]
+"""How many dependencies each route declares, by the route's id."""
+
+
+def guards_of(router: APIRouter) -> Guards:
+    """The number of dependencies of each route below a router."""
+    return {id(route): len(route.dependencies) for _, route in _api_routes(router)}
+
+
+def renew_guarded(router: APIRouter, before: Guards) -> bool:
+    """Make FastAPI derive included routes again that have other dependencies than before.
+
+    Returns:
+        Whether there was one.
+    """
+    now = guards_of(router)
+    changed = [
+        owner for owner, route in _api_routes(router) if before.get(id(route)) != now[id(route)]
+    ]
+    for owner in changed:
+        _renew(owner)
+    return bool(changed)
+
+
+def _api_routes(router: APIRouter) -> Iterator[tuple[APIRouter, APIRoute]]:
+    for route in router.routes:
+        included = included_router(route)
+        if included is not None:
+            yield from _api_routes(included)
+        elif isinstance(route, APIRoute):
+            yield router, route
 
 
 def _adopt(router: APIRouter, *, asked: bool, seen: set[tuple[int, bool]]) -> bool:

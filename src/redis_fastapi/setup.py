@@ -11,7 +11,7 @@ from fastapi import FastAPI
 from starlette.middleware import Middleware
 from starlette.types import ASGIApp
 
-from ._adopt import adopt_routes, cache_route_class
+from ._adopt import adopt_routes, cache_route_class, guards_of, renew_guarded
 from ._fast_path import FastPath
 from ._listening import ask_for_otel, listen
 from ._openapi import describe_openapi
@@ -115,8 +115,11 @@ def _around(inner: Any) -> Any:
     @asynccontextmanager
     async def lifespan_with_redis(app: FastAPI) -> AsyncIterator[Mapping[str, Any]]:
         _prepare(app)
+        guards = guards_of(app.router)
         async with running(app) as runtime, inner(app) as state:
-            if _prepare(app):
+            # pagination libraries add dependencies when the application starts
+            renewed = renew_guarded(app.router, guards)
+            if _prepare(app) or renewed:
                 runtime.forget_routes()
             # the application's own lifespan may have added routes
             runtime.check()
