@@ -25,7 +25,7 @@ The shop opens at {url}: a page that shows the cache at work, and {url}/docs. Or
 
   curl -i {url}/basket -H 'Authorization: Bearer ada-token'
   curl -i {url}/basket -H 'Authorization: Bearer grace-token'
-      one entry a user; without a token 401, warm or not
+      one entry per user; 401 without a token, even if cached
 
   curl -i -X POST '{url}/categories/tea/sale?percent=20' -H 'Authorization: Bearer staff-token'
       every price of a category, and everything that shows one, at once

@@ -1,4 +1,4 @@
-"""The signed-in user's basket: one entry a user, because ``vary`` says so."""
+"""The signed-in user's basket: one entry per user, as declared by ``vary``."""
 
 from __future__ import annotations
 
