@@ -430,6 +430,61 @@ async def test_an_override_of_a_dependency_holds_on_a_warm_entry() -> None:
         assert (await http.get("/p")).status_code == 403
 
 
+def user_by_header(x_user: Annotated[str, Header()] = "nobody") -> str:
+    return x_user
+
+
+def user_by_query(user: str = "nobody") -> str:
+    return user
+
+
+async def test_an_override_selects_by_what_it_reads_and_by_itself() -> None:
+    app = caching_app()
+
+    @app.get("/p")
+    async def read(user: Annotated[str, Depends(user_by_header)]) -> Annotated[str, Cached(60)]:
+        return user
+
+    async with serving(app) as http:
+
+        async def asked(**sent: str) -> tuple[str | None, Any]:
+            answer = await http.get("/p", params=sent)
+            return state_of(answer), answer.json()
+
+        overrides = app.dependency_overrides
+        assert await asked() == ("MISS", "nobody")
+        overrides[user_by_header] = lambda: "ann"
+        assert [await asked() for _ in range(2)] == [("MISS", "ann"), ("HIT", "ann")]
+        overrides[user_by_header] = lambda: "bob"
+        assert [await asked() for _ in range(2)] == [("MISS", "bob"), ("HIT", "bob")]
+        overrides[user_by_header] = user_by_query
+        assert [await asked(user=one) for one in "xyx"] == [
+            *(("MISS", "x"), ("MISS", "y"), ("HIT", "x"))
+        ]
+        overrides.clear()
+        assert await asked() == ("HIT", "nobody")
+
+
+@pytest.mark.parametrize("said", [{"shared": True}, {"vary": "user"}])
+async def test_where_the_author_speaks_for_dependencies_an_override_does_not_count(
+    said: dict[str, Any],
+) -> None:
+    app = caching_app()
+
+    @app.get("/p")
+    async def read(
+        user: Annotated[str, Depends(user_by_header)],
+    ) -> Annotated[int, Cached(60, **said)]:
+        return 1
+
+    async with serving(app) as http:
+        states = []
+        for _ in range(2):
+            app.dependency_overrides[user_by_header] = lambda: "ann"
+            states.append(state_of(await http.get("/p")))
+        assert states == ["MISS", "HIT"]
+
+
 @pytest.mark.parametrize("own_parameter", [False, True])
 async def test_a_header_of_a_dependency_is_fresh_on_a_hit_and_single_on_a_miss(
     own_parameter: bool,

@@ -25,6 +25,7 @@ from pydantic import TypeAdapter
 from . import _reads
 from ._declare import Declaration, Declared, KeyBuilder, default_key_builder, label_of
 from ._http import Reason
+from ._overridden import Overrides, identity_of, overridden
 from ._policy import (
     Eviction,
     Key,
@@ -41,7 +42,7 @@ from ._resource import PathParameter, ResourceTemplate
 from ._rules import SAFE_METHODS, SKIPPED_BY_A_HIT, names_of, seconds_of
 from ._signature import is_checked_by_requires
 from ._templates import Field, Template, text_of
-from .markers import Cached, CacheEvict, CachePut
+from .markers import Cached, CacheEvict, CachePut, Marker
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +85,20 @@ def compile_policy(declaration: Declaration, route: RouteFacts) -> Policy:
     if puts or evictions:
         write = _write_policy(label, puts, evictions, route)
     return Policy(declaration.endpoint, read, write, tuple(warnings))
+
+
+def policy_under(
+    overrides: Overrides, policy: Policy, declaration: Declaration, route: RouteFacts
+) -> Policy:
+    """The policy while an application's dependencies are overridden."""
+    found = overridden(route.dependant, overrides)
+    reader = _sorted_by_kind(declaration, route)[0][-1:]
+    if not found.by or not reader or _speaks_for_dependencies(reader[0].marker):
+        return policy
+    read = compile_policy(declaration, replace(route, dependant=found.dependant)).read
+    assert read is not None
+    names = " ".join(map(identity_of, found.by))
+    return replace(policy, read=replace(read, origin=f"{read.origin} {names}"))
 
 
 def _sorted_by_kind(
@@ -181,7 +196,7 @@ def _selectors(
 ) -> tuple[Selectors, Reason | None]:
     """What selects the variant, and the reason why nothing may be stored, if there is one."""
     own, received, schemes = reads.own.names, reads.received.names, reads.received.schemes
-    spoken_for = bool(marker.vary) or marker.shared is True
+    spoken_for = _speaks_for_dependencies(marker)
     own_query, query = reads.own_query, Names(query=received.plus(reads.lasting).query)
     if _opaque(declaration, reads) and not spoken_for:
         query = _ANYTHING
@@ -199,6 +214,11 @@ def _selectors(
     vary = tuple(Field.parse(text) for text in names_of(marker.vary))
     body = reads.own.body or reads.received.body
     return Selectors(own_query, names, vary=vary, body=body), uncacheable
+
+
+def _speaks_for_dependencies(marker: Marker) -> bool:
+    """Whether the author says how the answer depends on what dependencies read."""
+    return isinstance(marker, Cached) and (bool(marker.vary) or marker.shared is True)
 
 
 def _is_private(marker: Cached, reads: RouteReads) -> bool:

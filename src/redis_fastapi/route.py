@@ -24,7 +24,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from . import _http
-from ._compile import RouteFacts, compile_policy
+from ._compile import RouteFacts, compile_policy, policy_under
 from ._declare import (
     CacheDependency,
     Declaration,
@@ -36,6 +36,7 @@ from ._declare import (
 )
 from ._handlers import INCLUDES_LAZILY, dependant_within, is_fastapis
 from ._model import model_text
+from ._overridden import Overrides
 from ._passage import Handler, serve
 from ._policy import Policy, ReadPolicy
 from ._reads import own_reads, tree_reads
@@ -196,14 +197,24 @@ class CacheRoute(APIRoute):
             policy = compiled.policy
             if policy is None:
                 return await handler(request)
-            if not getattr(request.scope.get("app"), "dependency_overrides", None):
+            overrides = getattr(request.scope.get("app"), "dependency_overrides", None)
+            if not overrides:
                 context = context_of(request)
                 return await serve(handler, policy, request, context, compiled.shortcut)
             async with AsyncExitStack() as stack:
                 context = await overridden_context(request, stack)
+                policy = self._policy_under(overrides, policy, compiled)
                 return await serve(handler, policy, request, context)
 
         return handle_with_cache
+
+    def _policy_under(self, overrides: Overrides, policy: Policy, compiled: _Compiled) -> Policy:
+        known = compiled.under
+        if known is None or known[0] != overrides:
+            facts = self._facts(compiled.dependant)
+            under = policy_under(overrides, policy, compiled.declaration, facts)
+            known = compiled.under = dict(overrides), under
+        return known[1]
 
     def handle(self, scope: Scope, receive: Receive, send: Send) -> Coroutine[Any, Any, None]:
         """Serve HEAD as the cached GET without its body, and let error responses be recorded."""
@@ -250,7 +261,9 @@ class InvalidatingRoute(CacheRoute):
 
 @dataclass(slots=True)
 class _Compiled:
-    """A policy with the dependencies it was compiled for, its shortcut, and the handler."""
+    """A policy with the dependencies it was compiled for, its shortcut, the handler, and the policy
+    under the overrides of the last request that had some.
+    """
 
     dependant: Dependant
     width: int
@@ -259,6 +272,7 @@ class _Compiled:
     policy: Policy | None
     shortcut: Shortcut | None
     handler: Handler | None = None
+    under: tuple[Overrides, Policy] | None = None
 
 
 def _refuse(
