@@ -4,6 +4,7 @@ import asyncio
 import gc
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Annotated, Any
 
 import pytest
@@ -411,6 +412,33 @@ def test_a_guard_that_a_lifespan_adds_to_an_included_route_runs() -> None:
     with serving(app) as client:
         assert states(client, "/v1/x", "/v1/x") == ["MISS", "HIT"]
     assert runs.names == ["guard", "guard"]
+
+
+def test_a_call_that_a_lifespan_wraps_is_named_and_nothing_is_said_twice(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    @asynccontextmanager
+    async def wrap_call(app: FastAPI) -> AsyncIterator[None]:
+        route = next(one for one in app.routes if getattr(one, "path", "") == "/wrapped")
+        assert isinstance(route, CacheRoute)
+        assert route.dependant.call is not None
+        route.dependant.call = partial(route.dependant.call)
+        yield
+
+    app = new_app(lifespan=wrap_call)
+    for path in ("/wrapped", "/request"):
+
+        @app.get(path)
+        async def read(request: Request) -> Annotated[Body, Cached(60)]:
+            return {}
+
+    start_up(app)
+    said = [one for one in caplog.messages if "takes the whole Request" in one]
+    assert [one.partition(" takes")[0] for one in said] == [
+        "GET /wrapped (read): read",
+        "GET /request (read): read",
+        "GET /wrapped (read): read, what wraps read",
+    ]
 
 
 LATE_WRITES = [

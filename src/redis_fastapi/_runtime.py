@@ -76,6 +76,7 @@ class Runtime:
         self._engines: WeakKeyDictionary[object, Engine] = WeakKeyDictionary()
         self._sites: Sites | None = None
         self._checked: Registry | None = None
+        self._warned: set[str] = set()
         self._own_context: Context | None = None
         self.looking: asyncio.Future[None] | None = None
         self._publishing: asyncio.Future[None] | None = None
@@ -212,7 +213,7 @@ class Runtime:
         return self._own_context
 
     def check(self) -> None:
-        """Check the whole application and log warnings, once per set of routes.
+        """Check the whole application once per set of routes, and log each warning once.
 
         Raises:
             CacheDeclarationError: The first error; further ones are logged.
@@ -227,7 +228,9 @@ class Runtime:
             errors += [*checked.found(), *map(_strict_error, checked.warnings)]
             warnings = []
         for message in warnings:
-            logger.warning("%s", message)
+            if message not in self._warned:
+                self._warned.add(message)
+                logger.warning("%s", message)
         for error in errors[1:]:
             logger.error("%s", error)
         if errors:

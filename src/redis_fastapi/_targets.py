@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable, Mapping
+from operator import is_not
 from typing import Any, NamedTuple
 
 from starlette.requests import Request
@@ -57,6 +58,13 @@ class Sites:
             self._routes = routes_of(self._served)
             self._registry = Registry(served_by(self._served.routes))
         return self._registry
+
+    @property
+    def has_other_policies(self) -> bool:
+        """Whether a library has wrapped an endpoint or guarded a route since they were read."""
+        known = [one.policy for one in self._registry.served] if self._registry else []
+        now = [one.policy for one in served_by(self._served.routes)]
+        return len(known) != len(now) or any(map(is_not, known, now))
 
     def at(self, policy: ReadPolicy | WritePolicy, scope: Mapping[str, Any]) -> Site:
         """The site of a request that reached this policy.

@@ -119,7 +119,7 @@ def _around(inner: Any) -> Any:
         async with running(app) as runtime, inner(app) as state:
             # pagination libraries add dependencies when the application starts
             renewed = renew_guarded(app.router, guards)
-            if _prepare(app) or renewed:
+            if _prepare(app) or renewed or runtime.sites.has_other_policies:
                 runtime.forget_routes()
             # the application's own lifespan may have added routes
             runtime.check()
