@@ -13,25 +13,16 @@ from hypothesis import strategies as st
 
 from redis_fastapi import _http
 from redis_fastapi._http import (
-    DELTA_SECONDS_MAX,
     IGNORED,
-    MAX_RANGES,
     STAR,
-    ByteRange,
-    EntityTag,
     Forward,
     Fresh,
-    Multiple,
     MustRevalidate,
     Outcome,
     Reason,
     RequestDirectives,
-    ResponseDirectives,
-    Single,
     Stale,
-    Unsatisfiable,
     Validators,
-    Whole,
     age_seconds,
     answer,
     assess_freshness,
@@ -42,22 +33,15 @@ from redis_fastapi._http import (
     encoding_acceptable,
     etag_for,
     evaluate_preconditions,
-    failure_headers,
     freshness_lifetime_ms,
-    header_block_size,
-    http_date_ms,
     invalidation_targets,
     jittered_ttl_ms,
     merged_vary,
-    not_modified_headers,
-    parse_etag,
     prior_age,
     refresh_due_early,
     request_directives,
     response_directives,
-    select_ranges,
     selecting_key,
-    selecting_values,
     stale_forbidden,
     storable_headers,
     storage_refusal,
@@ -65,6 +49,23 @@ from redis_fastapi._http import (
     validators_of,
     vary_names,
 )
+from redis_fastapi._http.dates import http_date_ms
+from redis_fastapi._http.directives import DELTA_SECONDS_MAX, ResponseDirectives
+from redis_fastapi._http.ranges import (
+    MAX_RANGES,
+    ByteRange,
+    Message,
+    Multiple,
+    RangeChoice,
+    Single,
+    Unsatisfiable,
+    Whole,
+    select_ranges,
+)
+from redis_fastapi._http.representation import failure_headers, not_modified_headers
+from redis_fastapi._http.storing import header_block_size
+from redis_fastapi._http.validators import EntityTag, parse_etag
+from redis_fastapi._http.vary import VaryNames, selecting_values
 from support import header_fields as fields
 
 NOW_MS = 1_800_000_000_000
@@ -629,7 +630,7 @@ def ranges(value: str, *more: str) -> list[str]:
         ("9110-14.2-too-many", ranges("bytes=" + ",".join(["0-0"] * (MAX_RANGES + 1))), Whole()),
     ),
 )
-def test_ranges(lines: list[str], expected: _http.RangeChoice) -> None:
+def test_ranges(lines: list[str], expected: RangeChoice) -> None:
     found = select_ranges("GET", fields(*lines), [], TAGGED, status=200, length=10, now_ms=NOW_MS)
     assert found == expected
 
@@ -694,7 +695,7 @@ def test_where_ranges_apply(
     stored: list[str],
     length: int,
     value: str,
-    expected: _http.RangeChoice,
+    expected: RangeChoice,
 ) -> None:
     found = select_ranges(
         method,
@@ -714,7 +715,7 @@ BODY = b"0123456789"
 ANSWERED = fields("content-type: text/plain", 'etag: "x"', "cache-control: max-age=9", "x-a: 1")
 
 
-def answered(method: str, *lines: str, status: int = 200) -> _http.Message:
+def answered(method: str, *lines: str, status: int = 200) -> Message:
     return answer(
         method,
         fields(*lines),
@@ -1000,7 +1001,7 @@ def test_header_block_size_counts_the_lines_as_sent() -> None:
         ("9110-5.6.1-empty-elements", ["vary: ,, accept ,"], (b"accept",)),
     ),
 )
-def test_vary_names(lines: list[str], expected: _http.VaryNames) -> None:
+def test_vary_names(lines: list[str], expected: VaryNames) -> None:
     assert vary_names(fields(*lines)) == expected
 
 

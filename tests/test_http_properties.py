@@ -16,9 +16,8 @@ from hypothesis import strategies as st
 from starlette.types import Message, Scope
 
 from apps import caching_app
-from redis_fastapi import Cached, CachePut, _http
+from redis_fastapi import Cached, CachePut
 from redis_fastapi._http import (
-    DELTA_SECONDS_MAX,
     STAR,
     Fresh,
     Headers,
@@ -29,12 +28,11 @@ from redis_fastapi._http import (
     cache_control_to_send,
     cache_status,
     encoding_acceptable,
-    failure_headers,
     freshness_lifetime_ms,
     invalidation_targets,
     merged_vary,
-    not_modified_headers,
     prior_age,
+    ranges,
     request_directives,
     response_directives,
     selecting_key,
@@ -44,6 +42,8 @@ from redis_fastapi._http import (
     usable_on_error,
     vary_names,
 )
+from redis_fastapi._http.directives import DELTA_SECONDS_MAX
+from redis_fastapi._http.representation import failure_headers, not_modified_headers
 from support import header_fields as fields
 
 NOW_MS = 1_800_000_000_000
@@ -416,7 +416,7 @@ HELD = st.builds(
 )
 
 
-def replied(asked: Asked, held: Held) -> _http.Message:
+def replied(asked: Asked, held: Held) -> ranges.Message:
     return answer(
         asked.method,
         asked.lines(),

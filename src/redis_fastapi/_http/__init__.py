@@ -6,20 +6,8 @@ harmless and read strictly where it is not.
 """
 
 from .answers import answer, caching_fields, conditions, unconditional
-from .cache_control import (
-    cache_control_to_send,
-    cache_control_value,
-    cdn_cache_control_value,
-)
-from .dates import http_date_ms
-from .directives import (
-    DELTA_SECONDS_MAX,
-    IGNORED,
-    RequestDirectives,
-    ResponseDirectives,
-    request_directives,
-    response_directives,
-)
+from .cache_control import cache_control_to_send, cache_control_value, cdn_cache_control_value
+from .directives import IGNORED, RequestDirectives, request_directives, response_directives
 from .encoding import encoding_acceptable
 from .fields import Headers, lower_names
 from .freshness import (
@@ -39,78 +27,30 @@ from .freshness import (
 )
 from .invalidation import SAFE_METHODS, invalidation_targets
 from .preconditions import Outcome, evaluate_preconditions, has_preconditions
-from .ranges import (
-    MAX_RANGES,
-    ByteRange,
-    Message,
-    Multiple,
-    RangeChoice,
-    Single,
-    Unsatisfiable,
-    Whole,
-    range_message,
-    select_ranges,
-)
 from .reasons import Reason
-from .representation import (
-    announced_length,
-    failure_headers,
-    is_event_stream,
-    not_modified_headers,
-)
+from .representation import announced_length, is_event_stream
 from .status import Forward, cache_status
-from .storing import (
-    DEFAULT_STATUSES,
-    body_refusal,
-    header_block_size,
-    storable_headers,
-    storage_refusal,
-)
+from .storing import DEFAULT_STATUSES, body_refusal, storable_headers, storage_refusal
 from .surrogates import surrogate_field
-from .validators import (
-    EntityTag,
-    Validators,
-    etag_for,
-    parse_etag,
-    validators_of,
-)
-from .vary import (
-    STAR,
-    VaryNames,
-    merged_vary,
-    selecting_key,
-    selecting_values,
-    vary_names,
-)
+from .validators import Validators, etag_for, validators_of
+from .vary import STAR, merged_vary, selecting_key, vary_names
 
 __all__ = [
     "DEFAULT_STATUSES",
-    "DELTA_SECONDS_MAX",
     "IGNORED",
-    "MAX_RANGES",
     "SAFE_METHODS",
     "STALE_IF_ERROR_STATUSES",
     "STAR",
-    "ByteRange",
-    "EntityTag",
     "Forward",
     "Fresh",
     "Freshness",
     "Headers",
-    "Message",
-    "Multiple",
     "MustRevalidate",
     "Outcome",
-    "RangeChoice",
     "Reason",
     "RequestDirectives",
-    "ResponseDirectives",
-    "Single",
     "Stale",
-    "Unsatisfiable",
     "Validators",
-    "VaryNames",
-    "Whole",
     "age_seconds",
     "announced_length",
     "answer",
@@ -125,26 +65,18 @@ __all__ = [
     "encoding_acceptable",
     "etag_for",
     "evaluate_preconditions",
-    "failure_headers",
     "freshness_lifetime_ms",
     "has_preconditions",
-    "header_block_size",
-    "http_date_ms",
     "invalidation_targets",
     "is_event_stream",
     "jittered_ttl_ms",
     "lower_names",
     "merged_vary",
-    "not_modified_headers",
-    "parse_etag",
     "prior_age",
-    "range_message",
     "refresh_due_early",
     "request_directives",
     "response_directives",
-    "select_ranges",
     "selecting_key",
-    "selecting_values",
     "stale_forbidden",
     "storable_headers",
     "storage_refusal",
