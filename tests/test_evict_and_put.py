@@ -12,7 +12,7 @@ import pytest
 from fastapi import APIRouter, Depends, FastAPI, Header, HTTPException, Response
 from fastapi.exceptions import ResponseValidationError
 from fastapi.responses import JSONResponse
-from pydantic import BaseModel
+from pydantic import AfterValidator, BaseModel
 from redis.asyncio import Redis
 
 from apps import (
@@ -34,6 +34,7 @@ from redis_fastapi import (
     CacheEvict,
     CachePut,
     FastAPIRedis,
+    InvalidatingRoute,
 )
 from redis_fastapi._keys import Target
 from redis_fastapi._store import Store
@@ -549,6 +550,25 @@ async def test_a_redirect_after_a_write_evicts(shop: Shop) -> None:
         await warm(http, "/products/1")
         assert (await http.delete("/products/1")).status_code == 303
         assert await states(http, "/products/1") == ["MISS"]
+
+
+async def test_a_path_that_a_get_cannot_read_is_no_error_of_the_write_that_names_it() -> None:
+    def known(code: str) -> str:
+        return {"tea": "tea"}[code]
+
+    app, router = caching_app(), APIRouter(route_class=InvalidatingRoute)
+
+    @router.get("/codes/{code}")
+    async def read(code: Annotated[str, AfterValidator(known)]) -> Annotated[str, Cached(60)]:
+        return code
+
+    @router.post("/codes", status_code=201)
+    async def create(response: Response) -> None:
+        response.headers["location"] = "/codes/coffee"
+
+    app.include_router(router)
+    async with serving(app) as http:
+        assert (await http.post("/codes")).status_code == 201
 
 
 @pytest.mark.parametrize("marker", [CacheEvict(group="products"), CachePut()])

@@ -146,12 +146,12 @@ class Reader:
         found = self._regex.match(path)
         if found is None:
             return None
-        texts = found.groupdict()
-        path_params = {name: self._convertors[name].convert(text) for name, text in texts.items()}
+        texts, kinds = found.groupdict(), self._convertors
         try:
+            path_params = {name: kinds[name].convert(text) for name, text in texts.items()}
             mount = quoted_mount(above + self._mount.spell(path_params))
             return self.policy.resource_at(path_params, mount)
-        except ValueError:
+        except Exception:  # the user's validator may raise anything: the GET fails there, too
             return None
 
 
