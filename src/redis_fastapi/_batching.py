@@ -1,7 +1,7 @@
-"""What waits to be written to a connection and to be answered over it.
+"""Calls that wait to be written to a connection, and for their replies.
 
-Look-ups that wait for the same write are merged, each key asked for once. Nobody's place is taken:
-what a caller sent keeps its order, and a caller that gave up is left out or its reply dropped.
+Lookups that wait for the same write are merged, and each key is read once. All other calls keep
+their order. A cancelled call is not written or, if it already was, its reply is dropped.
 """
 
 from __future__ import annotations
@@ -15,21 +15,21 @@ from typing import Any
 from .exceptions import CacheUnavailableError
 
 _MERGED_KEYS = 256
-"""Keys of one MGET, so that no other client of the server waits for long."""
+"""Keys at which an MGET is full, so that it does not keep other clients of the server waiting."""
 
 _WORDS_KNOWN = 1_024
-"""Names, options and numbers that are not packed anew."""
+"""Names, options and numbers whose packed form is memoized."""
 
 _LOOKS_KNOWN = 1_024
-"""Look-ups that are not packed anew."""
+"""Lookups whose packed form is memoized."""
 
 Arguments = tuple[str | bytes | int, ...]
-"""Of one command, its name first."""
+"""A command: its name, then its arguments."""
 
 
 def packed(command: Arguments) -> bytes:
-    """A command as Redis reads it (RESP)."""
-    # a connection's own packing costs as much as all else that is done before a look-up is sent
+    """A command in RESP, the protocol of Redis."""
+    # redis-py's own packing costs as much as everything else before a lookup is sent
     parts = [_bulk(one) if isinstance(one, bytes) else _word(one) for one in command]
     return b"*%d\r\n%b" % (len(parts), b"".join(parts))
 
@@ -49,7 +49,7 @@ def _packed_mget(keys: tuple[bytes, ...]) -> bytes:
 
 
 class _Asked:
-    """What one caller waits for, until the event loop's time says that it is late."""
+    """A caller's future and its deadline, in the event loop's time."""
 
     __slots__ = ("future", "until")
 
@@ -67,7 +67,7 @@ class _Asked:
 
 
 class Call(_Asked):
-    """Commands of one caller and their replies."""
+    """The commands of one caller, and the replies received so far."""
 
     __slots__ = ("commands", "graces", "replies")
 
@@ -92,21 +92,21 @@ class Call(_Asked):
 
 
 class Look(_Asked):
-    """Keys that one caller reads."""
+    """A lookup: the keys that one caller reads."""
 
     __slots__ = ("keys",)
 
     def __init__(
         self, keys: Sequence[bytes], future: asyncio.Future[list[Any]], until: float
     ) -> None:
-        # set here: there is one of these for each request
+        # set here without calling super(): one is made for each request
         self.future = future
         self.until = until
         self.keys = keys
 
 
 class Lone:
-    """A look-up that travels alone, to a server that has all its keys."""
+    """A lookup that is sent alone, to a server that holds all its keys."""
 
     __slots__ = ("_look", "graces", "replies")
 
@@ -142,7 +142,7 @@ class Lone:
 
 
 class Merged:
-    """Look-ups that travel together; each key is asked for once."""
+    """Lookups that are sent together; each key is read once."""
 
     __slots__ = ("_at", "_looks", "_spread", "graces", "replies")
 
@@ -202,11 +202,11 @@ def _unavailable(error: Exception) -> CacheUnavailableError:
 
 
 def batched(queue: Sequence[Call | Look], *, spread: bool) -> Iterator[Call | Lone | Merged]:
-    """What is written in one go, look-ups merged; those who gave up are left out.
+    """The calls to write at once, with lookups merged and cancelled calls left out.
 
     Args:
-        queue: In the order in which the callers came.
-        spread: Whether keys lie in many slots of a cluster, so that MGET cannot read them.
+        queue: Calls in the order in which they were made.
+        spread: Whether keys are spread over the slots of a cluster, so that MGET cannot read them.
     """
     merged: Merged | None = None
     for call in queue:

@@ -1,7 +1,7 @@
 """Transports over the cache's own connections, one per primary, cloned from the client's.
 
-The client keeps its own for what endpoints send. Exclusive use, and fills so large that look-ups
-would wait behind them, go over the client's connections, never while the breaker is open.
+The client's connections remain for what endpoints send. They also carry exclusive use, and fills
+so large that lookups would wait behind them, but nothing while the breaker is open.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ _NOT_CLONED = (
     "retry_on_timeout",
     "socket_timeout",
 )
-"""Connection options that belong to its pool, or that would send or wait by themselves."""
+"""Options that belong to a pool, or that make a connection send or wait on its own."""
 
 _NOT_CLONED_PREFIXES = ("maint", "orig_", "oss_cluster_maint")
 
@@ -64,11 +64,11 @@ _LEARN_SECONDS = 2.0
 _LEARN_PAUSE_SECONDS = 0.5
 
 ReadFrom = Callable[[str | None], None]
-"""Called with the name of the primary that is read from; None if it is an unknown one."""
+"""Called with the name of the primary that serves reads; None if it is unknown."""
 
 
 def _ignore(node: str | None) -> None:
-    """Ignore where reads go."""
+    """Do nothing."""
 
 
 def hold(
@@ -79,14 +79,14 @@ def hold(
     deadline: float,
     read_from: ReadFrom | None = None,
 ) -> Transport:
-    """A transport with connections of its own, to be closed before the client is.
+    """A transport with its own connections, to be closed before the client is.
 
     Args:
-        client: Says where Redis is and how to log in.
+        client: Supplies addresses and credentials.
         prefix: First part of every key.
         name: The server in log lines, without secrets.
-        deadline: Seconds within which a server that is there answers.
-        read_from: Hears where reads go, as far as that changes.
+        deadline: Seconds within which a reachable server replies.
+        read_from: Called with the primary that serves reads, when that may have changed.
     """
     told = read_from or _ignore
     if isinstance(client, RedisCluster):
@@ -97,7 +97,7 @@ def hold(
 
 
 def clone(connection_class: Any, options: dict[str, Any]) -> Connection:
-    """A connection like one of a pool or node, without retries and not yet connected."""
+    """A connection with a pool's or node's options, without retries and not yet connected."""
     kept = {
         name: value
         for name, value in options.items()
@@ -108,7 +108,7 @@ def clone(connection_class: Any, options: dict[str, Any]) -> Connection:
 
 
 class HeldTransport:
-    """One connection to one server, or to the master that Sentinels name."""
+    """One connection to one server, or to the master that Sentinel names."""
 
     spread = False
 
@@ -135,13 +135,13 @@ class HeldTransport:
     def get_many(
         self, keys: Sequence[bytes], *, until: float | None
     ) -> Awaitable[list[bytes | None]]:
-        """The values of keys, merged with other reads in this iteration of the event loop."""
+        """The values of keys, merged with other lookups in this iteration of the event loop."""
         return self._lane.look(keys, until)
 
     async def send(
         self, commands: Sequence[Command], *, until: float | None, heavy: bool = False
     ) -> list[Any]:
-        """Replies in order, error replies as ResponseError instances."""
+        """The replies in order, error replies as ResponseError instances."""
         if not heavy:
             return await self._lane.send(commands, until)
         self._lane.require_closed()
@@ -182,7 +182,7 @@ class HeldClusterTransport:
         self._retired: set[asyncio.Task[None]] = set()
 
     async def get_many(self, keys: Sequence[bytes], *, until: float | None) -> list[bytes | None]:
-        """The values of keys in any slots, read from all nodes concurrently."""
+        """The values of keys in any slots, read from their nodes concurrently."""
         await self._map.known(until)
         replies: list[Any] = [None] * len(keys)
         parts = self._by_node(keys)
@@ -206,9 +206,9 @@ class HeldClusterTransport:
     async def send(
         self, commands: Sequence[Command], *, until: float | None, heavy: bool = False
     ) -> list[Any]:
-        """Replies in order, error replies as ResponseError instances.
+        """The replies in order, error replies as ResponseError instances.
 
-        Where a node is away, the others have done what is theirs when this fails.
+        If a node is unreachable, the others have executed their commands when this raises.
         """
         await self._map.known(until)
         keys = [command.key for command in commands]
@@ -241,7 +241,10 @@ class HeldClusterTransport:
     async def _follow(
         self, commands: Sequence[Command], replies: list[Any], until: float | None
     ) -> None:
-        """Resend to the slot's new node what was redirected, and what may have overtaken it."""
+        """Resend redirected commands to their slot's new node, and those that may have overtaken.
+
+        These are the later ones for the same slot, except for commands to be sent only once.
+        """
         if not any(isinstance(reply, _REDIRECTED) for reply in replies):
             return
         astray: set[int] = set()
@@ -258,7 +261,7 @@ class HeldClusterTransport:
             replies[position] = reply
 
     def _by_node(self, keys: Sequence[bytes]) -> list[tuple[Any, list[int]]]:
-        """The positions of its keys, for each node."""
+        """Each node with the positions of its keys."""
         parts: dict[str, tuple[Any, list[int]]] = {}
         for position, key in enumerate(keys):
             try:
@@ -271,7 +274,7 @@ class HeldClusterTransport:
     def _lanes_to(
         self, parts: Sequence[tuple[Any, list[int]]], keys: Sequence[bytes]
     ) -> list[Lane]:
-        """The connections to some nodes."""
+        """The lanes to the nodes of `parts`, in order."""
         return [self._lane_to(node, keys[at[0]]) for node, at in parts]
 
     def _lane_to(self, node: Any, key: bytes) -> Lane:
@@ -300,8 +303,8 @@ class HeldClusterTransport:
             task.add_done_callback(self._retired.discard)
 
     async def _ask_others(self, away: str) -> None:
-        """Let another primary tell the client which node has taken over unreachable slots."""
-        # Were the nodes learnt after one was chosen, redis-py 6 would open one that it has dropped.
+        """Read from another primary, so that the client learns of a failover of `away`."""
+        # first, since redis-py 6 would otherwise connect to a chosen node that it has dropped
         await self._client.initialize()
         key = self._examples.get(away)
         others = [node for node in self._client.get_primaries() if node.name != away]
@@ -317,7 +320,7 @@ def _require_closed(lanes: Iterable[Lane]) -> None:
 def _sent(
     lane: Lane, commands: Sequence[Command], until: float | None
 ) -> asyncio.Future[list[Any]]:
-    """A future of the replies; it also carries the error if the lane refuses to send."""
+    """A future of the replies, which raises the error if the lane refuses to send."""
     try:
         return lane.send(commands, until)
     except CacheUnavailableError as error:
@@ -327,7 +330,7 @@ def _sent(
 
 
 async def _all(futures: Sequence[asyncio.Future[list[Any]]]) -> list[list[Any]]:
-    """The results of all; raises the first failure once all have ended."""
+    """The results of all futures; raises the first failure once all have ended."""
     if len(futures) == 1:
         return [await futures[0]]
     ends = await asyncio.gather(*futures, return_exceptions=True)
@@ -338,7 +341,7 @@ async def _all(futures: Sequence[asyncio.Future[list[Any]]]) -> list[list[Any]]:
 
 
 class _Map:
-    """Loads the cluster's topology into the client, once, in the background."""
+    """Loads the cluster's topology into the client once, in the background."""
 
     def __init__(self, client: RedisCluster, name: str, deadline: float) -> None:
         self._client = client
@@ -349,7 +352,11 @@ class _Map:
         self._learning: asyncio.Task[None] | None = None
 
     async def known(self, until: float | None) -> None:
-        """Return once the nodes are known; raises CacheUnavailableError if that takes too long."""
+        """Wait until the nodes are known; raises AwayError if that takes too long.
+
+        Args:
+            until: Deadline in the event loop's time; None means the deadline of the transport.
+        """
         if self._is_known:
             return
         if self._is_away:
@@ -374,7 +381,7 @@ class _Map:
             try:
                 await asyncio.wait_for(self._client.initialize(), _LEARN_SECONDS)
                 self._is_known = True
-            except Exception as error:  # a cluster client fails in ways of its own
+            except Exception as error:  # cluster clients raise errors of any type
                 self._say_away(f"{type(error).__name__}: {error}")
                 await asyncio.sleep(_LEARN_PAUSE_SECONDS)
         if self._is_away:

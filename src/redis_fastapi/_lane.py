@@ -1,16 +1,17 @@
-"""One connection to one server that all requests share, and the breaker in front of it.
+"""One pipelined connection to one server, shared by all requests, behind a circuit breaker.
 
-- Calls are written in the order they came, pipelined; replies belong to them in that order. Only
-  look-ups of one turn of the event loop are merged, each key asked for once.
-- A call is sent at most once. When the connection breaks, all calls under way fail with it.
-- A call that is not answered in time breaks the connection: what follows it would be late as well.
-  Time in which the event loop itself was busy is not held against the server.
-- The breaker opens when no connection can be made in time, after several late calls in a row, and
-  when the server is no primary. While it is open calls fail at once; a task of the lane tries to
-  connect, and a connection counts once the server has taken a write on it in time. While it is
-  read from, it has to take one every second: a primary that was demoted may be read for ever.
-- What is sent after the end goes over a connection made for it: a write that its server cancels at
-  shutdown comes to its evictions only then.
+- Calls are written in the order in which they were made, and replies are matched by that order.
+  Only lookups made in one iteration of the event loop are merged; each key is read once.
+- A call is sent at most once. If the connection breaks, all pending calls fail.
+- A reply that misses its deadline breaks the connection, since all later replies would be late too.
+  Delays of the event loop itself do not count against the server.
+- The breaker opens if no connection can be made in time, after several late replies in a row, and
+  if the server is not a primary. While it is open, calls fail immediately, and a task of the lane
+  reconnects; a connection is used once the server has accepted a write over it in time. While
+  lookups use it, the server must accept a write every second, since a demoted primary would
+  otherwise be read for ever.
+- Commands sent after `aclose` go over a temporary connection: a write that its server cancels at
+  shutdown sends its evictions only then.
 """
 
 from __future__ import annotations
@@ -44,35 +45,35 @@ _log = logging.getLogger("redis_fastapi")
 
 _GRACE_SECONDS = 0.005
 _MOST_GRACES = 4
-"""How often a call is given grace when the event loop itself was late."""
+"""Grace periods granted to one call while the event loop itself is late."""
 
 _FAILURES = 3
-"""Late calls in a row that open the breaker."""
+"""Consecutive late replies that open the breaker."""
 
 _CONNECT_SECONDS = 1.0
 _SEEK_SECONDS = 0.5
 _FIRST_PAUSE_SECONDS = 0.1
 _LONGEST_PAUSE_SECONDS = 1.0
-"""From one attempt to connect to the next: a recovery is noticed within two seconds."""
+"""Between attempts to connect; short enough that a recovery is noticed within two seconds."""
 
 _PROOF_SECONDS = 1.0
-"""Between two proofs that the server is a primary, while it is read from."""
+"""Between proofs that the server is still a primary, while lookups are sent to it."""
 
 _MOST_WAITING = 10_000
-"""Calls not written yet, beyond which a lane takes no more."""
+"""Calls that may wait to be written; further ones are refused."""
 
 
 class Lane:
     """The shared connection to one server.
 
     Args:
-        make: A new connection, not yet connected.
+        make: Returns a new connection that is not yet connected.
         prefix: First part of every key.
         name: The server in log lines.
-        deadline: Seconds within which a server that is there answers.
-        spread: Whether keys lie in many slots of a cluster, so that MGET cannot read them.
-        seek: What else to try while the server does not answer.
-        demoted: Called when the server turns out to be no primary any more.
+        deadline: Seconds within which a reachable server replies.
+        spread: Whether keys are spread over the slots of a cluster, so that MGET cannot read them.
+        seek: Called after a failed attempt to connect, to find another server.
+        demoted: Called if the server is no longer a primary.
     """
 
     def __init__(
@@ -87,7 +88,7 @@ class Lane:
         demoted: Callable[[], None] | None = None,
     ) -> None:
         self._make = make
-        # A write is refused by a replica and taken by a primary that is out of memory.
+        # a write that replicas refuse, and that primaries accept even if out of memory
         self._trial = keyed("DEL", f"{prefix}:trial".encode())
         self._name = name
         self._deadline = deadline
@@ -109,23 +110,37 @@ class Lane:
 
     @property
     def is_open(self) -> bool:
-        """Whether the breaker is open: calls fail at once."""
+        """Whether the breaker is open, so that calls fail immediately."""
         return self._since is not None
 
     def look(self, keys: Sequence[bytes], until: float | None) -> asyncio.Future[list[Any]]:
-        """Values of keys, None for missing ones; of a spread lane also error replies."""
+        """The values of keys, None for missing ones; in a spread lane also error replies.
+
+        Args:
+            keys: The keys to read.
+            until: Deadline in the event loop's time; None means no deadline.
+
+        Raises:
+            CacheUnavailableError: If the breaker is open, the lane closed or its queue full. The
+                future raises it if the connection breaks or the reply misses the deadline.
+        """
         future = self._begin()
         self._looked = True
         self._enqueue(Look(keys, future, inf if until is None else until))
         return future
 
     def send(self, commands: Sequence[Command], until: float | None) -> asyncio.Future[list[Any]]:
-        """Replies in order, error replies as exceptions."""
+        """The replies in order, error replies as ResponseError instances; raises as `look` does.
+
+        Args:
+            commands: Sent in this order.
+            until: Deadline in the event loop's time; None means no deadline.
+        """
         if self._closed and not self.is_open:
             return asyncio.ensure_future(self._send_alone(commands, until))
         future = self._begin()
         packed = [command.args for command in commands]
-        if not packed:  # no reply would ever end it, and it would keep those of others
+        if not packed:  # without a reply of its own, it would block the calls behind it
             future.set_result([])
             return future
         self._enqueue(Call(packed, future, inf if until is None else until))
@@ -137,7 +152,7 @@ class Lane:
             raise AwayError(f"Redis at {self._name} is away")
 
     async def aclose(self) -> None:
-        """Close the connection; later look-ups fail."""
+        """Close the connection and fail pending calls; later lookups fail."""
         self._closed = True
         if self._timer is not None:
             self._timer.cancel()
@@ -162,7 +177,7 @@ class Lane:
         if self._loop is not None:
             self._refuse_other_loop()
         self._loop = loop
-        # In no request's context: the task outlives the one that starts it.
+        # in an empty context, since the task outlives the request that starts it
         self._keeper = Context().run(loop.create_task, self._keep())
 
     def _refuse_other_loop(self) -> NoReturn:
@@ -207,19 +222,19 @@ class Lane:
         return (call for call in chain(self._sent, self._queue) if call.waited_for)
 
     def _deserves_grace(self, call: Call | Look | Lone | Merged, *, late: float) -> bool:
-        """Whether the reply may be here already, and the event loop has not come to it."""
-        if isinstance(call, Look):  # not even written
+        """Whether the reply may have arrived without the event loop having read it yet."""
+        if isinstance(call, Look):  # not written yet
             return late > _GRACE_SECONDS
         call.graces += 1
         return call.graces == 1 or (late > _GRACE_SECONDS and call.graces <= _MOST_GRACES)
 
     def _break(self, error: Exception, *, opens: bool = False) -> None:
-        """Fail all calls, and end the connection that there may be."""
+        """Fail all pending calls and end the connection, if there is one."""
         self._failures += 1
         if self._demoted is not None and isinstance(error, ReadOnlyError):
             self._demoted()
         self._fail_all(error)
-        for task in self._work:  # at once, or it would still write what comes next
+        for task in self._work:  # immediately, or it would still write the next calls
             task.cancel()
         if (opens or self._failures >= _FAILURES) and not self.is_open:
             self._since = asyncio.get_running_loop().time()
@@ -246,7 +261,7 @@ class Lane:
         )
 
     async def _keep(self) -> None:
-        """Keeps a connection until the lane is closed."""
+        """Connect, and reconnect after failures, until the lane is closed."""
         pause = _FIRST_PAUSE_SECONDS
         now = asyncio.get_running_loop().time
         while True:
@@ -265,7 +280,7 @@ class Lane:
 
     async def _seek_elsewhere(self) -> None:
         if self._seek is not None:
-            with suppress(Exception):  # a cluster client fails in ways of its own
+            with suppress(Exception):  # cluster clients raise errors of any type
                 await asyncio.wait_for(self._seek(), _SEEK_SECONDS)
 
     async def _connect_in_time(self) -> Connection:
@@ -276,7 +291,7 @@ class Lane:
                 self._break(TimeoutError("no connection in time"), opens=True)
             return await connecting
         except BaseException:
-            # also one that was made in the very moment in which nobody wanted it any more
+            # also drop a connection that was completed at the moment of cancellation
             connecting.cancel()
             (made,) = await asyncio.gather(connecting, return_exceptions=True)
             if not isinstance(made, BaseException):
@@ -297,7 +312,7 @@ class Lane:
         return connection
 
     async def _send_alone(self, commands: Sequence[Command], until: float | None) -> list[Any]:
-        """Replies to what is sent after the end, over a connection of its own."""
+        """The replies to commands sent after `aclose`, over a temporary connection."""
         latest = asyncio.get_running_loop().time() + max(_CONNECT_SECONDS, self._deadline)
         async with timeout_at(latest if until is None else min(until, latest)):
             connection = await self._connect()
@@ -307,7 +322,7 @@ class Lane:
                 await _drop(connection)
 
     async def _serve(self, connection: Connection) -> None:
-        """Writes and reads until the connection breaks or is given up."""
+        """Write and read until the connection breaks or is abandoned."""
         parts = (self._read(connection), self._write(connection), self._prove())
         work = self._work = [asyncio.get_running_loop().create_task(part) for part in parts]
         try:
@@ -323,7 +338,10 @@ class Lane:
                 self._lose(error)
 
     async def _prove(self) -> None:
-        """Has a server that is read from take a write; a replica's refusal ends the connection."""
+        """Send a write every second in which lookups were made; a replica's refusal ends `_serve`.
+
+        A call that is late breaks the connection as any other does.
+        """
         while True:
             await asyncio.sleep(_PROOF_SECONDS)
             if self._looked:
@@ -334,7 +352,10 @@ class Lane:
                     )
 
     def _lose(self, error: Exception) -> None:
-        """The server ended the connection, or refused a write as a replica does."""
+        """Handle a connection that the server ended, or over which it refused a write as replica.
+
+        Losing an idle connection is no failure.
+        """
         demoted = isinstance(error, ReadOnlyError)
         if demoted or self._sent or self._queue:
             self._break(error, opens=demoted)

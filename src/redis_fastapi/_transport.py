@@ -1,7 +1,7 @@
 """How commands reach Redis: over the connections of a client's pool, or of a cluster's nodes.
 
-- Commands are sent once: redis-py's retries do not apply. Resending is left to the callers, who
-  know what may be repeated.
+- Commands are sent once, without redis-py's retries. Callers resend, since they know which
+  commands may be repeated.
 - Replies come from primaries. A connection with unread replies never returns to its pool.
 """
 
@@ -49,9 +49,9 @@ Exchange = Callable[[Sequence[Command]], Awaitable[list[Any]]]
 
 
 class Transport(Protocol):
-    """How commands reach Redis; commands for one slot take effect in the order given.
+    """Sends commands to Redis; those for one slot take effect in the order given.
 
-    `until` is when the caller gives up, in the event loop's time; None means never.
+    `until` is a deadline in the event loop's time; None means no deadline.
 
     Attributes:
         spread: Whether keys are spread over the slots of a cluster, so that MGET cannot read them.
@@ -67,16 +67,16 @@ class Transport(Protocol):
     async def send(
         self, commands: Sequence[Command], *, until: float | None, heavy: bool = False
     ) -> list[Any]:
-        """Replies in order, error replies as ResponseError instances.
+        """The replies in order, error replies as ResponseError instances.
 
-        Other commands do not wait behind ones that are `heavy`.
+        Other commands do not wait behind `heavy` ones.
         """
 
     def exclusive(self, key: bytes) -> AbstractAsyncContextManager[Exchange]:
         """A connection to the primary of `key`, for exclusive use."""
 
     async def aclose(self) -> None:
-        """Close what the transport opened; the client stays open."""
+        """Close the connections that the transport opened; the client stays open."""
 
 
 class Connection(Protocol):
@@ -99,7 +99,7 @@ class Pool(Protocol):
 
 
 class _Borrowed:
-    """A pool's connection for the duration of a `with`; closed if that is interrupted."""
+    """A pool's connection for the duration of a `with`; disconnected if the block raises."""
 
     __slots__ = ("_connection", "_pool")
     _connection: Connection
@@ -129,7 +129,7 @@ class _Borrowed:
 
 async def exchange(connection: Connection, commands: Sequence[Command]) -> list[Any]:
     """The replies to commands sent over an open connection."""
-    # Otherwise sending would silently reconnect, and lose a WATCH on the old connection.
+    # otherwise sending would silently reconnect and lose a WATCH
     if not connection.is_connected:
         raise ConnectionError("connection lost")
     packed = connection.pack_commands([command.args for command in commands])
@@ -138,18 +138,18 @@ async def exchange(connection: Connection, commands: Sequence[Command]) -> list[
 
 
 async def read_reply(connection: Connection) -> Any:
-    """The next reply, an error reply as a ResponseError instance."""
+    """The next reply, an error reply as a ResponseError instance; raises ReadOnlyError."""
     try:
         return await connection.read_response(disable_decoding=True)
     except ReadOnlyError:
-        # Not a primary any more: only a new connection can find the one that is.
+        # no longer a primary: only a new connection can find the current one
         raise
     except ResponseError as error:
         return error
 
 
 class PoolTransport:
-    """Commands over a pool's connections, written once each: no retry of redis-py applies."""
+    """Sends commands over a pool's connections, without redis-py's retries."""
 
     spread = False
 
@@ -170,11 +170,11 @@ class PoolTransport:
         return _Borrowed(self._pool)
 
     async def aclose(self) -> None:
-        """Nothing: every connection is the pool's."""
+        """Do nothing, since every connection is the pool's."""
 
 
 class _Opened:
-    """A connection of its own to the primary of a key, closed in the end."""
+    """A separate connection to the primary of a key for the duration of a `with`."""
 
     __slots__ = ("_client", "_connection", "_key")
     _connection: Connection
@@ -198,12 +198,16 @@ class _Opened:
 
 
 def primary_of(client: RedisCluster, key: bytes) -> Any:
-    """The node that the client believes to hold a key."""
+    """The primary of a key, according to the client's topology."""
     return client.get_node_from_key(key)
 
 
 class ClusterTransport:
-    """Commands to the primaries of a cluster: slots in parallel, one slot in order."""
+    """Sends commands to the primaries of a cluster: in order within a slot, slots concurrently.
+
+    Raises:
+        CacheSetupError: If the client may read from replicas.
+    """
 
     spread = True
 
@@ -231,7 +235,7 @@ class ClusterTransport:
         for position, command in enumerate(commands):
             by_slot.setdefault(self._client.keyslot(command.key), []).append(position)
         in_order = (self._send_in_order([commands[p] for p in slot]) for slot in by_slot.values())
-        # All are awaited even when one fails: a command left behind would run after its caller.
+        # wait for all even if one fails: no command may run after its caller has returned
         results = await asyncio.gather(*in_order, return_exceptions=True)
         replies: dict[int, Any] = {}
         for positions, result in zip(by_slot.values(), results, strict=True):
@@ -241,7 +245,7 @@ class ClusterTransport:
         return [replies[position] for position in range(len(commands))]
 
     async def _initialize(self) -> None:
-        # A client's first command, sent before this, goes to any node and is redirected.
+        # without a topology, the first command would go to any node and be redirected
         try:
             await self._client.initialize()
         except Exception as error:
@@ -257,7 +261,7 @@ class ClusterTransport:
         except ResponseError as error:
             return error
         except Exception as error:
-            # A cluster client in the middle of a topology change fails in ways of its own.
+            # during a topology change, cluster clients raise errors of any type
             raise CacheUnavailableError(f"Redis Cluster: {error!r}") from error
 
     async def _send_and_follow(self, command: Command) -> Any:
@@ -267,7 +271,7 @@ class ClusterTransport:
         try:
             return await self._send_to_primary(command)
         except AskError:
-            # Redirected means not executed: a read teaches the client the way for a second try.
+            # redirected means not executed: a read lets the client learn the slot's new node
             await self._send_and_follow(keyed("GET", command.key))
             return await self._send_to_primary(command)
 
@@ -279,7 +283,7 @@ class ClusterTransport:
         return _Opened(self._client, key)
 
     async def aclose(self) -> None:
-        """Nothing: every connection is the client's."""
+        """Do nothing, since every connection is the client's."""
 
 
 def _reads_replicas(client: RedisCluster) -> bool:
@@ -288,10 +292,10 @@ def _reads_replicas(client: RedisCluster) -> bool:
 
 
 def transport_for(client: Redis | RedisCluster) -> Transport:
-    """The client's own connections as a transport.
+    """A transport over the client's own connections.
 
     Raises:
-        CacheSetupError: If the client blocks, or may read from replicas.
+        CacheSetupError: If the client is synchronous, or may read from replicas.
     """
     _refuse_blocking(client)
     if isinstance(client, RedisCluster):
@@ -308,7 +312,7 @@ def _refuse_blocking(client: object) -> None:
 
 
 def answers(replies: list[Any]) -> list[Any]:
-    """The replies themselves, or CacheUnavailableError when Redis refused one of them."""
+    """The replies themselves; raises CacheUnavailableError if one of them is an error."""
     for reply in replies:
         if isinstance(reply, Exception):
             answer(reply)
@@ -316,7 +320,7 @@ def answers(replies: list[Any]) -> list[Any]:
 
 
 def answer(reply: Any) -> Any:
-    """The reply itself, or CacheUnavailableError when Redis refused."""
+    """The reply itself; raises CacheUnavailableError if it is an error."""
     if isinstance(reply, Exception):
         raise CacheUnavailableError(f"Redis refused: {reply}") from reply
     return reply
