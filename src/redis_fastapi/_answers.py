@@ -1,4 +1,4 @@
-"""Header blocks and responses: what is stored, and what is added when it is sent."""
+"""Builds header blocks and responses: what is stored, and what is added when it is sent."""
 
 from __future__ import annotations
 
@@ -17,7 +17,10 @@ from ._policy import ReadPolicy
 from ._variants import without_selection
 
 OWN_RESPONSE = (b"x-redis-fastapi-own-response", b"1")
-"""First stored field of a response that the endpoint built itself: FastAPI adds nothing to it."""
+"""Marks a stored response that the endpoint built itself, to which FastAPI adds no fields.
+
+It is the first stored field, and is never sent.
+"""
 
 _REPLACED = frozenset(
     {b"cache-control", b"content-type", b"etag", b"expires", b"last-modified", b"location"}
@@ -26,7 +29,12 @@ _REPLACED = frozenset(
 
 
 class Windows(NamedTuple):
-    """How long a response may be sent stale: while it is refreshed, and in place of errors."""
+    """How long a response may be sent stale, in milliseconds (RFC 5861).
+
+    Attributes:
+        revalidate_ms: While it is refreshed.
+        error_ms: In place of errors.
+    """
 
     revalidate_ms: int = 0
     error_ms: int = 0
@@ -49,9 +57,9 @@ def announced_headers(
     """The Cache-Control and Vary to send, unless the endpoint sets its own.
 
     Args:
-        policy: Of the GET.
+        policy: The policy of the GET.
         own: The endpoint's fields.
-        lifetime_ms: Freshness lifetime; None means no expiry.
+        lifetime_ms: Freshness lifetime in milliseconds; None means no expiry.
         windows: How long the response may be sent stale.
         usual: False for a status code with its own lifetime, to which ``cdn_ttl`` and ``immutable``
             do not apply.
@@ -77,7 +85,7 @@ def announced_headers(
 
 
 def unstored_headers(policy: ReadPolicy, headers: Headers) -> list[tuple[bytes, bytes]]:
-    """The fields of a response that is not stored, with ``private`` and Vary as declared."""
+    """The fields of a response that is not stored, with the declared ``private`` and Vary."""
     control = _http.cache_control_to_send(headers, b"private", private=policy.private)
     vary = _http.merged_vary(headers, [name.encode() for name in policy.vary])
     own = [pair for pair in headers if pair[0] not in (b"vary", b"cache-control")]
@@ -92,7 +100,7 @@ _CDN = b"cdn-cache-control"
 
 
 def with_fresh(stored: Headers, fresh: Headers) -> list[tuple[bytes, bytes]]:
-    """Stored fields and those set for this request, which win if a field occurs once."""
+    """Stored fields and those set for this request, which replace stored single-value fields."""
     if not fresh:
         return list(stored)
     replaced = _REPLACED.intersection(name for name, _ in fresh)
@@ -100,7 +108,7 @@ def with_fresh(stored: Headers, fresh: Headers) -> list[tuple[bytes, bytes]]:
 
 
 def for_one_user(headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
-    """The fields, with ``private`` if they set a cookie, which no shared cache may store."""
+    """The fields, with ``private`` added if they set a cookie, which must not be shared."""
     if not any(name == b"set-cookie" for name, _ in headers):
         return headers
     control = _http.cache_control_to_send(headers, b"private", private=True) or b"private"
@@ -120,7 +128,15 @@ def without(headers: Headers, removed: Iterable[tuple[bytes, bytes]]) -> list[tu
 
 
 def replayed(scope: Scope, entry: Entry, fresh: Headers, now_ms: int, told: Headers) -> Response:
-    """The stored response, with Age, the fields that dependencies set and the cache's own."""
+    """The stored response with Age, the fields that dependencies set, and the cache's own.
+
+    Args:
+        scope: The request's ASGI scope; its conditions and ranges are applied.
+        entry: The stored response.
+        fresh: Fields set by dependencies for this request.
+        now_ms: Current time, in milliseconds since 1970.
+        told: The cache's own fields.
+    """
     stored = without_selection(entry.headers)
     if stored and stored[0] == OWN_RESPONSE:
         stored, fresh = stored[1:], ()
@@ -131,7 +147,7 @@ def replayed(scope: Scope, entry: Entry, fresh: Headers, now_ms: int, told: Head
 
 
 def announced(response: Response, entry: Entry, fresh: Headers) -> None:
-    """Give the endpoint's response the fields that its stored form has."""
+    """Give the endpoint's response the fields that its entry has."""
     stored = [pair for pair in without_selection(entry.headers) if pair != OWN_RESPONSE]
     names = {name for name, _ in stored}
     unstored = [pair for pair in without(response.raw_headers, fresh) if pair[0] not in names]
@@ -141,7 +157,14 @@ def announced(response: Response, entry: Entry, fresh: Headers) -> None:
 def answered(
     scope: Scope, response: Response, *, now_ms: int, received_ms: int | None = None
 ) -> Response:
-    """What a complete response gives for this request: itself, or a 206, 304, 412 or 416."""
+    """The response itself, or the 206, 304, 412 or 416 that this request gets instead.
+
+    Args:
+        scope: The request's ASGI scope.
+        response: A complete response.
+        now_ms: Current time, in milliseconds since 1970.
+        received_ms: When the response was stored; None if it was just computed.
+    """
     asked = scope["headers"]
     if _http.unconditional(asked):
         return response
@@ -170,24 +193,24 @@ _COMPRESSORS = ("brotli", "compress", "gzip", "zstd")
 
 
 def _may_be_compressed(scope: Scope) -> bool:
-    """Whether a middleware may compress the response, which would corrupt a partial one."""
+    """Whether a middleware may compress the response, which would corrupt a 206."""
     classes = (str(one.cls.__name__).lower() for one in scope["app"].user_middleware)
     installed = any(word in name for name in classes for word in _COMPRESSORS)
     return installed and any(name == b"accept-encoding" for name, _ in scope["headers"])
 
 
 def own_copy(response: Response) -> Response:
-    """A copy with its own header fields: an endpoint may return one object repeatedly."""
+    """A copy with its own header fields, since an endpoint may return one object repeatedly."""
     copied = copy(response)
-    # users may have written names in upper case
+    # endpoints may set names in upper case
     copied.raw_headers = _http.lower_names(response.raw_headers)
-    # or Starlette's view would continue to show and change the original's fields
+    # otherwise Starlette's cached view would show and change the original's fields
     vars(copied).pop("_headers", None)
     return copied
 
 
 def raw_response(status: int, headers: Headers, body: bytes) -> Response:
-    """A response with exactly these fields; nothing is rendered."""
+    """A response with exactly these fields and this body; nothing is rendered."""
     response = Response.__new__(Response)
     response.status_code = status
     response.body = body

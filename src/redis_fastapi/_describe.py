@@ -1,4 +1,4 @@
-"""What a policy says, in the words that people read: what selects an entry, what a write evicts."""
+"""Describes policies in words: what selects an entry, and what a write evicts."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ._resource import ResourceTemplate
 
 
 def route_name(served: Served) -> str:
-    """How one route is spoken of to others: its methods and its path."""
+    """The name of a route in reports: its methods and its path."""
     return f"{methods_text(served)} {served.path}"
 
 
@@ -21,7 +21,7 @@ def methods_text(served: Served) -> str:
 
 
 def flags_of(read: ReadPolicy) -> Iterator[str]:
-    """What is said of a read beside its ttl: ``private``, ``when``, other lifetimes."""
+    """The properties of a read besides its ttl: ``private``, ``when``, other lifetimes."""
     if read.private:
         yield "private"
     if read.per_user:
@@ -32,7 +32,7 @@ def flags_of(read: ReadPolicy) -> Iterator[str]:
 
 
 def _time_flags(read: ReadPolicy) -> Iterator[str]:
-    """What is said of lifetimes beside the one of the entry."""
+    """The lifetimes other than the entry's, in words."""
     if read.staleness.revalidate_ms:
         yield f"stale {read.staleness.revalidate_ms // 1000} s"
     if read.staleness.error_ms:
@@ -43,7 +43,7 @@ def _time_flags(read: ReadPolicy) -> Iterator[str]:
 
 
 def key_parts(served: Served, read: ReadPolicy) -> tuple[str, ...]:
-    """What selects the entry, in words: the resource first."""
+    """What selects the entry, in words; the resource comes first."""
     resource = _resource_text(read.key, served)
     if read.key_builder is not None:
         resource = f"{getattr(read.key_builder, '__name__', 'key builder')}()"
@@ -51,7 +51,7 @@ def key_parts(served: Served, read: ReadPolicy) -> tuple[str, ...]:
 
 
 def selected_by(selectors: Selectors) -> Iterator[str]:
-    """What picks the variant of a resource, in words."""
+    """What selects the variant of a resource, in words."""
     yield from (f"query {name}" for name, _ in selectors.own)
     yield from (f"text of {name}" for name in selectors.path)
     for kind, names in selectors.names._asdict().items():
@@ -71,12 +71,12 @@ def _resource_text(key: Key, served: Served) -> str:
 
 
 def written_path(put: Put, served: Served) -> str:
-    """The path whose entry a put writes."""
+    """The path whose entry a put stores."""
     return _resource_text(put.key, served)
 
 
 def evicted_names(write: WritePolicy, served: Served) -> Iterator[str]:
-    """Groups and paths that a write evicts; ``*`` is the whole cache."""
+    """The groups and paths that a write evicts; ``*`` means the whole cache."""
     for eviction in write.evictions:
         soft = " (soft)" if eviction.soft else ""
         yield from (f"{name}{soft}" for name in _names_of(eviction, served))

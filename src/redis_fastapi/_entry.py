@@ -1,8 +1,9 @@
-"""The stored form of a response; the only module that knows its bytes.
+"""The stored form of a response; no other module depends on its layout.
 
-An entry is a fixed head, the validity it was filled under, a header block and the body. Decoding
-requires the current validity, and yields nothing if the bytes are corrupt or have another one. A
-soft eviction makes an entry outdated, by a mark in its head or by the tokens of its validity.
+An entry consists of a fixed head, the validity under which it was filled, a header block and the
+body. Decoding requires the current validity, and returns None if the bytes are corrupt or have
+another one. A soft eviction outdates an entry, by a mark in its head or by the tokens of its
+validity.
 """
 
 from __future__ import annotations
@@ -18,16 +19,16 @@ from ._tokens import softly_evicted
 _VERSION = 3
 _PLAIN = 0
 _ZSTD = 1
-"""Flags: how the body is stored; unknown ones are a miss."""
+"""Flags: how the body is stored; an entry with an unknown one is a miss."""
 
 _LEAST_COMPRESSED = 2 * 1024
-"""Body size in bytes from which compression is worth its time."""
+"""Body size in bytes from which compression is worth its cost."""
 
 _LINE_BREAK = b"\r\n"
 """Separates names and values in the header block; neither may contain CR or LF."""
 
 MARK_AT = 1
-"""Offset of the mark set by a soft eviction of this single entry."""
+"""Offset of the mark that a soft eviction of this single entry sets."""
 
 _UNMARKED = 0
 MARKED = b"\x01"
@@ -35,20 +36,20 @@ MARKED = b"\x01"
 _MOST_COST_MS = 2**32 - 1
 
 _STATUSES = range(100, 1_000)
-"""Three digits; any other number means corruption."""
+"""Three-digit status codes; any other number means corruption."""
 
 _HEADS_KNOWN = _BLOCKS_KNOWN = 256
-"""Heads and header blocks that are not taken apart again: those of entries read all the time."""
+"""Heads and header blocks memoized in their decoded form, for entries that are read often."""
 
 _HEAD = struct.Struct(">BBIBHHIIIQQQQ")
-"""Version, mark, checksum, flags; status, length of validity, of header block and of body; then the
-times of an entry in its order, `cost_ms` first.
+"""Version, mark, checksum, flags, status; lengths of validity, header block and body in bytes; then
+`cost_ms`, `created_ms`, `fresh_ms`, `revalidate_ms` and `error_ms`.
 """
 
 _CHECKSUM = struct.Struct(">I")
 _CHECKSUM_AT = 2
 _CHECKED_AT = _CHECKSUM_AT + _CHECKSUM.size
-"""Where what it is the checksum of begins: all that follows but the validity, which is compared."""
+"""Start of what the checksum covers: everything from here except for the validity."""
 
 
 class Entry(NamedTuple):
@@ -56,12 +57,12 @@ class Entry(NamedTuple):
 
     Attributes:
         status: Status code.
-        headers: Names and values in order, without line breaks.
+        headers: Field names and values in order, without line breaks.
         body: The representation's bytes.
-        created_ms: When the response was made, in milliseconds since 1970.
+        created_ms: When the response was generated, in milliseconds since 1970.
         fresh_ms: Freshness lifetime in milliseconds from `created_ms`; 0 means no expiry.
-        revalidate_ms: How long after that it may be sent while it is refreshed.
-        error_ms: How long after that it may be sent in place of an error.
+        revalidate_ms: Milliseconds after its expiry in which it may be sent while it is refreshed.
+        error_ms: Milliseconds after its expiry in which it may be sent in place of an error.
         cost_ms: How long computing it took, in milliseconds.
     """
 
@@ -83,7 +84,7 @@ class Entry(NamedTuple):
         return max(0, now_ms - self.created_ms - self.fresh_ms) if self.fresh_ms else 0
 
     def kept_ms(self, now_ms: int) -> int | None:
-        """Milliseconds from now for which to keep it, at least 1; None means without limit."""
+        """Milliseconds from now for which to store it, at least 1; None means no expiry."""
         if not self.fresh_ms:
             return None
         windows = max(self.revalidate_ms, self.error_ms)
@@ -91,14 +92,14 @@ class Entry(NamedTuple):
 
 
 class Stored(NamedTuple):
-    """The stored form of an entry except for its body, to recognise the entry by comparison.
+    """The stored form of an entry without its body, to recognise the entry by comparison.
 
     Attributes:
-        tokens: The tokens of its generations when it was read.
-        head: Everything in front of its body.
-        size: Its size in bytes, body included.
-        checksum: Of everything but its validity.
-        checksum_before: The same of what stands in front of its body.
+        tokens: Its generations' tokens when it was read.
+        head: All bytes before its body.
+        size: Its size in bytes, including the body.
+        checksum: The CRC-32 of everything but its validity.
+        checksum_before: The CRC-32 of the same part, up to its body.
     """
 
     tokens: tuple[bytes | None, ...]
@@ -108,7 +109,7 @@ class Stored(NamedTuple):
     checksum_before: int
 
     def body_in(self, raw: bytes | None, tokens: tuple[bytes | None, ...]) -> bytes | None:
-        """Its body, if this is the same entry under the same tokens; otherwise None."""
+        """The body in `raw`, if that is the same entry under the same tokens; otherwise None."""
         head = self.head
         if raw is None or len(raw) != self.size or tokens != self.tokens:
             return None
@@ -119,7 +120,7 @@ class Stored(NamedTuple):
 
 
 def stored_of(raw: bytes | None, tokens: tuple[bytes | None, ...]) -> Stored | None:
-    """How to recognise an entry that was valid under these tokens; None if it is compressed."""
+    """The stored form of an entry that was valid under these tokens; None if it is compressed."""
     head = None if raw is None else _known_or_none(raw[: _HEAD.size])
     if raw is None or head is None or head.flags != _PLAIN:
         return None
@@ -130,10 +131,10 @@ def stored_of(raw: bytes | None, tokens: tuple[bytes | None, ...]) -> Stored | N
 
 
 def encode(entry: Entry, validity: bytes, compress: Compress | None = None) -> bytes:
-    """The bytes of an entry that is valid under `validity`.
+    """The stored form of an entry that is valid under `validity`.
 
     Raises:
-        ValueError: If a header cannot be stored, or a number is out of range.
+        ValueError: If a header field cannot be stored, or a number is out of range.
     """
     flags, body = _packed(entry, compress) if compress else (_PLAIN, entry.body)
     block = _block(entry.headers)
@@ -154,7 +155,7 @@ def _checksum_of_head(fixed: bytes) -> int:
 
 
 def _packed(entry: Entry, compress: Compress) -> tuple[int, bytes]:
-    """Flags and body, which stays as it is where compressing saves nothing."""
+    """Flags and body, which is not compressed if that saves nothing."""
     encoded = any(name == b"content-encoding" for name, _ in entry.headers)
     if encoded or len(entry.body) < _LEAST_COMPRESSED:
         return _PLAIN, entry.body
@@ -166,7 +167,7 @@ def _block(headers: tuple[tuple[bytes, bytes], ...]) -> bytes:
     for name, _ in headers:
         if not name or b":" in name:
             raise ValueError(f"header name {name!r} cannot be stored")
-    # counted once in all: a part that has a line break adds to those between the parts
+    # one count over the whole block: more line breaks than separators mean one within a part
     parts = [part for pair in headers for part in pair]
     block = _LINE_BREAK.join(parts)
     between = max(0, len(parts) - 1)
@@ -177,7 +178,7 @@ def _block(headers: tuple[tuple[bytes, bytes], ...]) -> bytes:
 
 
 def decode(raw: bytes, validity: bytes) -> Entry | None:
-    """The entry; None if it is outdated, corrupt, or of another validity or version."""
+    """The entry; None if it is outdated, corrupt, or has another validity or version."""
     head = _head_or_none(raw, validity)
     if head is None or head.mark != _UNMARKED:
         return None
@@ -185,7 +186,7 @@ def decode(raw: bytes, validity: bytes) -> Entry | None:
 
 
 def decode_outdated(raw: bytes, validity: bytes) -> Entry | None:
-    """An entry that is outdated by soft evictions only; None for any other."""
+    """The entry, if only soft evictions outdated it; otherwise None."""
     stored = raw[_HEAD.size : head_size(len(validity))]
     head = _head_or_none(raw, stored) if softly_evicted(stored, validity) else None
     if head is None or (head.mark == _UNMARKED and stored == validity):
@@ -194,12 +195,12 @@ def decode_outdated(raw: bytes, validity: bytes) -> Entry | None:
 
 
 def head_size(validity_size: int) -> int:
-    """How many leading bytes of an entry `is_current` needs."""
+    """The number of leading bytes of an entry that `is_current` needs."""
     return _HEAD.size + validity_size
 
 
 def is_current(head: bytes, validity: bytes) -> bool:
-    """Whether an entry that begins with `head` is valid under `validity`, whatever its body."""
+    """Whether an entry that begins with `head` is valid under `validity`; ignores its body."""
     found = _head_or_none(head, validity)
     return found is not None and found.mark == _UNMARKED
 

@@ -1,7 +1,8 @@
-"""Predicts whether a route's next lookup will find an entry, from its last ones.
+"""Predicts whether a route's next lookup will find an entry, from its previous ones.
 
-Each route has a two-bit saturating counter, as in branch prediction: after two lookups in a row
-that found nothing it expects nothing, and a single one that finds something does not change that.
+Each route has a two-bit saturating counter, as in branch prediction: after two consecutive lookups
+without an entry it predicts none, and once saturated, a single lookup that finds one does not
+change that.
 """
 
 from __future__ import annotations
@@ -10,11 +11,11 @@ _SURE = 3
 _EXPECTED = 2
 
 _MOST = 4_096
-"""Routes to remember; an application has fewer."""
+"""Capacity in routes; an application has fewer."""
 
 
 class Forecast:
-    """Saturating counters by shape, which identifies a route."""
+    """Saturating counters, by the shape that identifies a route."""
 
     def __init__(self) -> None:
         self._absent: dict[bytes, int] = {}
@@ -24,11 +25,11 @@ class Forecast:
         return self._absent.get(shape, 0) >= _EXPECTED
 
     def is_sure(self, shape: bytes) -> bool:
-        """Whether an entry is expected so firmly that finding one changes nothing."""
+        """Whether the counter is at its lower limit, so that finding an entry changes nothing."""
         return not self._absent.get(shape)
 
     def learn(self, shape: bytes, *, absent: bool) -> None:
-        """Record whether a lookup found nothing; a failed one counts as having found something."""
+        """Record whether a lookup found no entry; a failed lookup counts as having found one."""
         known = self._absent.get(shape, 0)
         if absent and known < _SURE:
             if len(self._absent) >= _MOST:

@@ -1,7 +1,7 @@
-"""What the declarations add to an OpenAPI document.
+"""Adds cache declarations to an OpenAPI document.
 
-What the document says already stands: nothing is replaced, and no schema of a model is touched.
-Doing it twice changes nothing.
+Nothing that the document already contains is replaced, and no model's schema is changed. Describing
+a document twice gives the same result as once.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from .settings import RedisSettings
 Document = dict[str, Any]
 
 _PREFIX: Final = "RedisCache."
-"""Before the names of our components, so that they meet none of the application's."""
+"""First part of the names of added components, so that they differ from the application's."""
 
 
 def _header(description: str, **schema: Any) -> Document:
@@ -29,47 +29,47 @@ def _header(description: str, **schema: Any) -> Document:
 
 
 _HEADERS: Final = {
-    "ETag": _header("Digest of the body. Sent back as If-None-Match it makes the answer a 304."),
-    "Cache-Control": _header("How long, and by whom, the answer may be reused (RFC 9111)."),
+    "ETag": _header("Digest of the body. A request with it in If-None-Match gets a 304."),
+    "Cache-Control": _header("How long, and by whom, the response may be reused (RFC 9111)."),
     "Age": {
-        "description": "Seconds since the answer was made; on answers from the cache only.",
+        "description": "Seconds since the response was generated; only if it is from the cache.",
         "schema": {"type": "integer", "minimum": 0},
     },
-    "Vary": _header("Request headers that select the answer."),
+    "Vary": _header("Request header fields that select the response."),
     "X-Redis-Cache": _header(
-        "How the cache was used; absent where the request said no-store.",
+        "How the cache was used; absent if the request had no-store.",
         enum=["HIT", "MISS", "STALE", "BYPASS"],
     ),
-    "Cache-Status": _header("What each cache on the way did with the request (RFC 9211)."),
+    "Cache-Status": _header("How each cache on the way handled the request (RFC 9211)."),
 }
 
 _PARAMETERS: Final = {
-    "If-None-Match": "ETags that the client has; where one is current the answer is 304.",
-    "If-Match": "ETags of what the client means to change; none of them current is a 412.",
-    "Cache-Control": "What the client asks of the cache, such as no-cache or max-age=0.",
+    "If-None-Match": "ETags that the client has; if one is current, the response is a 304.",
+    "If-Match": "ETags of what the client wants to change; if none is current, it gets a 412.",
+    "Cache-Control": "Directives for the cache, such as no-cache or max-age=0.",
 }
 
 _NOT_MODIFIED: Final = "The client's copy is current"
-_FAILED: Final = "A precondition of the request does not hold"
-_NOT_CACHED: Final = "The request said only-if-cached, and nothing usable was cached"
-_UNCONFIRMED: Final = "Done, but Redis did not confirm that older answers are gone"
+_FAILED: Final = "A precondition of the request failed"
+_NOT_CACHED: Final = "The request had only-if-cached, and no usable response was cached"
+_UNCONFIRMED: Final = "Done, but Redis did not confirm that older responses are evicted"
 
 
 def describe_openapi(app: FastAPI, settings: Callable[[], RedisSettings]) -> None:
-    """Let the OpenAPI documents of an application, and of those mounted in it, tell of the cache.
+    """Add caching to the OpenAPI documents of an application and of those mounted in it.
 
     Args:
         app: The application.
-        settings: Gives its settings when a document is made.
+        settings: Returns its settings; called when a document is generated.
     """
     for one in applications(app):
         if not isinstance(one.openapi, _Describing):
-            # FastAPI has no other place for it
+            # FastAPI offers no other hook for it
             one.openapi = _Describing(one, settings)  # type: ignore[method-assign]
 
 
 class _Describing:
-    """In the place of ``app.openapi``: the document that was there, with what caching adds."""
+    """Replaces ``app.openapi``: generates the original document and adds caching."""
 
     def __init__(self, app: FastAPI, settings: Callable[[], RedisSettings]) -> None:
         self._app = app
@@ -83,7 +83,7 @@ class _Describing:
         settings = self._settings()
         if not (settings.openapi and settings.enabled):
             return document
-        # FastAPI keeps one document until routes are added
+        # FastAPI returns the same document until routes are added
         if document is not self._seen:
             served = served_by(self._app.routes)
             self._described = described(document, served, settings)
@@ -92,7 +92,7 @@ class _Describing:
 
 
 def described(document: Document, served: Iterable[Served], settings: RedisSettings) -> Document:
-    """A copy of a document that tells what its operations do with the cache."""
+    """A copy of a document in which operations describe how they use the cache."""
     document = copy.deepcopy(document)
     components: dict[str, Document] = {}
     for one in served:
@@ -104,7 +104,7 @@ def described(document: Document, served: Iterable[Served], settings: RedisSetti
 
 
 def _operations(document: Document, served: Served) -> Iterator[tuple[str, Document]]:
-    # a mounted application has a document of its own
+    # a mounted application has its own document
     if served.policy is None or served.mount:
         return
     _, path, _ = compile_path(served.path)

@@ -1,8 +1,7 @@
-"""What only all routes together show: groups and paths that miss each other, GETs that share their
-entries.
+"""Checks of all routes together: evictions without a GET, groups never evicted, shared keys.
 
-Templates are compared by their text with every field as ``{}``, where a field may stand for any
-text. Nothing is said about groups that code may fill or evict by hand.
+Templates are compared by pattern, in which every field is ``{}`` and matches any text. Groups that
+code may fill or evict by hand are not reported.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ _FIELD_NAME = re.compile(r"{\w+")
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """One route that does something with the cache, at its full path and the host it asks for."""
+    """A route with a cache policy, with its full path and its host pattern."""
 
     path: str
     host: str
@@ -36,9 +35,9 @@ class Overview:
     """All routes of an application.
 
     Attributes:
-        places: The routes, in the order in which they are tried.
-        default_ttl: Seconds for an endpoint that names no ttl; 0 is no expiry.
-        by_hand: Whether an endpoint or a dependency receives the cache or the client itself.
+        places: The routes, in the order in which they are matched.
+        default_ttl: Lifetime in seconds for endpoints without a ttl; 0 means no expiry.
+        by_hand: Whether an endpoint or a dependency receives the cache or the Redis client.
     """
 
     places: tuple[Place, ...]
@@ -46,13 +45,13 @@ class Overview:
     by_hand: bool
 
     def findings(self) -> Iterator[Finding]:
-        """Each once, however often its route is served."""
+        """All findings, each once even if its route is included repeatedly."""
         unmet = (*self._unfilled(), *self._unserved())
         found = (*unmet, *self._endless(), *_sharing(self.places))
         yield from dict.fromkeys(found)
 
     def _unfilled(self) -> Iterator[Finding]:
-        """Evictions of groups that no GET fills."""
+        """Report evictions of groups that no GET fills."""
         filled = frozenset(group.pattern for read in self._reads for group in read.groups)
         for write in self._writes:
             for group in (one for eviction in write.evictions for one in eviction.groups):
@@ -66,7 +65,7 @@ class Overview:
                     yield finding("redis-cache-unfilled", write.label, message)
 
     def _unserved(self) -> Iterator[Finding]:
-        """Evictions of paths that no cached GET serves."""
+        """Report evictions of paths that no cached GET serves."""
         served = self._read_by_path()
         for write in self._writes:
             for eviction in write.evictions:
@@ -75,7 +74,7 @@ class Overview:
                     yield from _unserved_among(paths, write.label, eviction.key)
 
     def _read_by_path(self) -> dict[str, list[ResourceTemplate]]:
-        """The paths that cached GETs read, by prefix."""
+        """The paths under which cached GETs store, by prefix."""
         found: dict[str, list[ResourceTemplate]] = {}
         for place in self.places:
             read = place.policy.read
@@ -84,7 +83,7 @@ class Overview:
         return found
 
     def _endless(self) -> Iterator[Finding]:
-        """Entries in groups that nobody evicts, and that do not expire either."""
+        """Report GETs whose entries neither expire nor are evicted."""
         if self.by_hand or any(eviction.everything for eviction in self._evictions):
             return
         evicted = frozenset(
@@ -134,14 +133,14 @@ class Overview:
 def _read_path(place: Place, read: ReadPolicy) -> ResourceTemplate:
     if read.key is None:
         return ResourceTemplate.parse(place.path)
-    # an endpoint that is a key need not be cached itself, and is not known here then
+    # an endpoint given as key need not be cached itself; its path is then unknown here
     return read.key if isinstance(read.key, ResourceTemplate) else _ANYWHERE
 
 
 def _unserved_among(
     paths: Iterable[ResourceTemplate], label: str, key: ResourceTemplate
 ) -> Iterator[Finding]:
-    """What is wrong with an eviction by path, where GETs read these."""
+    """Report an eviction by path that matches none of these paths of GETs."""
     if any(_may_be_one_path(key, one) for one in paths):
         return
     texts = {one.pattern: one.template.text for one in paths}
@@ -153,12 +152,12 @@ def _unserved_among(
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """Two GETs of different endpoints with one key.
+    """Two GETs of different endpoints with the same key.
 
     Attributes:
-        one: What the first does.
-        other: What the second does.
-        apart: Whether requests reach both: the second is at another path or host.
+        one: The policy of the first.
+        other: The policy of the second.
+        apart: Whether requests reach both, since the second has another path or host.
     """
 
     one: ReadPolicy
@@ -167,12 +166,12 @@ class Pair:
 
     @property
     def confused(self) -> bool:
-        """Whether neither refuses what the other stored, since their names are the same, too."""
+        """Whether each would serve the other's entries, since their names are also the same."""
         return self.apart and self.one.shape == self.other.shape
 
 
 def pairs(places: Iterable[Place]) -> Iterator[Pair]:
-    """GETs of different endpoints that have one key, each with the first of them."""
+    """GETs of different endpoints with the same key, each paired with the first of them."""
     first: dict[tuple[str, str], tuple[Place, ReadPolicy]] = {}
     for place in places:
         read = place.policy.read
@@ -190,7 +189,7 @@ def _unnamed(path: str) -> str:
 
 
 def _sharing(places: Iterable[Place]) -> Iterator[Finding]:
-    """Pairs of which each refuses what the other stored."""
+    """Report pairs in which each refuses the other's entries."""
     for pair in pairs(places):
         if not pair.confused:
             yield finding(
@@ -209,18 +208,18 @@ def _names(eviction: Eviction, endpoint: Callable[..., Any], pattern: str) -> bo
 
 
 def _meets_any(one: str, others: frozenset[str]) -> bool:
-    """Whether a pattern and one of these can stand for one name."""
-    # most often it is among them: comparing hundreds with hundreds takes seconds
+    """Whether a pattern can match the same name as one of these."""
+    # it usually is one of them; comparing hundreds of patterns pairwise takes seconds
     return one in others or any(_meet(one, other) for other in others)
 
 
 def _meet(one: str, other: str) -> bool:
-    """Whether two patterns can stand for one name."""
+    """Whether two patterns can match the same name."""
     return one == other or _covers(one, other) or _covers(other, one)
 
 
 def _may_be_one_path(one: ResourceTemplate, other: ResourceTemplate) -> bool:
-    """Whether two templates can stand for one path; most fields hold no slash."""
+    """Whether two templates can match the same path; most fields match no slash."""
     if (one.slashes or other.slashes) and _meet(one.pattern, other.pattern):
         return True
     mine, theirs = one.pattern.split("/"), other.pattern.split("/")
@@ -228,7 +227,7 @@ def _may_be_one_path(one: ResourceTemplate, other: ResourceTemplate) -> bool:
 
 
 def _covers(pattern: str, name: str) -> bool:
-    """Whether some texts in place of a pattern's fields make it another."""
+    """Whether a pattern with texts in place of its fields can give a name."""
     if _ANY not in pattern:
         return False
     parts = map(re.escape, pattern.split(_ANY))

@@ -1,7 +1,7 @@
 """Responses that are assembled once and sent again for equal requests.
 
-Time changes a response from the cache only in whole seconds: its age and its remaining lifetime. So
-a prepared response holds until the next of these seconds begins.
+A response from the cache depends on time only by its age and its remaining lifetime, both in whole
+seconds. So a prepared response is valid until either changes.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from ._store import Snapshot
 _SECOND_MS = 1_000
 
 _LONGEST_ASKED = 256
-"""Bytes of request fields kept with a prepared response; clients choose them."""
+"""Limit in bytes of the request fields kept with a prepared response, since clients choose them."""
 
 _CHOSEN_BY = (b"content-encoding", b"vary")
 """Response fields that make other request headers relevant."""
@@ -27,13 +27,13 @@ _CHOSEN_BY = (b"content-encoding", b"vary")
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """A response made from an entry, without its body.
+    """A response assembled from an entry, without its body.
 
     Attributes:
         entry: The entry, without its body.
-        stored: Its form in Redis; None if that is unknown or its body is compressed there.
+        stored: Its stored form; None if that is unknown or its body is compressed.
         asked: The request fields that the response depends on.
-        begins_ms: When it was made, in milliseconds since 1970.
+        begins_ms: When it was assembled, in milliseconds since 1970.
         ends_ms: When its age or remaining lifetime changes, in milliseconds since 1970.
         ttl: Remaining lifetime in seconds; None means no expiry.
         status: Its status code.
@@ -50,7 +50,7 @@ class Prepared:
     headers: Headers
 
     def is_given_by(self, entry: Entry, now_ms: int) -> bool:
-        """Whether an entry would give this very response now."""
+        """Whether an entry gives this same response now."""
         source = self.entry
         return (
             self.begins_ms <= now_ms < self.ends_ms
@@ -61,26 +61,34 @@ class Prepared:
         )
 
     def body_in(self, read: Snapshot, now_ms: int) -> bytes | None:
-        """The body to send with it, if what was read is still its entry; otherwise None."""
+        """The body to send with it, if its entry was read unchanged; otherwise None."""
         if self.stored is None or not self.begins_ms <= now_ms < self.ends_ms:
             return None
         return self.stored.body_in(read.raw, read.tokens)
 
     def response(self, body: bytes) -> Response:
-        """The response, given the entry's body, with a list of header fields of its own."""
+        """The response with its own list of header fields, given the entry's body."""
         sent = body if self.status == self.entry.status else b""
         return raw_response(self.status, self.headers, sent)
 
 
 def plain_hit(found: Outcome | None) -> Hit | None:
-    """The hit, unless it waited for another request, which its response reports."""
+    """The hit, unless it waited for another request, which its Cache-Status reports."""
     return found if isinstance(found, Hit) and not found.collapsed else None
 
 
 def prepared(
     hit: Hit, response: Response, asked: Headers, *, now_ms: int, ttl: int | None
 ) -> Prepared | None:
-    """The response as a prepared one; None if it depends on more than entry and time."""
+    """The prepared form of a response; None if it depends on more than entry and time.
+
+    Args:
+        hit: The hit from which the response was assembled.
+        response: The response as sent.
+        asked: The request's conditional, range and directive fields.
+        now_ms: When it was assembled, in milliseconds since 1970.
+        ttl: Remaining lifetime in seconds; None means no expiry.
+    """
     entry, read = hit.entry, hit.read
     status, headers = response.status_code, tuple(response.raw_headers)
     simple = all(name == b"if-none-match" for name, _ in asked)
@@ -95,7 +103,7 @@ def prepared(
 
 
 def _next_second_ms(entry: Entry, now_ms: int) -> int:
-    """When the age or the remaining lifetime next changes, in whole seconds."""
+    """When age or remaining lifetime, in whole seconds, next change; milliseconds since 1970."""
     older_ms = now_ms + _SECOND_MS - (now_ms - entry.created_ms) % _SECOND_MS
     if not entry.fresh_ms:
         return older_ms

@@ -1,4 +1,4 @@
-"""Whether a response may be stored, and as which entry; the same for reads and writes."""
+"""Decides whether a response may be stored, and builds its entry; for both reads and writes."""
 
 from __future__ import annotations
 
@@ -20,12 +20,13 @@ class Storing:
     """How responses to one cached GET become entries.
 
     Attributes:
-        policy: Of the GET that will read the entry.
-        settings: For the size limits.
-        heads: Memoized results.
-        ttl_ms: Lifetime unless the response states a shorter one; None means no expiry.
-        groups: Names of the entry's groups, for the header sent to a CDN.
-        varies: Whether the response's own Vary may select, as it may for a GET.
+        policy: The policy of the GET that will read the entry.
+        settings: Size limits, and the header field that names groups.
+        heads: Memoized results for repeated response heads.
+        ttl_ms: Lifetime in milliseconds unless the response states a shorter one; None means no
+            expiry.
+        groups: Names of the entry's groups, for the header field sent to a CDN.
+        varies: Whether the response's own Vary may select among variants, as it may for a GET.
     """
 
     policy: ReadPolicy
@@ -38,12 +39,12 @@ class Storing:
     def entry(
         self, status: int, headers: Headers, body: bytes, *, own: Headers, now_ms: int
     ) -> Entry | Reason:
-        """The entry made of a complete response, or the first reason against storing it.
+        """The entry for a complete response, or the first reason not to store it.
 
         Args:
             status: Status code to replay.
-            headers: All fields of the response, which decide whether and for how long.
-            body: The whole body.
+            headers: All fields of the response; they determine whether and how long it is stored.
+            body: The complete body.
             own: The fields to replay.
             now_ms: When the response was generated, in milliseconds since 1970.
         """
@@ -60,7 +61,7 @@ class Storing:
         self, status: int, headers: Headers, own: Headers, size: int, now_ms: int
     ) -> Head | Reason:
         said, kept = repeatable(headers), repeatable(own)
-        # with jitter, each lifetime is different
+        # with jitter, every lifetime is different
         if said is None or kept is None or self.policy.staleness.jitter:
             return self._head(status, headers, own, size, now_ms)
         key = (status, said, kept, self.ttl_ms, self.groups, self.varies)
@@ -85,12 +86,12 @@ class Storing:
         return Head(kept, tagged, announced, prior_ms, lifetime_ms, windows)
 
     def refusal(self, status: int, headers: Headers, *, size: int, now_ms: int) -> Reason | None:
-        """The first reason against storing a response, as far as known before its body ends.
+        """The first reason not to store a response, as far as known before its body is complete.
 
         Args:
             status: Status code to replay.
             headers: All fields of the response.
-            size: Bytes of its body; the announced length if it is not complete yet.
+            size: Bytes of its body; the announced length if it is not yet complete.
             now_ms: When the response was generated, in milliseconds since 1970.
         """
         lifetime_ms = self.lifetime_ms(status, headers, now_ms)
@@ -132,9 +133,9 @@ class Storing:
         return _http.freshness_lifetime_ms(headers, ttl_ms=ttl_ms, now_ms=now_ms, shared=shared)
 
     def windows(self, status: int, headers: Headers) -> Windows:
-        """How long past its lifetime a response may be sent; its own directives take precedence.
+        """How long a response may be sent stale; its own directives take precedence.
 
-        A status code with its own lifetime is not sent stale.
+        A status code with its own lifetime is never sent stale.
         """
         said = _http.response_directives(headers)
         forbidden = _http.stale_forbidden(said, shared=not self.policy.per_user)
@@ -147,7 +148,7 @@ class Storing:
         )
 
     def _selects(self, headers: Headers) -> bool:
-        """Whether the response varies only by fields that can select it."""
+        """Whether the response's Vary names only fields by which a lookup can select it."""
         names = _http.vary_names(headers)
         keyed = {name.encode() for name in self.policy.vary}
         return names is not _http.STAR and (self.varies or keyed.issuperset(names))
