@@ -1,8 +1,8 @@
-"""The rules of HTTP caching without I/O: values in, typed outcomes out.
+"""The rules of HTTP caching as pure functions, without I/O.
 
-Headers are ASGI raw headers, names in lower case. Times are milliseconds since the epoch, lifetimes
-and ages in header fields whole seconds. Malformed input never raises; it is ignored where that is
-harmless and read strictly where it is not.
+Headers are ASGI raw headers with names in lower case. Times are milliseconds since 1970; lifetimes
+and ages in header fields are whole seconds. Malformed input never raises: it is ignored where that
+is harmless, and given its strictest meaning where it is not.
 """
 
 from .answers import answer, caching_fields, conditions, unconditional

@@ -1,4 +1,4 @@
-"""The answer a stored response gives to a request: 200, 206, 304, 412 or 416."""
+"""The response that a request gets from a stored one: whole, or as 206, 304, 412 or 416."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ _NO_CONTENT: Final = (b"content-length", b"0")
 
 
 def unconditional(request_headers: Headers) -> bool:
-    """Whether a request asks for neither a condition nor a range."""
+    """Whether a request has neither conditional fields nor a range."""
     return _CONDITIONS.isdisjoint([name for name, _ in request_headers])
 
 
 def conditions(request_headers: Headers) -> list[tuple[bytes, bytes]]:
-    """The fields of a request that ask for a condition or a range."""
+    """The conditional and range fields of a request."""
     return [pair for pair in request_headers if pair[0] in _CONDITIONS]
 
 
 def caching_fields(request_headers: Headers) -> list[tuple[bytes, bytes]]:
-    """The fields of a request that ask for a condition, a range or a directive."""
+    """The conditional, range and directive fields of a request."""
     return [pair for pair in request_headers if pair[0] in _CACHING_FIELDS]
 
 
@@ -44,18 +44,22 @@ def answer(
 ) -> Message:
     """Answer a GET or HEAD from a stored response: preconditions first, then ranges.
 
-    The order is that of RFC 9110 section 13.2.2. Every answer that may have content carries its
-    Content-Length; one to HEAD has that of the GET and no body.
+    This is the order of RFC 9110 section 13.2.2. Every response that may have content carries its
+    Content-Length; a response to HEAD has that of the GET, and no body.
 
     Args:
         method: Of the request.
         request_headers: Of the request.
-        status: Stored status.
-        headers: Stored headers, with those to be sent anew (Age, Cache-Control, ...) in place.
+        status: Stored status code.
+        headers: Stored fields, including those set for this request (Age, Cache-Control, ...).
         body: Stored body.
-        received_ms: When the response was stored, None for one that just was computed.
-        now_ms: Time of the request.
-        boundary: Unforeseeable separator for several ranges.
+        received_ms: When the response was stored, in milliseconds since 1970; None if it was just
+            computed.
+        now_ms: Time of the request, in milliseconds since 1970.
+        boundary: Unpredictable separator for multiple ranges.
+
+    Returns:
+        Status code, header fields and body.
     """
     if unconditional(request_headers):
         return _without_body_of_head(

@@ -19,11 +19,11 @@ def cache_control_value(
     immutable: bool = False,
     extra: Sequence[str] = (),
 ) -> bytes:
-    """Build a Cache-Control value; numbers are seconds.
+    """Build a Cache-Control value; all numbers are seconds.
 
-    Without a lifetime (`max_age` None or 0) it is `no-cache`, or `max-age=0` beside an `s_maxage`,
-    and what only a fresh response can mean is left out. `private` wins over `public` and
-    `s_maxage`, which contradict it.
+    Without a lifetime (`max_age` None or 0) it is `no-cache`, or `max-age=0` next to `s_maxage`,
+    without the directives that apply only to fresh responses. `private` takes precedence over
+    `public` and `s_maxage`, which contradict it.
     """
     directives = [b"private"] if private else [b"public"] if public else []
     shared_age = None if private else s_maxage
@@ -47,10 +47,10 @@ def cdn_cache_control_value(
 
 
 def cache_control_to_send(headers: Headers, built: bytes, *, private: bool) -> bytes | None:
-    """Return the Cache-Control to send, given the endpoint's own headers; None for no field.
+    """Return the Cache-Control to send, given the endpoint's own fields; None means no field.
 
-    The endpoint's own Cache-Control or Expires stands. Where the answer is for one user and the
-    endpoint did not say who may store it, `private` is added.
+    The endpoint's own Cache-Control or Expires is kept. If the response is for one user and the
+    endpoint does not state who may store it, `private` is added.
     """
     own = b", ".join(value for value in field_lines(headers, b"cache-control") if value)
     if not own:

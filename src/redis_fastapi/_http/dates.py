@@ -1,4 +1,4 @@
-"""HTTP dates in the three formats that a recipient has to accept (RFC 9110 section 5.6.7)."""
+"""HTTP dates in the three formats that recipients must accept (RFC 9110 section 5.6.7)."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ _LEAP_SECOND: Final = 60
 
 
 def http_date_ms(value: bytes, *, now_ms: int) -> int | None:
-    """Return the milliseconds since the epoch that an HTTP-date names, or None where it is none.
+    """Return an HTTP-date in milliseconds since 1970, or None if the value is malformed.
 
-    `now_ms` decides the century of a two-digit year: never more than fifty years ahead.
+    `now_ms` determines the century of a two-digit year: never more than fifty years ahead.
     """
     for pattern in _FORMATS:
         if match := pattern.fullmatch(value):

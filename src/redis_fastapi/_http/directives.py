@@ -1,7 +1,7 @@
-"""What Cache-Control and Pragma say (RFC 9111 sections 5.2 and 5.4, RFC 5861, RFC 8246).
+"""Directives of Cache-Control and Pragma (RFC 9111 sections 5.2 and 5.4, RFC 5861, RFC 8246).
 
-Names are case-insensitive, arguments may be quoted, of repeated directives the strictest counts,
-unknown ones are skipped. A malformed lifetime is ignored in a request, and stale in a response.
+Names are case-insensitive, arguments may be quoted, the strictest of repeated directives applies,
+and unknown ones are ignored. A malformed lifetime is ignored in a request, and 0 in a response.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ from .fields import (
 )
 
 DELTA_SECONDS_MAX: Final = 2**31
-"""Largest lifetime in seconds; a greater one on the wire means this (RFC 9111 section 1.2.2)."""
+"""Largest lifetime in seconds; greater values are read as this one (RFC 9111 section 1.2.2)."""
 
 _Arguments: TypeAlias = dict[bytes, list[bytes | None]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RequestDirectives:
-    """What the client asks of a cache (RFC 9111 section 5.2.1); all numbers are seconds.
+    """The directives of a request (RFC 9111 section 5.2.1); all numbers are seconds.
 
-    `max_stale` without an argument is `DELTA_SECONDS_MAX`: any staleness will do.
+    `max_stale` without an argument is `DELTA_SECONDS_MAX`: any staleness is acceptable.
     """
 
     no_store: bool = False
@@ -45,15 +45,15 @@ class RequestDirectives:
 DIRECTIVE_FIELDS: Final = frozenset({b"cache-control", b"pragma"})
 
 IGNORED: Final = RequestDirectives()
-"""The directives of a client that asked for nothing, or that is not obeyed."""
+"""The directives of a client that sent none, or that is not obeyed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ResponseDirectives:
-    """What the endpoint asks of caches (RFC 9111 section 5.2.2); all numbers are seconds.
+    """The directives of a response (RFC 9111 section 5.2.2); all numbers are seconds.
 
-    `no_cache` and `private` are the forms about the whole response; the fields named by their
-    qualified forms are in `no_cache_fields` and `private_fields`, in lower case.
+    `no_cache` and `private` are the unqualified forms, which apply to the whole response; fields
+    named by the qualified forms are in `no_cache_fields` and `private_fields`, in lower case.
     """
 
     no_store: bool = False
@@ -76,7 +76,7 @@ _UNSTATED: Final = ResponseDirectives()
 
 
 def request_directives(headers: Headers) -> RequestDirectives:
-    """Read the request's Cache-Control, or Pragma where there is none (RFC 9111 section 5.4)."""
+    """Parse the request's Cache-Control, or Pragma if it has none (RFC 9111 section 5.4)."""
     if DIRECTIVE_FIELDS.isdisjoint([name for name, _ in headers]):
         return IGNORED
     arguments = _arguments_by_name(headers)
@@ -94,7 +94,7 @@ def request_directives(headers: Headers) -> RequestDirectives:
 
 
 def response_directives(headers: Headers) -> ResponseDirectives:
-    """Read the response's Cache-Control; invalid lifetimes are zero (RFC 9111 section 4.2.1)."""
+    """Parse the response's Cache-Control; invalid lifetimes are 0 (RFC 9111 section 4.2.1)."""
     arguments = _arguments_by_name(headers)
     if arguments is None:
         return _UNSTATED

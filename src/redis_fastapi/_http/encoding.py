@@ -12,10 +12,10 @@ _QVALUE: Final = re.compile(rb"0(?:\.[0-9]{0,3})?|1(?:\.0{0,3})?")
 
 
 def encoding_acceptable(request_headers: Headers, headers: Headers) -> bool:
-    """Whether the client asked for every content coding of a stored response.
+    """Whether the client accepts every content coding of a stored response.
 
-    An uncoded response always may be sent: there is nothing better for a client that refuses it.
-    A coded one never goes to a client without Accept-Encoding, although the RFC would allow it.
+    An uncoded response may always be sent, since there is no better one for a client that refuses
+    it. A coded one is never sent to a client without Accept-Encoding, although the RFC allows it.
     """
     if b"content-encoding" not in [name for name, _ in headers]:
         return True

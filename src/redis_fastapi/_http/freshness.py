@@ -19,23 +19,28 @@ from .status import Forward
 from .validators import date_field_ms
 
 STALE_IF_ERROR_STATUSES: Final = frozenset({500, 502, 503, 504})
-"""Answers that count as an error for stale-if-error (RFC 5861 section 4)."""
+"""Status codes that count as an error for stale-if-error (RFC 5861 section 4)."""
 
 _MS: Final = 1000
 
 
 @dataclass(frozen=True, slots=True)
 class Fresh:
-    """The stored response may be sent; `ttl` is the seconds it stays fresh, None for ever."""
+    """The stored response may be sent; `ttl` is its remaining lifetime in seconds.
+
+    None means no expiry.
+    """
 
     ttl: int | None
 
 
 @dataclass(frozen=True, slots=True)
 class Stale:
-    """The stored response may be sent although stale; `ttl` is negative seconds or 0.
+    """The stored response may be sent although it is stale.
 
-    `refresh` asks for one revalidation in the background (RFC 5861 section 3).
+    Attributes:
+        ttl: Seconds since its expiry, negated; 0 in the first second.
+        refresh: Whether to revalidate it in the background (RFC 5861 section 3).
     """
 
     ttl: int
@@ -44,7 +49,7 @@ class Stale:
 
 @dataclass(frozen=True, slots=True)
 class MustRevalidate:
-    """The stored response may not be sent: run the endpoint, or answer 504 to only-if-cached."""
+    """The stored response may not be sent: run the endpoint, or send 504 to only-if-cached."""
 
     reason: Forward
 
@@ -53,12 +58,12 @@ Freshness: TypeAlias = Fresh | Stale | MustRevalidate
 
 
 def age_seconds(*, created_ms: int, now_ms: int, prior_age: int = 0) -> int:
-    """Return the Age to send, in whole seconds: what it had on arrival plus the time stored."""
+    """Return the Age to send, in whole seconds: its Age on arrival plus the time since then."""
     return prior_age + max(0, now_ms - created_ms) // _MS
 
 
 def prior_age(headers: Headers) -> int:
-    """Return the seconds in a response's Age: the first line counts, junk is 0 (section 5.1)."""
+    """Return a response's Age in seconds: its first line, 0 if that is malformed (section 5.1)."""
     lines = field_lines(headers, b"age")
     age = bounded_decimal(lines[0], ceiling=DELTA_SECONDS_MAX) if lines else None
     return age or 0
@@ -67,11 +72,11 @@ def prior_age(headers: Headers) -> int:
 def freshness_lifetime_ms(
     headers: Headers, *, ttl_ms: int | None, now_ms: int, shared: bool = False
 ) -> int | None:
-    """Return how long a response stays fresh: `ttl_ms`, or less where its own headers say so.
+    """Return how long a response stays fresh, in milliseconds: `ttl_ms`, or less if it says so.
 
-    Its own words are s-maxage (for a shared entry), else max-age, else Expires against Date
-    (RFC 9111 section 4.2.1). None is for ever, 0 is stale already; an Age it came with counts
-    against it.
+    A response states its lifetime by s-maxage (for shared entries), else max-age, else Expires
+    minus Date (RFC 9111 section 4.2.1). None means no expiry, 0 means already stale. The response's
+    own Age is not subtracted, since it counts towards the response's age.
     """
     stated = _stated_lifetime_ms(headers, now_ms, shared)
     if stated is None:
@@ -97,10 +102,11 @@ def assess_freshness(
     """Decide whether a stored response satisfies a request.
 
     Args:
-        directives: The client's, `IGNORED` where it is not obeyed.
-        age_ms: Current age, the prior age included.
-        lifetime_ms: Freshness lifetime; None for ever.
-        stale_while_revalidate_ms: How long after it the response may be sent and refreshed.
+        directives: The client's; `IGNORED` if it is not obeyed.
+        age_ms: Current age in milliseconds, including the prior age.
+        lifetime_ms: Freshness lifetime in milliseconds; None means no expiry.
+        stale_while_revalidate_ms: Milliseconds after expiry in which it may be sent while it is
+            refreshed.
         never_stale: Result of `stale_forbidden`.
     """
     if directives.no_cache:
@@ -122,9 +128,9 @@ def usable_on_error(
     stale_if_error_ms: int = 0,
     never_stale: bool = False,
 ) -> bool:
-    """Whether a stored response may stand in for an error (RFC 5861 section 4).
+    """Whether a stored response may be sent in place of an error (RFC 5861 section 4).
 
-    Both the response and the request may set a limit; where both do, the lower one counts.
+    Response and request may both set a limit; if both do, the lower one applies.
     """
     if never_stale:
         return False
@@ -136,7 +142,7 @@ def usable_on_error(
 
 
 def jittered_ttl_ms(ttl_ms: int, *, jitter: float, draw: float) -> int:
-    """Shorten a lifetime by up to the fraction `jitter`, so that fills do not expire together.
+    """Shorten a lifetime by up to the fraction `jitter`, so that entries do not expire together.
 
     `draw` is uniform in [0, 1]; the result is at least one millisecond.
     """
@@ -144,9 +150,13 @@ def jittered_ttl_ms(ttl_ms: int, *, jitter: float, draw: float) -> int:
 
 
 def refresh_due_early(*, remaining_ms: int, cost_ms: float, beta: float, draw: float) -> bool:
-    """Whether to refresh before expiry, the likelier the nearer and the dearer (XFetch).
+    """Whether to refresh before expiry: likelier the nearer it is and the higher the cost (XFetch).
 
-    `cost_ms` is what computing took, `beta` the eagerness (0 never), `draw` uniform in [0, 1).
+    Args:
+        remaining_ms: Milliseconds until expiry.
+        cost_ms: Milliseconds that computing the response took.
+        beta: Eagerness; 0 means never.
+        draw: Uniform in [0, 1).
     """
     if beta <= 0 or cost_ms <= 0:
         return False

@@ -1,4 +1,4 @@
-"""Which paths an unsafe request makes stale (RFC 9111 section 4.4)."""
+"""The paths that an unsafe request invalidates (RFC 9111 section 4.4)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from urllib.parse import quote, unquote, urljoin, urlsplit
 from .fields import Headers, singleton
 
 SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "QUERY"})
-"""Methods that change nothing (RFC 9110 section 9.2.1, RFC 10008); any other may."""
+"""Methods that change nothing (RFC 9110 section 9.2.1, RFC 10008); all others may."""
 
 _DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 
@@ -19,15 +19,15 @@ def invalidation_targets(
 ) -> tuple[str, ...]:
     """Return the decoded paths whose stored responses a request invalidates, each once.
 
-    These are its own path and those that Location and Content-Location name on the same origin;
-    none for a safe method or an error.
+    These are its own path, and the paths that Location and Content-Location name if they have the
+    same origin; none for a safe method or an error.
 
     Args:
         method: Of the request, in upper case.
         status: Of the response.
         headers: Of the response.
         scheme: Of the target URI.
-        host: Of the target URI, with its port where it has one.
+        host: Of the target URI, with its port if it has one.
         path: Of the target URI, decoded.
     """
     if method in SAFE_METHODS or not 200 <= status < 400:

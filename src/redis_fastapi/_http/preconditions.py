@@ -1,4 +1,4 @@
-"""Conditional requests: which of 304, 412 or the answer itself is due (RFC 9110 section 13)."""
+"""Conditional requests: whether to send 304, 412 or the response itself (RFC 9110 section 13)."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ PRECONDITION_FIELDS: Final = frozenset(
 
 
 def has_preconditions(request_headers: Headers) -> bool:
-    """Whether a request has a field that may keep it from being done."""
+    """Whether a request has a conditional field other than If-Range."""
     return any(name in PRECONDITION_FIELDS for name, _ in request_headers)
 
 
 class Outcome(Enum):
-    """What a request's preconditions ask for."""
+    """The result of evaluating a request's preconditions."""
 
     PROCEED = "proceed"
     NOT_MODIFIED = "not-modified"
@@ -36,15 +36,15 @@ def evaluate_preconditions(
     now_ms: int,
     status: int = 200,
 ) -> Outcome:
-    """Decide in the order of RFC 9110 section 13.2.2.
+    """Evaluate preconditions in the order of RFC 9110 section 13.2.2.
 
     Args:
         method: Of the request, in upper case.
         request_headers: Of the request.
         current: Validators of the representation that would be sent, or that a write would
-            replace; None where there is none.
-        now_ms: Decides the century of dates with a two-digit year.
-        status: Of the answer without preconditions; they count for 2xx only (section 13.2.1).
+            replace; None if there is none.
+        now_ms: Milliseconds since 1970; determines the century of dates with a two-digit year.
+        status: Of the response without preconditions, which apply to 2xx only (section 13.2.1).
     """
     if not _applicable(method, request_headers, status):
         return Outcome.PROCEED

@@ -1,7 +1,7 @@
-"""Byte ranges of a stored response: 206, 416 or the whole (RFC 9110 section 14).
+"""Byte ranges of a stored response: 206, 416 or the whole response (RFC 9110 section 14).
 
-A request for more than `MAX_RANGES` ranges gets the whole, and ranges that overlap or touch are
-sent as one, so an answer never carries a byte twice (section 14.2).
+A request for more than `MAX_RANGES` ranges gets the whole response. Overlapping and adjacent ranges
+are merged, so that no byte is sent twice (section 14.2).
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from .representation import failure_headers
 from .validators import Validators, parse_etag
 
 MAX_RANGES: Final = 16
-"""Ranges a request may ask for; of more, none is honoured."""
+"""Ranges that a request may have; with more, all are ignored."""
 
 _RANGE_SPEC: Final = re.compile(rb"(?:([0-9]+)-([0-9]*)|-([0-9]+))")
 _LARGEST_POSITION: Final = 2**63 - 1
@@ -32,12 +32,12 @@ _STRONG_AFTER_MS: Final = 1000
 _WITHOUT_CONTENT: Final = frozenset({204, 304})
 
 Message: TypeAlias = tuple[int, list[tuple[bytes, bytes]], bytes]
-"""Status, headers and body."""
+"""Status code, header fields and body."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class ByteRange:
-    """Positions of the first and last byte, both included."""
+    """Positions of the first and last byte, both inclusive."""
 
     first: int
     last: int
@@ -45,7 +45,7 @@ class ByteRange:
 
 @dataclass(frozen=True, slots=True)
 class Whole:
-    """The answer as it is: no range, or none that counts."""
+    """The whole response: no range was requested, or none applies."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,14 +57,14 @@ class Single:
 
 @dataclass(frozen=True, slots=True)
 class Multiple:
-    """206 with several ranges as multipart/byteranges, in the order they were asked for."""
+    """206 with multiple ranges as multipart/byteranges, in the order of the request."""
 
     parts: tuple[ByteRange, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Unsatisfiable:
-    """416: every range lies behind the end."""
+    """416: every range begins after the end of the body."""
 
 
 RangeChoice: TypeAlias = Whole | Single | Multiple | Unsatisfiable
@@ -81,16 +81,16 @@ def select_ranges(
     length: int,
     now_ms: int,
 ) -> RangeChoice:
-    """Decide what of a stored response a request gets, once its preconditions hold.
+    """Select the part of a stored response that a request gets, once its preconditions hold.
 
     Args:
-        method: Of the request; Range counts for GET only.
+        method: Of the request; Range applies to GET only.
         request_headers: Of the request.
-        headers: Of the stored response; `Accept-Ranges: none` there opts out.
+        headers: Of the stored response; `Accept-Ranges: none` disables ranges.
         validators: Of the stored response, for If-Range.
         status: Of the stored response; only a 200 has ranges.
-        length: Bytes of its body.
-        now_ms: Decides the century of dates with a two-digit year.
+        length: Size of its body in bytes.
+        now_ms: Milliseconds since 1970; determines the century of dates with a two-digit year.
     """
     if method != "GET" or status != 200 or not _ranges_accepted(headers):
         return Whole()
@@ -108,9 +108,9 @@ def range_message(
     *,
     boundary: bytes,
 ) -> Message:
-    """Return the message that carries the chosen part of a stored response, with its length.
+    """Return the message with the selected part of a stored response, and its Content-Length.
 
-    `boundary` separates the parts of several ranges; it must not be foreseeable, so that no body
+    `boundary` separates the parts of multiple ranges; it must be unpredictable, so that no body
     can contain it.
     """
     if isinstance(choice, Single):

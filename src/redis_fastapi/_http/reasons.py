@@ -1,4 +1,4 @@
-"""Why an answer is not stored, or was made without the cache."""
+"""Why a response is not stored, or was computed without the cache."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from enum import Enum
 
 
 class Reason(Enum):
-    """One name each, the same in Cache-Status, in logs and in metrics."""
+    """Reasons by name; Cache-Status, logs and metrics use the same names."""
 
     METHOD = "method"
     STATUS = "status"
@@ -25,22 +25,22 @@ class Reason(Enum):
     HEADERS_TOO_LARGE = "headers-too-large"
     BODY_TOO_LARGE = "body-too-large"
     WHEN = "when"
-    """The author's predicate said no."""
+    """The marker's `when` returned false."""
     FORM = "form"
-    """The endpoint reads a form, which no key holds."""
+    """The endpoint reads a form, which is not part of any key."""
     UNKNOWN_SECURITY_SCHEME = "unknown-security-scheme"
-    """Nobody knows what of the request the scheme reads."""
+    """It is unknown what the security scheme reads from the request."""
     NO_KEY = "no-key"
     """A key builder or an attribute raised."""
     ONLY_IF_CACHED = "only-if-cached"
-    """The client wanted a stored answer or none."""
+    """The client accepts only a stored response, and there is none."""
     FAILED = "failed"
     """The endpoint raised."""
     UNAVAILABLE = "unavailable"
-    """Redis did not answer."""
+    """Redis did not reply."""
     WRITING = "writing"
-    """A write held the entry for as long as the look-up was willing to wait."""
+    """A write held the lease for as long as the lookup may wait."""
     UNSTORABLE = "unstorable"
-    """The answer of a moment ago could not be stored: nobody waits for the next."""
+    """A response just now could not be stored, so lookups do not wait for the next one."""
     CONTENDED = "contended"
-    """The generations changed with every attempt."""
+    """The generations changed at every attempt to claim the lease."""

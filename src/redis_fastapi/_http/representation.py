@@ -1,4 +1,4 @@
-"""Which fields describe a representation, and so have no place in an answer without one."""
+"""Fields that describe a representation, and are removed from responses without one."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ _FIELDS_OF_A_SUCCESS: Final = frozenset(
 
 
 def not_modified_headers(headers: Headers) -> list[tuple[bytes, bytes]]:
-    """Return what a 304 keeps of a 200's headers (RFC 9110 section 15.4.5).
+    """Return the fields of a 200 that a 304 keeps (RFC 9110 section 15.4.5).
 
-    Fields about the representation go, but for Content-Location and the validators; Last-Modified
-    stays only where there is no ETag to update a stored response by.
+    Fields about the representation are removed except for Content-Location and validators;
+    Last-Modified is kept only if there is no ETag by which to update a stored response.
     """
     has_etag = any(name == b"etag" for name, _ in headers)
     return [
@@ -39,9 +39,9 @@ def not_modified_headers(headers: Headers) -> list[tuple[bytes, bytes]]:
 
 
 def failure_headers(headers: Headers) -> list[tuple[bytes, bytes]]:
-    """Return what a 412 or 416 keeps of a 200's headers: nothing about the representation.
+    """Return the fields of a 200 that a 412 or 416 keeps: none about the representation.
 
-    Its lifetime goes as well, so that no cache downstream stores the failure.
+    Its lifetime is removed as well, so that no downstream cache stores the failure.
     """
     return [
         (name, value)
@@ -57,12 +57,12 @@ def _describes_content(name: bytes) -> bool:
 
 
 def announced_length(headers: Headers) -> int | None:
-    """The bytes of a body that Content-Length announces; None where it does not, or not well."""
+    """The body's size in bytes according to Content-Length; None if absent or malformed."""
     value = singleton(headers, b"content-length")
     return None if value is None else bounded_decimal(value, ceiling=2**63)
 
 
 def is_event_stream(headers: Headers) -> bool:
-    """Whether an answer is server-sent events, which end when somebody hangs up."""
+    """Whether a response is a stream of server-sent events, which lasts until a disconnect."""
     media_type = singleton(headers, b"content-type") or b""
     return media_type.split(b";")[0].strip(OWS).lower() == b"text/event-stream"

@@ -15,7 +15,7 @@ _PLAIN: Final = frozenset(range(0x20, 0x7F)) - {0x25}
 
 
 class Forward(Enum):
-    """Why a request went on to the endpoint (RFC 9211 section 2.2)."""
+    """Why a request was forwarded to the endpoint (RFC 9211 section 2.2)."""
 
     BYPASS = "bypass"
     METHOD = "method"
@@ -44,14 +44,14 @@ def cache_status(
 
     Args:
         name: Of this cache.
-        hit: Answered from the store; then nothing about forwarding is said.
-        fwd: Why it was not.
-        fwd_status: Of the endpoint's answer, where it differs from the one sent.
-        ttl: Seconds of freshness left, negative when stale.
-        stored: Whether the endpoint's answer was stored.
-        collapsed: Whether the request shared another one's run.
+        hit: Whether the response is from the cache; parameters about forwarding are then omitted.
+        fwd: Why the request was forwarded.
+        fwd_status: Status code of the endpoint's response, if it differs from the one sent.
+        ttl: Remaining freshness lifetime in seconds, negative if stale.
+        stored: Whether the endpoint's response was stored.
+        collapsed: Whether the request shared another one's computation.
         key: Of the entry.
-        detail: Anything else in a word, such as the value of a `Reason`.
+        detail: Any other information in a word, such as the value of a `Reason`.
     """
     parameters = ["hit"] if hit else list(_forwarding(fwd, fwd_status, stored, collapsed))
     if ttl is not None:

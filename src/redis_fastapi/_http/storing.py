@@ -1,4 +1,4 @@
-"""Which responses may be stored, and which of their fields (RFC 9111 section 3)."""
+"""Which responses may be stored, and with which fields (RFC 9111 section 3)."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from .reasons import Reason
 from .vary import STAR, vary_names
 
 DEFAULT_STATUSES: Final = frozenset({200, 201, 202, 203})
-"""The 2xx statuses whose body is a whole representation."""
+"""The 2xx status codes whose body is a complete representation."""
 
 _ANSWERS_TO_CONDITIONS: Final = frozenset({304, 412, 416})
 _NEVER_STORED: Final = frozenset(
@@ -67,21 +67,21 @@ def storage_refusal(
     finished: bool = True,
     cookies_allowed: bool = True,
 ) -> Reason | None:
-    """Return the first reason against storing a response, or None where it may be stored.
+    """Return the first reason not to store a response, or None if it may be stored.
 
     Args:
         status: Of the response.
         headers: The endpoint's own, before the cache adds any; names in any case.
-        body_size: Bytes of the body, or so far where a stream is over the limit already.
-        max_body_size: Bytes.
-        max_header_size: Bytes of the fields that would be stored.
-        lifetime_ms: From `freshness_lifetime_ms`; None for no expiry.
-        allowed_statuses: Those that the route stores; 206, 304, 412 and 416 never are.
-        method: Whose semantics the response has; only an answer to GET is stored.
-        request: The client's directives, `IGNORED` where it is not obeyed.
+        body_size: Bytes of the body; of a stream that exceeds the limit, bytes so far.
+        max_body_size: Limit in bytes.
+        max_header_size: Limit in bytes for the fields that would be stored.
+        lifetime_ms: Remaining freshness lifetime in milliseconds; None means no expiry.
+        allowed_statuses: Status codes that the route stores; never 206, 304, 412 or 416.
+        method: Whose semantics the response has; only responses to GET are stored.
+        request: The client's directives; `IGNORED` if it is not obeyed.
         shared: Whether the entry would serve more than one user.
         authorized: Whether the request carried credentials that the route does not account for.
-        finished: Whether the body came to its end.
+        finished: Whether the body is complete.
         cookies_allowed: Whether a response that sets cookies is stored (without them).
     """
     headers = lower_names(headers)
@@ -98,10 +98,10 @@ def storage_refusal(
 
 
 def storable_headers(headers: Headers) -> list[tuple[bytes, bytes]]:
-    """Return the fields a stored response keeps, names in lower case, repeated ones in order.
+    """Return the fields to store, with names in lower case and repeated ones in order.
 
-    Left out are fields of the connection, of this very message (Date, Age, framing, cookies, the
-    cache's own) and those that Connection, `private="..."` or `no-cache="..."` name
+    Not stored are fields about the connection or this message alone (Date, Age, framing, cookies,
+    the cache's own), and those named by Connection, `private="..."` or `no-cache="..."`
     (RFC 9110 section 7.6.1, RFC 9111 sections 3.1, 5.2.2.4 and 5.2.2.7).
     """
     lowered = lower_names(headers)
@@ -109,18 +109,18 @@ def storable_headers(headers: Headers) -> list[tuple[bytes, bytes]]:
 
 
 def body_refusal(headers: Headers, size: int, most: int) -> Reason | None:
-    """Return what in a whole body speaks against storing a response, or None.
+    """Return the reason not to store a response with this complete body, or None.
 
     Args:
         headers: Of the response, names in lower case.
         size: Bytes of the body.
-        most: Bytes that may be stored.
+        most: Limit in bytes.
     """
     return _refused_by_body(headers, size, most, finished=True)
 
 
 def header_block_size(headers: Headers) -> int:
-    """Return the bytes that header lines take on the wire."""
+    """Return the size of header fields on the wire, in bytes."""
     return sum(len(name) + len(value) + _FRAMING_BYTES_PER_LINE for name, value in headers)
 
 

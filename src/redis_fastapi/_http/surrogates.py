@@ -1,4 +1,4 @@
-"""Names by which a CDN can be told to forget answers: Surrogate-Key and Cache-Tag."""
+"""Names by which a CDN can purge responses: Surrogate-Key and Cache-Tag."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ _PLAIN: Final = "!#$&'()*+-./:;<=>?@[]^_`{|}~"
 
 
 def surrogate_field(name: str, groups: Iterable[str]) -> tuple[bytes, bytes]:
-    """The field that names the groups of an answer; what would separate two is percent-encoded.
+    """The field that names a response's groups, with separators within names percent-encoded.
 
     Args:
-        name: `Surrogate-Key`, whose names are separated by spaces, or `Cache-Tag`, by commas.
-        groups: The names.
+        name: `Surrogate-Key`, which separates names by spaces, or `Cache-Tag`, by commas.
+        groups: Names of the groups.
     """
     separator = _SEPARATORS[name.lower()]
     return name.lower().encode(), separator.join(

@@ -1,4 +1,4 @@
-"""Entity tags and modification dates, and how they compare (RFC 9110 section 8.8)."""
+"""Entity tags and modification dates, and their comparison (RFC 9110 section 8.8)."""
 
 from __future__ import annotations
 
@@ -23,17 +23,22 @@ class EntityTag:
     weak: bool = False
 
     def weakly_equals(self, other: EntityTag) -> bool:
-        """Same opaque part, whether weak or not (RFC 9110 section 8.8.3.2)."""
+        """Whether the opaque parts are equal, weak or not (RFC 9110 section 8.8.3.2)."""
         return self.opaque == other.opaque
 
     def strongly_equals(self, other: EntityTag) -> bool:
-        """Same opaque part and neither is weak (RFC 9110 section 8.8.3.2)."""
+        """Whether the opaque parts are equal and neither is weak (RFC 9110 section 8.8.3.2)."""
         return self.opaque == other.opaque and not self.weak and not other.weak
 
 
 @dataclass(frozen=True, slots=True)
 class TagList:
-    """The value of If-Match or If-None-Match: any representation, or these tags."""
+    """The value of If-Match or If-None-Match.
+
+    Attributes:
+        tags: The listed entity tags.
+        any: Whether the value is ``*``, which matches any representation.
+    """
 
     tags: tuple[EntityTag, ...] = ()
     any: bool = False
@@ -41,14 +46,14 @@ class TagList:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Validators:
-    """What tells the current representation from others; times are milliseconds since the epoch.
+    """The validators of a representation; times are milliseconds since 1970.
 
     Attributes:
         etag: Its entity tag.
         last_modified_ms: Its Last-Modified.
-        received_ms: When the cache received it; stands in for a missing Last-Modified against
-            If-Modified-Since (RFC 9111 section 4.3.2) and tells whether a date is a strong
-            validator (RFC 9110 section 8.8.2.2).
+        received_ms: When the cache received it; replaces a missing Last-Modified when compared with
+            If-Modified-Since (RFC 9111 section 4.3.2), and determines whether Last-Modified is a
+            strong validator (RFC 9110 section 8.8.2.2).
     """
 
     etag: EntityTag | None = None
@@ -57,12 +62,12 @@ class Validators:
 
 
 def etag_for(body: bytes) -> bytes:
-    """Return a strong ETag value, quotes included, that is a digest of the body."""
+    """Return a digest of the body as a strong ETag value, including quotes."""
     return b'"%b"' % blake2b(body, digest_size=16).hexdigest().encode()
 
 
 def validators_of(headers: Headers, *, now_ms: int, received_ms: int | None = None) -> Validators:
-    """Read the validators of a response; malformed or repeated ones count as absent."""
+    """Parse the validators of a response; malformed or repeated ones count as absent."""
     etag = singleton(headers, b"etag")
     return Validators(
         etag=None if etag is None else parse_etag(etag),
@@ -72,13 +77,13 @@ def validators_of(headers: Headers, *, now_ms: int, received_ms: int | None = No
 
 
 def parse_etag(value: bytes) -> EntityTag | None:
-    """Read one entity tag, or None where the value is none."""
+    """Parse one entity tag; None if the value is malformed."""
     match = _ENTITY_TAG.fullmatch(value)
     return EntityTag(match[2], weak=match[1] is not None) if match else None
 
 
 def tag_list(headers: Headers, name: bytes) -> TagList | None:
-    """Read If-Match or If-None-Match; None where the field is absent, junk elements left out."""
+    """Parse If-Match or If-None-Match without malformed elements; None if the field is absent."""
     lines = field_lines(headers, name)
     if not lines:
         return None
@@ -88,7 +93,7 @@ def tag_list(headers: Headers, name: bytes) -> TagList | None:
 
 
 def date_field_ms(headers: Headers, name: bytes, *, now_ms: int) -> int | None:
-    """Read a field that holds one HTTP-date; None where it is absent, repeated or malformed."""
+    """Parse a field with one HTTP-date; None if it is absent, repeated or malformed."""
     value = singleton(headers, name)
     return None if value is None else http_date_ms(value, now_ms=now_ms)
 

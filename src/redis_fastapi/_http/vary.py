@@ -1,4 +1,4 @@
-"""Vary: which request fields select among the stored responses of a URI (RFC 9111 section 4.1)."""
+"""Vary: request fields that select among the stored responses of a URI (RFC 9111 section 4.1)."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ class _Star(Enum):
 
 
 STAR: Final = _Star.STAR
-"""The response depends on more than header fields, so no stored one can be selected."""
+"""The response depends on more than request fields, so that no stored one can be selected."""
 
 VaryNames: TypeAlias = tuple[bytes, ...] | Literal[_Star.STAR]
 
 
 def vary_names(headers: Headers) -> VaryNames:
-    """Return the names in Vary, lower-case, sorted, each once; `STAR` where one is unmatchable."""
+    """Return the names in Vary, in lower case, sorted and unique; `STAR` if one cannot match."""
     if not field_lines(headers, b"vary"):
         return ()
     names = {element.lower() for element in list_elements(headers, b"vary")}
@@ -32,7 +32,7 @@ def vary_names(headers: Headers) -> VaryNames:
 
 
 def merged_vary(headers: Headers, names: Iterable[bytes]) -> bytes | None:
-    """Return one Vary value of what the response says and `names`; None where that is nothing."""
+    """Return a Vary value with the response's names and `names`; None if there are none."""
     own = vary_names(headers)
     if own is STAR:
         return b"*"
@@ -43,16 +43,16 @@ def merged_vary(headers: Headers, names: Iterable[bytes]) -> bytes | None:
 
 
 def selecting_values(names: Iterable[bytes], request_headers: Headers) -> tuple[bytes | None, ...]:
-    """Return the request's value of each field, normalised; None where it is absent.
+    """Return the request's normalised value of each field; None for an absent one.
 
-    Lines are combined and the whitespace around commas is evened out; case is dropped where the
-    field's own definition ignores it.
+    Lines are combined, whitespace around commas is normalised, and values of fields that are
+    defined as case-insensitive are lower-cased.
     """
     return tuple(_selecting_value(name, request_headers) for name in names)
 
 
 def selecting_key(names: Iterable[bytes], request_headers: Headers) -> bytes:
-    """Return the selecting values as one byte string; different values never give the same."""
+    """Return the selecting values as bytes; different values never give the same bytes."""
     return b"".join(
         _netstring(name) + _netstring(_selecting_value(name, request_headers)) for name in names
     )
