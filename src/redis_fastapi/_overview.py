@@ -100,7 +100,7 @@ class Overview:
                     "redis-cache-endless",
                     read.label,
                     f"no write evicts its group {names} and its entries have no ttl, so they are "
-                    "never renewed. Write ttl=..., or evict the group",
+                    "never renewed. Say ttl=..., or evict the group",
                 )
 
     def _is_evicted_by_key(self, place: Place) -> bool:

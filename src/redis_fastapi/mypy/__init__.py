@@ -1,13 +1,13 @@
-"""mypy plugin: checks the cache markers that mypy itself drops from ``Annotated``.
+"""mypy plugin: checks cache markers, which mypy itself ignores in ``Annotated``.
 
     [tool.mypy]
     plugins = ["redis_fastapi.mypy"]
 
 Rules of the plugin
-- It reports what ``redis_fastapi._rules`` says about the facts it can prove, under the same codes;
-  a fact it cannot prove keeps the rule silent.
-- It never changes a type, and never ends mypy: its own failure is one note.
-- It keeps no state but caches that verify what they hold, so that dmypy may keep it running.
+- It applies the rules of ``redis_fastapi._rules``, with the same codes, to facts that it can prove;
+  a rule that needs any other fact is not applied.
+- It never changes a type and never aborts mypy: an internal error is reported as a note, once.
+- Its only state is caches that validate their entries, so that dmypy can keep it running.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from ._plugin import RedisCachePlugin
 __all__ = ["plugin"]
 
 __version__ = own_digest()
-"""Part of what mypy compares before it trusts its cache; changes with every line of the rules."""
+"""Changes with every change of plugin or rules; mypy compares it before it trusts its cache."""
 
 
 def plugin(version: str) -> type[Plugin]:

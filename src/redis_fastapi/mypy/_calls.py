@@ -1,4 +1,4 @@
-"""Hooks on plain calls: what markers, routers and dependencies were given."""
+"""Hooks on plain calls, for the arguments of markers, routers and dependencies."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ DEPENDENCIES: Final = {
 _OWN_MEANING: Final = frozenset(
     {"eviction_group", "key_builder", "prefix", "cache_prefix", "group"}
 )
-"""Parameters of the dependencies that no marker has, or that take more than a marker would."""
+"""Parameters of the dependencies that markers do not have, or that accept more than theirs."""
 
 
 def marker_made(ctx: FunctionContext) -> Type:
-    """``Cached(ttl=300)``: its type carries its arguments."""
+    """``Cached(ttl=300)``: a type that carries the arguments."""
     result = get_proper_type(ctx.default_return_type)
     return with_arguments(result, ctx) if isinstance(result, Instance) else result
 
 
 def router_made(ctx: FunctionContext) -> Type:
-    """``APIRouter(route_class=...)``: its type carries the kind of its routes."""
+    """``APIRouter(route_class=...)``: a type that carries whether the route class caches."""
     result = get_proper_type(ctx.default_return_type)
     if not isinstance(result, Instance) or any(ARG_STAR2 in kinds for kinds in ctx.arg_kinds):
         return ctx.default_return_type
@@ -43,13 +43,13 @@ def router_made(ctx: FunctionContext) -> Type:
 
 
 def app_made(ctx: FunctionContext) -> Type:
-    """``FastAPI()``: its routes are plain until ``caching()``."""
+    """``FastAPI()``: a type that says that its routes do not cache, until ``caching()``."""
     result = get_proper_type(ctx.default_return_type)
     return with_route_class(result, False, ctx.api) if isinstance(result, Instance) else result
 
 
 def dependency_made(kind: str, ctx: FunctionContext) -> Type:
-    """``cache(ttl=300)``: checked where it stands, since no endpoint brings its arguments along."""
+    """``cache(ttl=300)``: checked at the call, since its arguments are unknown at the endpoint."""
     values = given_values(ctx, _parameters(ctx)) or {}
     spoken = {name: value for name, value in values.items() if name not in _OWN_MEANING}
     facts = EndpointFacts("endpoint", markers=(MarkerFacts(kind, spoken, lenient=True),))
@@ -68,7 +68,7 @@ def _parameters(ctx: FunctionContext) -> dict[str, Type]:
 
 
 def argument_type(ctx: FunctionContext, name: str) -> Type | None:
-    """The type of a named argument, or None where it is not given."""
+    """The type of a named argument; None if it is not given."""
     if name not in ctx.callee_arg_names:
         return None
     given = ctx.arg_types[ctx.callee_arg_names.index(name)]
@@ -76,7 +76,7 @@ def argument_type(ctx: FunctionContext, name: str) -> Type | None:
 
 
 def caches_by(route_class: Type) -> bool | None:
-    """Whether a route class caches; an object of type ``type[APIRoute]`` may or may not."""
+    """Whether a route class caches; None if unknown, as for a ``type[APIRoute]``."""
     proper = get_proper_type(route_class)
     if isinstance(proper, FunctionLike) and proper.is_type_obj():
         return proper.type_object().has_base(CACHE_ROUTE)

@@ -1,6 +1,6 @@
-"""From ``ast`` expressions to mypy expressions with their names bound.
+"""Converts ``ast`` expressions to mypy expressions with bound names.
 
-What is not known here (lambdas, comprehensions, f-strings) becomes a placeholder of type Any, so
+Unsupported expressions (lambdas, comprehensions, f-strings) become placeholders of type Any, so
 that the rest of a call is still checked.
 """
 
@@ -41,23 +41,20 @@ def anything() -> TempNode:
 
 
 def placed(node: N, like: ast.expr) -> N:
-    """Give a node the span of another, since ``type: ignore`` may stand on any line of it."""
+    """Give a node the span of another, since ``type: ignore`` applies on any of its lines."""
     node.set_line(like.lineno, like.col_offset, like.end_lineno, like.end_col_offset)
     return node
 
 
 class Converter:
-    """Converts the expressions of one place.
-
-    ``undefined`` is told each name that is bound nowhere.
-    """
+    """Converts expressions of one scope; calls ``undefined`` for each name that is not bound."""
 
     def __init__(self, scope: Scope, undefined: Callable[[str, Context], None]) -> None:
         self._scope = scope
         self._undefined = undefined
 
     def convert(self, node: ast.expr) -> Expression:
-        """The mypy expression, at the same place."""
+        """The mypy expression, with the same span."""
         return placed(self._converted(node), node)
 
     def _converted(self, node: ast.expr) -> Expression:

@@ -1,7 +1,7 @@
-"""What mypy's cache must know: the text of metadata, and the text of the rules.
+"""Digests by which mypy invalidates its cache: of metadata, and of the rules.
 
-Metadata is no part of a type, so mypy would not check the users of an alias again when only its
-metadata changed. The digest is asked for every module of every run, so it is a scan of bytes.
+Metadata is not part of a type, so mypy would not recheck the users of an alias if only its metadata
+has changed. Every run needs the digest of every module, so it is a scan of bytes without parsing.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _BRACKETS: Final = re.compile(rb"[\[\]()]")
 
 
 def metadata_digest(text: bytes) -> str | None:
-    """A digest of all metadata in a file; None where there is none."""
+    """A digest of all metadata in a file; None if there is none."""
     digest = hashlib.sha1(usedforsecurity=False)
     end = 0
     for opening in _OPENINGS.finditer(text):
@@ -39,8 +39,10 @@ def own_digest() -> str:
 
 
 def _closing(text: bytes, start: int) -> int:
-    """Where the bracket before ``start`` closes; one in a string only makes the digest cover more
-    or less, alike in every run.
+    """The offset after the bracket that closes the one before ``start``.
+
+    Brackets in strings count as well, so that the digest may cover more or less of the file, but
+    the same part in every run.
     """
     depth = 1
     for bracket in _BRACKETS.finditer(text, start):

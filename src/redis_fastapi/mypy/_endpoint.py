@@ -1,4 +1,4 @@
-"""One endpoint: its facts, as far as mypy can prove them, given to the rules."""
+"""Checks one endpoint: collects the facts that mypy can prove, and applies the rules to them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from ._storable import is_response, schemaless_in, stream_in
 
 
 class Endpoints:
-    """Checks what ``router.get(...)`` and its like make routes of."""
+    """Checks the endpoints that ``router.get(...)`` and similar calls register."""
 
     def __init__(self, sources: Sources, annotations: Annotations) -> None:
         self._annotations = annotations
@@ -33,7 +33,7 @@ class Endpoints:
         self._puts = Puts(self._functions, annotations)
 
     def check(self, verb: str, ctx: MethodContext) -> None:
-        """Report what is wrong with the endpoint of one call."""
+        """Report the problems of the endpoint that a call registers."""
         api = ctx.api
         if not isinstance(api, TypeChecker) or not isinstance(ctx.context, CallExpr):
             return
@@ -77,7 +77,7 @@ class Endpoints:
                 yield mark
 
     def _problems(self, facts: EndpointFacts, endpoint: Endpoint) -> Iterator[Problem]:
-        # most endpoints have none, and need no text for the line to write instead
+        # most endpoints have no problem, and so need no text for the line to write instead
         if next(check(facts), None) is not None:
             yield from check(replace(facts, returns=self._returns(endpoint)))
 
@@ -118,7 +118,7 @@ class Endpoints:
 
 
 def _report_without_effect(mark: Mark, endpoint: Endpoint, returns: str, api: TypeChecker) -> None:
-    """A class, or a marker inside of the type."""
+    """Report a marker that is a bare class, or that is nested in the type."""
     bare = mark.bare and mark.effective
     facts = without_effect(endpoint.function.name, returns, mark.facts.kind, bare=bare)
     for problem in check(facts):
@@ -128,7 +128,7 @@ def _report_without_effect(mark: Mark, endpoint: Endpoint, returns: str, api: Ty
 def _lacking(
     markers: tuple[MarkerFacts, ...], endpoint: Endpoint, api: TypeChecker
 ) -> dict[str, str]:
-    """Why fields of the markers' templates cannot have a value."""
+    """For each template field that cannot have a value, the reason."""
     found = {}
     for marker in markers:
         for field in fields_of(marker):

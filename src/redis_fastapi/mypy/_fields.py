@@ -1,4 +1,4 @@
-"""Attributes of a parameter that a template names, held against the parameter's type."""
+"""Checks the attributes that a template names against the parameter's type."""
 
 from __future__ import annotations
 
@@ -22,10 +22,9 @@ _SECRETS: Final = ("pydantic.types.SecretStr", "pydantic.types.SecretBytes")
 
 
 def why_lacking(given: Type, attributes: tuple[str, ...], api: TypeChecker) -> str | None:
-    """Why a value of this type cannot have the attributes, in mypy's own words, or has no text
-    there; None where it may.
+    """Why values of this type lack the attributes, in mypy's words, or have no text; else None.
 
-    None has only None, and a mapping is asked for a key, as ``Field.value`` does.
+    Optional types are checked without None, and mappings by key, as in ``Field.value``.
     """
     found = given
     for attribute in attributes:
@@ -35,7 +34,7 @@ def why_lacking(given: Type, attributes: tuple[str, ...], api: TypeChecker) -> s
                 return f"its type has no key {attribute!r}"
             found = owner.items[attribute]
             continue
-        # of a union, one member may have it and the others never come
+        # in a union, values may always be of a member that has the attribute
         if not isinstance(owner, Instance) or owner.type.has_base(_MAPPING):
             return None
         with api.msg.filter_errors(save_filtered_errors=True) as watcher:

@@ -1,4 +1,4 @@
-"""The function behind a route: mypy's node, its ``ast`` and where its names are looked up."""
+"""The function behind a route: mypy's node, its ``ast`` and its scope."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from ._sources import Function, Source, Sources
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """An endpoint that can be read.
+    """An endpoint whose source was found.
 
     Attributes:
-        function: The node of mypy.
+        function: Its node in mypy.
         definition: The same function in ``ast``.
-        source: The file it stands in.
-        scope: Where the names of its signature are looked up.
-        foreign: Whether it stands in another module than the call that makes it a route.
-        bound: Whether a method has its instance already; a class-based view receives it.
+        source: The file that defines it.
+        scope: The scope of the names in its signature.
+        foreign: Whether another module registers it.
+        bound: Whether a method is already bound to its instance; in a class-based view, it is not.
     """
 
     function: FuncDef
@@ -39,7 +39,7 @@ class Endpoint:
 
     @property
     def parameters(self) -> dict[str, Type]:
-        """What it is called with, and the types."""
+        """The names and types of its parameters."""
         function = get_proper_type(self.function.type)
         if not isinstance(function, CallableType):
             return {}
@@ -51,7 +51,7 @@ class Endpoint:
 
     @property
     def returned(self) -> Type | None:
-        """What it returns, awaited."""
+        """Its return type, of a coroutine the awaited one."""
         function = get_proper_type(self.function.type)
         if not isinstance(function, CallableType):
             return None
@@ -63,11 +63,11 @@ class Endpoint:
 
 
 class NewerSyntaxError(Exception):
-    """A file that names markers is written for a newer Python than mypy runs on."""
+    """A file that names markers uses syntax of a newer Python than the one that runs mypy."""
 
 
 class Functions:
-    """Finds the function that a call makes a route of."""
+    """Finds the function that a call registers as endpoint."""
 
     def __init__(self, sources: Sources) -> None:
         self._sources = sources
@@ -82,21 +82,21 @@ class Functions:
         return found and replace(found, bound=False)
 
     def beside(self, call: CallExpr, tree: MypyFile) -> Iterable[tuple[CallExpr, FuncDef]]:
-        """Every decorator call of a module with the function below it."""
+        """All decorator calls of a module, each with its function."""
         self._below(call, tree)
         return self._decorated.values()
 
     def _below(self, call: CallExpr, tree: MypyFile) -> FuncDef | None:
-        """The function below a decorator call, from an index of the module looked at last."""
+        """The function below a decorator call, from an index of the last module."""
         known = self._decorated.get(id(call))
-        # an entry holds the call itself, so that an id cannot be that of another one
+        # each entry references its call, so that the call's id is not reused
         if known is None or known[0] is not call:
             self._decorated = {id(one[0]): one for one in _decorators(tree)}
             known = self._decorated.get(id(call))
         return known[1] if known is not None else None
 
     def given(self, ctx: MethodContext, api: TypeChecker) -> Endpoint | None:
-        """The function given to ``add_api_route``."""
+        """The function passed to ``add_api_route``."""
         expression = argument(ctx, "endpoint")
         index = ctx.callee_arg_names.index("endpoint") if expression else 0
         found = expression and function_of(expression, ctx.arg_types[index][0])
@@ -108,10 +108,11 @@ class Functions:
         return self.read(found, Scope(api.modules, module), foreign=module is not api.tree)
 
     def read(self, function: FuncDef, scope: Scope, *, foreign: bool = False) -> Endpoint | None:
-        """A function with its ``ast``; None where that cannot be found.
+        """A function with its ``ast``; None if that cannot be found.
 
         Raises:
-            NewerSyntaxError: If the file can only be parsed by a newer Python, as mypy itself may.
+            NewerSyntaxError: If the file names markers, and this Python cannot parse it although
+                mypy can.
         """
         source = self._sources.get(scope.module.path)
         if source is None:
@@ -135,7 +136,7 @@ def _decorators(tree: MypyFile) -> Iterator[tuple[CallExpr, FuncDef]]:
 
 
 def function_of(expression: Expression, given: Type) -> FuncDef | None:
-    """The function that an expression names: plain, decorated, a method, a callable object."""
+    """The function that an expression names: plain, decorated, a method or a callable object."""
     node = expression.node if isinstance(expression, nodes.RefExpr) else None
     proper = get_proper_type(given)
     if node is None and isinstance(proper, CallableType):
@@ -148,7 +149,7 @@ def function_of(expression: Expression, given: Type) -> FuncDef | None:
 
 
 def may_be_marked(function: FuncDef, module: MypyFile) -> bool:
-    """False for a plain ``-> Product``, which most endpoints are: no file is read for them."""
+    """Whether the file has to be read; not for a plain ``-> Product``, as most endpoints have."""
     written = function.unanalyzed_type
     if not isinstance(written, CallableType):
         return function.type is not None
@@ -160,7 +161,7 @@ def may_be_marked(function: FuncDef, module: MypyFile) -> bool:
 
 
 def argument(ctx: MethodContext, name: str) -> Expression | None:
-    """The expression given for a parameter, or None."""
+    """The expression passed for a parameter, or None."""
     if name not in ctx.callee_arg_names:
         return None
     given = ctx.args[ctx.callee_arg_names.index(name)]
@@ -179,7 +180,7 @@ def defaults_of(definition: Function) -> dict[str, ast.expr]:
 
 
 def annotated_arguments(definition: Function) -> list[ast.arg]:
-    """Every parameter of a function."""
+    """All parameters of a function."""
     spec = definition.args
     optional = [one for one in (spec.vararg, spec.kwarg) if one is not None]
     return [*spec.posonlyargs, *spec.args, *spec.kwonlyargs, *optional]

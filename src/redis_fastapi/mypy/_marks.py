@@ -1,8 +1,7 @@
-"""Markers in an annotation: what mypy makes of each metadata expression.
+"""Finds markers in annotations by type-checking each metadata expression.
 
-The expression is type-checked as if it stood in code, so a wrong argument gets mypy's own message
-at its own place; the type that comes back carries the arguments. What is no marker stays silent,
-whatever is wrong with it.
+The expression is checked as if it were code, so that mypy itself reports a wrong argument, at its
+place; the resulting type carries the arguments. Errors in anything but markers are not reported.
 """
 
 from __future__ import annotations
@@ -33,13 +32,13 @@ from ._values import arguments_of, kind_of
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """A marker met in an annotation.
+    """A marker found in an annotation.
 
     Attributes:
         facts: Its kind and arguments.
-        where: The marker, or the alias that led to it.
+        where: Where to report: at the marker, or at the alias that contains it.
         bare: Whether it is the class instead of an instance.
-        effective: Whether it stands at the top of the annotation.
+        effective: Whether it is at the top level of the annotation.
     """
 
     facts: MarkerFacts
@@ -49,9 +48,9 @@ class Mark:
 
 
 def read_mark(item: Metadata, site: Expression | None, api: TypeChecker) -> Mark | None:
-    """The marker that a metadata expression is, its native errors reported; None for any other.
+    """The marker of a metadata expression, after reporting mypy's errors in it; None if none.
 
-    ``site`` is the place to report on where the expression stands elsewhere.
+    ``site`` is where to report if the expression is in an alias.
     """
     node = _named(item)
     if isinstance(node, TypeInfo) and kind_of(node) is None:
@@ -74,12 +73,12 @@ def read_mark(item: Metadata, site: Expression | None, api: TypeChecker) -> Mark
 
 
 def site_of(item: Metadata) -> Expression | None:
-    """The alias in the annotation under inspection, or None."""
+    """The alias in the inspected annotation through which the item was found, or None."""
     return placed(anything(), item.at.site) if item.at.site is not None else None
 
 
 def _named(item: Metadata) -> SymbolNode | None:
-    """What the expression, or the callee of it, names."""
+    """The symbol that the expression or its callee names."""
     named = item.expr.func if isinstance(item.expr, ast.Call) else item.expr
     dotted = dotted_name(named)
     symbol = item.at.scope.find(dotted) if dotted else None
@@ -95,7 +94,7 @@ def _returns_marker(function: Type | None) -> bool:
 
 
 def _class_in(found: ProperType) -> str | None:
-    """Which marker class a type is the class object of."""
+    """The kind of a marker class, if the type is its class object."""
     if isinstance(found, FunctionLike) and found.is_type_obj():
         return kind_of(found.type_object())
     if isinstance(found, TypeType) and isinstance(found.item, Instance):
@@ -113,7 +112,7 @@ def _report_native(
     if item.at.scope.module is api.tree:
         for name, where in undefined:
             api.fail(f'Name "{name}" is not defined', where, code=errorcodes.NAME_DEFINED)
-        # --disallow-any-expr would name the placeholders
+        # --disallow-any-expr would report the placeholders
         api.msg.add_errors([one for one in errors if not one.message.startswith("Expression ")])
         return
     origin = item.at.aliases[-1] if item.at.aliases else item.at.scope.module.fullname

@@ -1,7 +1,6 @@
-"""The metadata of an annotation, through strings, aliases and nested ``Annotated``.
+"""Finds the metadata of an annotation, also in strings, aliases and nested ``Annotated``.
 
-Only what stands directly on the annotated type takes effect; a union, a list or an optional round
-it takes the effect away.
+Only metadata at the top level takes effect; within a union, a list or an optional it has none.
 """
 
 from __future__ import annotations
@@ -21,15 +20,15 @@ ANNOTATED: Final = ("typing.Annotated", "typing_extensions.Annotated")
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """Where in an annotation the walk stands.
+    """A position in an annotation during the walk.
 
     Attributes:
         scope: Where names are looked up.
         effective: Whether a marker here takes effect.
-        site: The alias in the annotation under inspection that led here; None is that annotation
-            itself.
-        aliases: Qualified names of the aliases on the way.
-        follow: Whether metadata that aliases bring in counts.
+        site: The alias in the inspected annotation that contains this position; None means the
+            annotation itself.
+        aliases: Qualified names of the aliases that were followed.
+        follow: Whether to follow aliases to their metadata.
     """
 
     scope: Scope
@@ -40,7 +39,7 @@ class Position:
 
     @property
     def inside(self) -> Position:
-        """Within a type that stands round it."""
+        """The position nested in another type, where markers have no effect."""
         return replace(self, effective=False) if self.effective else self
 
 
@@ -53,13 +52,13 @@ class Metadata:
 
 
 class Annotations:
-    """Walks annotations; needs the files in which aliases are defined."""
+    """Walks annotations; reads the files that define aliases."""
 
     def __init__(self, sources: Sources) -> None:
         self._sources = sources
 
     def metadata(self, node: ast.expr | None, at: Position) -> Iterator[Metadata]:
-        """Every metadata expression below an annotation, the innermost first as at run time."""
+        """All metadata expressions in an annotation, the innermost first, as at run time."""
         if isinstance(node, ast.Constant) and isinstance(node.value, str):
             yield from self.metadata(_parsed(node), at)
         elif isinstance(node, ast.BinOp):
@@ -76,7 +75,7 @@ class Annotations:
     def _subscript(self, node: ast.Subscript, at: Position) -> Iterator[Metadata]:
         arguments = node.slice.elts if isinstance(node.slice, ast.Tuple) else [node.slice]
         if is_annotated(node.value, at.scope):
-            # mypy reports one of nothing by itself
+            # mypy itself reports an empty one
             for annotated in arguments[:1]:
                 yield from self.metadata(annotated, at)
             for one in arguments[1:]:
@@ -94,7 +93,7 @@ class Annotations:
     def _definition(
         self, name: ast.expr, site: ast.expr, at: Position
     ) -> tuple[ast.expr | None, Position]:
-        """What a name is an alias of, and where that stands; None for any other name."""
+        """The value of an alias and its position; None for any other name."""
         dotted = dotted_name(name)
         symbol = at.scope.find(dotted) if dotted else None
         alias = symbol.node if symbol else None
@@ -102,7 +101,7 @@ class Annotations:
             return None, at
         module = module_of(alias.fullname, at.scope.modules)
         source = self._sources.get(module.path) if module and not module.is_stub else None
-        # no look at the tree of a file in which no alias can have metadata
+        # a file without ``Annotated`` defines no alias with metadata, and is not parsed
         if module is None or source is None or b"Annotated" not in source.data:
             return None, at
         value = source.value_of(within_module(alias.fullname, module))
@@ -115,7 +114,7 @@ class Annotations:
         return _aliased(value), below
 
     def bare_text(self, node: ast.expr | None, at: Position) -> str:
-        """The type without its metadata, as its author wrote it, for the line to write instead."""
+        """The type without metadata, as written, for the line to write instead."""
         if isinstance(node, ast.Constant) and isinstance(node.value, str):
             return self.bare_text(_parsed(node), at)
         if isinstance(node, ast.Subscript) and is_annotated(node.value, at.scope):
@@ -125,20 +124,20 @@ class Annotations:
         if isinstance(name, (ast.Name, ast.Attribute)):
             value, below = self._definition(name, name, at)
             if isinstance(value, ast.Subscript) and is_annotated(value.value, below.scope):
-                # what stands for a type variable is not looked up
+                # type variables are not substituted
                 return self.bare_text(value, below) if name is node else "..."
         return ast.unparse(node) if node is not None else "..."
 
 
 def is_annotated(node: ast.expr, scope: Scope) -> bool:
-    """Whether an expression is ``Annotated``, under whatever name."""
+    """Whether an expression is ``Annotated``, under any name."""
     dotted = dotted_name(node)
     symbol = scope.find(dotted) if dotted else None
     return symbol is not None and symbol.fullname in ANNOTATED
 
 
 def _aliased(value: ast.expr | None) -> ast.expr | None:
-    """What ``TypeAliasType("X", ...)`` stands for."""
+    """The value of an alias; of ``TypeAliasType("X", ...)`` the second argument."""
     if not isinstance(value, ast.Call):
         return value
     named = {keyword.arg: keyword.value for keyword in value.keywords}
@@ -146,7 +145,7 @@ def _aliased(value: ast.expr | None) -> ast.expr | None:
 
 
 def _parsed(node: ast.Constant) -> ast.expr | None:
-    """A string annotation as an expression, all of it at the place of the string."""
+    """A string annotation as an expression, with the span of the string."""
     try:
         inner = ast.parse(str(node.value).strip(), mode="eval").body
     except SyntaxError:

@@ -1,4 +1,4 @@
-"""Where a name in an annotation leads, once mypy has bound the names of a module."""
+"""Resolves names in annotations, once mypy has bound the names of a module."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _SCOPES: Final = (nodes.FuncDef, nodes.Decorator, nodes.OverloadedFuncDef, nodes
 
 
 class Scope:
-    """A place in a module: the module, and the classes and functions round the place."""
+    """A scope in a module: the module, and the enclosing classes and functions."""
 
     def __init__(
         self, modules: Mapping[str, MypyFile], module: MypyFile, around: tuple[object, ...] = ()
@@ -34,7 +34,7 @@ class Scope:
 
     @property
     def in_function(self) -> bool:
-        """Whether a name that is not found may still be bound, in a way that is not followed."""
+        """Whether it is in a function, where a name that is not found may still be bound."""
         return any(isinstance(one, FuncItem) for one in self._around)
 
     def find(self, dotted: str) -> SymbolTableNode | None:
@@ -49,7 +49,7 @@ class Scope:
     def bound(self, name: str) -> SymbolTableNode | None:
         """The symbol of a plain name."""
         for depth, owner in enumerate(reversed(self._around)):
-            # a class body is seen from its own statements only
+            # names of a class body are visible only in its own statements
             if isinstance(owner, TypeInfo) and depth == 0 and name in owner.names:
                 return owner.names[name]
             if isinstance(owner, FuncItem) and (found := _local(owner, name)):
@@ -58,7 +58,7 @@ class Scope:
 
 
 class AnalyzerScope(Scope):
-    """The same during semantic analysis, when mypy itself is binding the names."""
+    """A scope during semantic analysis, while mypy itself binds names."""
 
     def __init__(self, analyzer: SemanticAnalyzer, where: Context) -> None:
         super().__init__(analyzer.modules, analyzer.cur_mod_node)
@@ -71,7 +71,7 @@ class AnalyzerScope(Scope):
 
 
 def statements(root: Any, *, deep: bool = True) -> Iterator[Any]:
-    """Statements below a node in their order; those of inner functions and classes where deep."""
+    """The statements below a node, in order; if deep, also of inner functions and classes."""
     waiting = [*reversed(root)] if isinstance(root, list) else [root]
     while waiting:
         node = waiting.pop()
@@ -99,7 +99,7 @@ def within_module(fullname: str, module: MypyFile) -> str:
 
 
 def _local(function: FuncItem, name: str) -> SymbolTableNode | None:
-    """A name bound in a function; mypy drops the symbol tables of functions after binding."""
+    """A name bound in a function, found by search, since mypy drops functions' symbol tables."""
     for argument in function.arguments:
         if argument.variable.name == name:
             return SymbolTableNode(nodes.LDEF, argument.variable)

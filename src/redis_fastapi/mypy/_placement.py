@@ -1,7 +1,7 @@
-"""Markers in annotations that no route reads: parameters, fields, variables, inside of types.
+"""Reports markers where no route reads them: on parameters, fields and variables, and in types.
 
-Runs during semantic analysis, on every annotation that holds an ``Annotated``; a later pass over
-the same statement says the same again, which mypy drops.
+Runs during semantic analysis, on every annotation that contains ``Annotated``; later passes over
+the same statement report the same again, which mypy drops.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from ._values import kind_of
 
 
 def check_placement(sources: Sources, annotations: Annotations, ctx: AnalyzeTypeContext) -> None:
-    """Report markers without effect in the statement that is being analyzed."""
-    # the type analyzer keeps the semantic analyzer, which knows statement and file
+    """Report markers without effect in the current statement."""
+    # the type analyzer references the semantic analyzer, which knows statement and file
     analyzer: Any = ctx.api.api  # type: ignore[attr-defined]
     module = analyzer.cur_mod_node
     if module.is_stub or not is_project_file(module.path):
@@ -47,10 +47,10 @@ def check_placement(sources: Sources, annotations: Annotations, ctx: AnalyzeType
 def _annotations_in(
     statement: Any, source: Source, scope: Scope
 ) -> Iterator[tuple[str, ast.expr | None, Position]]:
-    """Annotations of a statement, with the name they belong to and whether a marker counts."""
+    """The annotations of a statement, with their names and positions."""
     if isinstance(statement, Decorator):
         statement = statement.func
-    # what aliases bring in is seen where a route uses it
+    # metadata in aliases is checked where a route uses it
     elsewhere = Position(scope, effective=False, follow=False)
     if not isinstance(statement, FuncDef):
         yield "variable", source.annotation_at(getattr(statement, "line", -1)), elsewhere
@@ -64,7 +64,7 @@ def _annotations_in(
 
 
 def _kind_without_effect(item: Metadata) -> str | None:
-    """The marker that an expression is, where it takes no effect."""
+    """The kind of a marker without effect; None for any other expression."""
     called = isinstance(item.expr, ast.Call)
     dotted = dotted_name(item.expr.func if isinstance(item.expr, ast.Call) else item.expr)
     if dotted is None or (called and item.at.effective):

@@ -1,4 +1,4 @@
-"""The hooks, and the promise that none of them ends mypy."""
+"""The plugin's hooks, none of which can abort mypy."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _ROUTERS: Final = ("fastapi.routing.APIRouter", "fastapi.applications.FastAPI")
 
 
 class RedisCachePlugin(Plugin):
-    """What mypy asks, answered by name."""
+    """Selects hooks by the qualified names that mypy passes."""
 
     def __init__(self, options: Options) -> None:
         super().__init__(options)
@@ -63,7 +63,7 @@ class RedisCachePlugin(Plugin):
         return self._functions.get(fullname)
 
     def get_method_hook(self, fullname: str) -> Callable[[MethodContext], Type] | None:
-        """``router.get`` and its like."""
+        """``router.get`` and similar methods."""
         return self._methods.get(fullname)
 
     def get_type_analyze_hook(self, fullname: str) -> Callable[[AnalyzeTypeContext], Type] | None:
@@ -71,7 +71,7 @@ class RedisCachePlugin(Plugin):
         if fullname not in ANNOTATED:
             return None
         if self._analyzing:
-            # mypy's own analysis of the type whose hook is running
+            # mypy analyzing the type whose hook is running
             self._analyzing = False
             return None
         return self._annotated
@@ -85,7 +85,7 @@ class RedisCachePlugin(Plugin):
             self._analyzing = False
 
     def report_config_data(self, ctx: ReportConfigContext) -> str | None:
-        """What, beside its types, makes the users of a module worth checking again."""
+        """The digest whose change makes mypy recheck the users of a module."""
         text = self._sources.text(ctx.path) if is_project_file(ctx.path) else None
         return metadata_digest(text) if text is not None else None
 
@@ -99,7 +99,7 @@ F = TypeVar("F", FunctionContext, MethodContext)
 
 
 def _unbroken(hook: Callable[[F], Type]) -> Callable[[F], Type]:
-    """The hook; where it fails, mypy's own type and a note."""
+    """The hook, which gives mypy's own type and a note if it raises."""
 
     def answer_or_default(ctx: F) -> Type:
         found = _guard(hook, ctx)
@@ -112,7 +112,7 @@ R = TypeVar("R")
 
 
 def _guard(hook: Callable[[C], R], ctx: C) -> R | None:
-    """What a hook says, or None and one note in the whole run where it fails."""
+    """The result of a hook; None if it raises, with one note per run."""
     try:
         return hook(ctx)
     except Exception as error:
@@ -123,7 +123,7 @@ def _guard(hook: Callable[[C], R], ctx: C) -> R | None:
 def _note_failure(
     error: Exception, ctx: AnalyzeTypeContext | FunctionContext | MethodContext
 ) -> None:
-    # semantic analysis keeps its own object inside of that of the type
+    # during semantic analysis, the type analyzer's api wraps the one with errors
     api: Any = getattr(ctx.api, "api", ctx.api)
     if any(said.startswith(_FAILED) for said in api.errors.only_once_messages):
         return

@@ -1,4 +1,4 @@
-"""A ``CachePut`` held against the GET of the same router and path, where this module shows it."""
+"""Checks a ``CachePut`` against the GET of the same router and path in the same module."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Puts:
     def facts(
         self, put: MarkerFacts, endpoint: Endpoint, call: CallExpr, api: TypeChecker
     ) -> PutFacts | None:
-        """What is known of a put and its GET; None where that GET is not to be seen."""
+        """The facts about a put and its GET; None if that GET is not found."""
         if put.arguments.get("key") is not None or "response_model" in call.arg_names:
             return None
         readers = self._readers(call, api)
@@ -59,9 +59,9 @@ class Puts:
         return found
 
     def _cached(self, reader: Endpoint, api: TypeChecker) -> MarkerFacts | None:
-        """The ``Cached`` of a GET that stores under its own path."""
+        """The ``Cached`` of a GET, if it stores under its own path."""
         for item in self._annotations.metadata(reader.definition.returns, Position(reader.scope)):
-            # the errors of the GET are reported at the GET
+            # errors of the GET are reported when the GET is checked
             with api.msg.filter_errors():
                 mark = read_mark(item, site_of(item), api)
             if mark is None or mark.bare or not mark.effective:
@@ -72,7 +72,7 @@ class Puts:
 
 
 def _reads(call: CallExpr, resource: tuple[SymbolNode, str]) -> bool:
-    """Whether a decorator makes the GET of a resource."""
+    """Whether a decorator registers the GET of a resource."""
     callee = call.callee
     return (
         isinstance(callee, nodes.MemberExpr)
@@ -82,7 +82,7 @@ def _reads(call: CallExpr, resource: tuple[SymbolNode, str]) -> bool:
 
 
 def _resource(call: CallExpr) -> tuple[SymbolNode, str] | None:
-    """Router and path of a route, whatever the path calls its parameters."""
+    """Router and path of a route, without the names of path parameters."""
     router, path = router_of(call), path_of(call)
     if router is None or router.node is None or path is None:
         return None

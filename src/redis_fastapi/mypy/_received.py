@@ -1,7 +1,7 @@
-"""What an endpoint's parameters receive: something behind a security scheme, a form.
+"""Whether parameters of an endpoint receive something behind a security scheme, or a form.
 
-Only what can be followed to the end counts: ``Depends(f)`` with a plain function, or with a
-security scheme of FastAPI.
+Only dependencies that can be followed completely count: ``Depends(f)`` with a plain function or
+with one of FastAPI's security schemes.
 """
 
 from __future__ import annotations
@@ -34,13 +34,13 @@ _DEPTH: Final = 8
 
 
 class Received(NamedTuple):
-    """What one parameter brings."""
+    """What one parameter receives."""
 
     secured: bool = False
     form: bool = False
 
     def plus(self, other: Received) -> Received:
-        """Union of both."""
+        """The union of both."""
         return Received(self.secured or other.secured, self.form or other.form)
 
 
@@ -52,7 +52,7 @@ class Receptions:
         self._annotations = annotations
 
     def by_parameter(self, endpoint: Endpoint, depth: int = 0) -> dict[str, Received]:
-        """What each parameter of a function brings."""
+        """What each parameter of a function receives."""
         if depth > _DEPTH:
             return {}
         types, defaults = endpoint.parameters, defaults_of(endpoint.definition)
@@ -86,7 +86,7 @@ class Receptions:
         return total
 
     def _declared(self, expression: ast.expr, scope: Scope, depth: int) -> Received:
-        """What ``Depends(...)``, ``Form()`` or any other declaration brings."""
+        """What ``Depends(...)``, ``Form()`` or another declaration supplies."""
         if not isinstance(expression, ast.Call):
             return Received()
         name = _fullname(expression.func, scope)

@@ -1,4 +1,4 @@
-"""Problems as mypy errors: code, place, and the line to write instead as a note."""
+"""Reports problems as mypy errors, with code, position, and the line to write instead as a note."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ CODES: Final[Mapping[str, ErrorCode]] = {
 def report(problem: Problem, where: Context, marker: Context, errors: Errors) -> None:
     """Report a problem and, as notes, what to write instead.
 
-    A ``type: ignore`` counts on any line of the marker.
+    A ``type: ignore`` applies on any line of the marker.
     """
     first, *others = problem.fix.splitlines()
     fix = (f"Write instead: {first}", *(line.strip() for line in others))
@@ -46,7 +46,7 @@ def _lines(node: Context) -> range:
 
 
 def without_effect(name: str, returns: str, kind: str, *, bare: bool) -> EndpointFacts:
-    """Facts of a marker written as a class at its place, or written where none counts."""
+    """The facts for a marker written as a class, or where it has no effect."""
     names = (kind,)
     return EndpointFacts(
         name, returns, classes=names if bare else (), misplaced=() if bare else names
@@ -54,7 +54,7 @@ def without_effect(name: str, returns: str, kind: str, *, bare: bool) -> Endpoin
 
 
 def place_of(problem: Problem, marker: Expression, source: Source) -> Expression:
-    """The argument that a problem is about, even the placeholder in it."""
+    """The argument that a problem is about, or the template field within it."""
     argument = _argument(marker, problem.argument) if problem.argument else None
     if argument is None:
         return marker
@@ -82,7 +82,7 @@ def _texts_in(node: Expression) -> list[StrExpr]:
 
 
 def _within(text: StrExpr, fragment: str, source: Source) -> Expression | None:
-    """The place of a fragment in a literal that stands on one line."""
+    """The span of a fragment in a literal that is on one line."""
     if text.end_line != text.line or not 0 < text.line <= len(source.lines):
         return None
     line, end = source.lines[text.line - 1], text.end_column

@@ -1,4 +1,4 @@
-"""What the call that makes a route says: its methods, its path, its route class."""
+"""Reads methods, path and route class from the call that registers a route."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _APP = "fastapi.applications.FastAPI"
 
 
 def methods_of(verb: str, ctx: MethodContext) -> frozenset[str] | None:
-    """The methods of a route; None where they are no literals."""
+    """The methods of a route; None if they are not literals."""
     if verb not in ("api_route", "add_api_route"):
         return frozenset({verb.upper()})
     given = argument(ctx, "methods")
@@ -32,7 +32,7 @@ def methods_of(verb: str, ctx: MethodContext) -> frozenset[str] | None:
 
 
 def makes_cache_routes(ctx: MethodContext, source: Source, api: TypeChecker) -> bool | None:
-    """Whether the route is a cache route; None where something may have changed the router."""
+    """Whether the route is a cache route; None if the router may have been changed."""
     override = argument(ctx, "route_class_override")
     if override is not None:
         index = ctx.callee_arg_names.index("route_class_override")
@@ -49,14 +49,14 @@ def makes_cache_routes(ctx: MethodContext, source: Source, api: TypeChecker) -> 
 
 
 def router_of(call: nodes.Context) -> RefExpr | None:
-    """The router of ``router.get(...)`` where a name stands for it; ``routers[0]`` may be any."""
+    """The router of ``router.get(...)`` if it is a name; None for others, as ``routers[0]``."""
     callee = call.callee if isinstance(call, CallExpr) else None
     router = callee.expr if isinstance(callee, nodes.MemberExpr) else None
     return router if isinstance(router, RefExpr) else None
 
 
 def path_of(call: CallExpr) -> str | None:
-    """The path of a route where it is a literal."""
+    """The path of a route, if it is a literal."""
     given: Expression | None = None
     if "path" in call.arg_names:
         given = call.args[call.arg_names.index("path")]
@@ -66,7 +66,7 @@ def path_of(call: CallExpr) -> str | None:
 
 
 def _is_assigned(module: MypyFile) -> bool:
-    """Whether a module sets the ``route_class`` of anything."""
+    """Whether a module assigns any object's ``route_class``."""
     return any(
         isinstance(target, nodes.MemberExpr) and target.name == "route_class"
         for statement in statements(module.defs)
@@ -76,7 +76,7 @@ def _is_assigned(module: MypyFile) -> bool:
 
 
 def _may_be_set_up(router: RefExpr, given: Type, source: Source, api: TypeChecker) -> bool:
-    """Whether something may have called ``FastAPIRedis(app).caching()``."""
+    """Whether ``FastAPIRedis(app).caching()`` may have been called."""
     if not isinstance(given, Instance) or not given.type.has_base(_APP):
         return False
     local = router.kind == nodes.LDEF or module_of(router.fullname, api.modules) is api.tree

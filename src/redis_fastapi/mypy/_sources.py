@@ -1,4 +1,4 @@
-"""Files parsed once more with ``ast``, since mypy keeps no metadata of ``Annotated``."""
+"""Parses files again with ``ast``, since mypy does not keep the metadata of ``Annotated``."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from mypy.options import Options
 Function: TypeAlias = ast.FunctionDef | ast.AsyncFunctionDef
 
 _KEPT: Final = 16
-"""Parsed files kept; trees are large, and mypy goes through a project file by file."""
+"""Capacity in parsed files; trees are large, and mypy checks one file after the other."""
 
 _MARKERS: Final = re.compile(rb"\b(?:Cached|CachePut|CacheEvict)\b")
 _BODIES: Final = ("body", "orelse", "finalbody", "handlers", "cases")
@@ -25,7 +25,7 @@ _SCOPES: Final = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 
 
 class Source:
-    """One file: its bytes, its tree, and what is found in the tree by line or by name."""
+    """One file: its bytes and its tree, in which nodes are found by line or by name."""
 
     def __init__(self, path: str, data: bytes) -> None:
         self.path = path
@@ -34,7 +34,7 @@ class Source:
 
     @cached_property
     def mentions_markers(self) -> bool:
-        """Whether the text names a marker, if only to import it under another name."""
+        """Whether the text names a marker, even if only to import it under another name."""
         return _MARKERS.search(self.data) is not None
 
     @cached_property
@@ -45,7 +45,7 @@ class Source:
 
     @cached_property
     def tree(self) -> ast.Module | None:
-        """The tree, columns in characters; None where this Python is too old to parse it."""
+        """The tree, with columns in characters; None if this Python is too old to parse it."""
         try:
             tree = ast.parse(self.data, self.path)
         except (SyntaxError, ValueError):
@@ -61,7 +61,7 @@ class Source:
 
     @cached_property
     def passed_names(self) -> frozenset[str]:
-        """Names that are given to calls, so that the calls may change what they stand for."""
+        """Names passed to calls, which may modify the objects they refer to."""
         nodes = ast.walk(self.tree) if self.tree else ()
         calls = [node for node in nodes if isinstance(node, ast.Call)]
         given = [one for call in calls for one in (*call.args, *call.keywords)]
@@ -69,7 +69,7 @@ class Source:
         return frozenset(node.id for node in below if isinstance(node, ast.Name))
 
     def function_at(self, line: int) -> Function | None:
-        """The function whose ``def`` stands on a line."""
+        """The function whose ``def`` is on a line."""
         found = self._by_line.get((ast.FunctionDef, line))
         found = found or self._by_line.get((ast.AsyncFunctionDef, line))
         return found if isinstance(found, (ast.FunctionDef, ast.AsyncFunctionDef)) else None
@@ -80,8 +80,9 @@ class Source:
         return found.annotation if isinstance(found, ast.AnnAssign) else None
 
     def function_named(self, name: str) -> Function | None:
-        """A function by its dotted name within the module; what mypy read from its cache has no
-        line.
+        """The function with a dotted name within the module, for nodes without a line.
+
+        Those that mypy has read from its cache have none.
         """
         for statement in self._beside(name):
             if isinstance(statement, (ast.FunctionDef, ast.AsyncFunctionDef)) and (
@@ -91,7 +92,7 @@ class Source:
         return None
 
     def value_of(self, name: str) -> ast.expr | None:
-        """What a type alias or a variable is assigned, by its dotted name within the module."""
+        """The value of a type alias or variable, by its dotted name within the module."""
         if name not in self._values:
             last = name.rpartition(".")[2]
             values = (_assigned(statement, last) for statement in self._beside(name))
@@ -99,7 +100,7 @@ class Source:
         return self._values[name]
 
     def _beside(self, name: str) -> Iterator[ast.stmt]:
-        """Statements of the scope in which a dotted name is bound."""
+        """The statements of the scope in which a dotted name is bound."""
         body = self.tree.body if self.tree else []
         for owner in name.split(".")[:-1]:
             classes = (one for one in _statements(body) if isinstance(one, ast.ClassDef))
@@ -108,14 +109,14 @@ class Source:
 
 
 class Sources:
-    """Files by path, as mypy sees them: ``--shadow-file`` is obeyed."""
+    """Files by path, as mypy reads them, including ``--shadow-file``."""
 
     def __init__(self, options: Options) -> None:
         self._shadows = {os.path.abspath(path): to for path, to in options.shadow_file or ()}
         self._kept: dict[str, tuple[tuple[int, int], Source]] = {}
 
     def get(self, path: str) -> Source | None:
-        """A file, or None where there is none: ``mypy -c``, a zipped package."""
+        """The file, or None if there is none, as for ``mypy -c`` or a zipped package."""
         path = self._shadowed(path)
         try:
             stat = os.stat(path)
@@ -125,13 +126,13 @@ class Sources:
                 known = (version, Source(path, _read(path)))
         except OSError:
             return None
-        self._kept[path] = known  # the one used last stands last
+        self._kept[path] = known  # the most recently used one is last
         if len(self._kept) > _KEPT:
             del self._kept[next(iter(self._kept))]
         return known[1]
 
     def text(self, path: str) -> bytes | None:
-        """The bytes of a file, not kept."""
+        """The bytes of a file, without keeping them."""
         try:
             return _read(self._shadowed(path))
         except OSError:
@@ -142,7 +143,7 @@ class Sources:
 
 
 def is_project_file(path: str) -> bool:
-    """Whether a file is checked code, not an installed library or a stub."""
+    """Whether a file is part of the project, not of an installed library or a stub."""
     return path.endswith(".py") and "site-packages" not in path and "typeshed" not in path
 
 
@@ -161,7 +162,7 @@ def _read(path: str) -> bytes:
 
 
 def _statements(body: list[ast.stmt], *, deep: bool = False) -> Iterator[ast.stmt]:
-    """Statements of a scope through if, try and with; those of inner scopes too where deep."""
+    """The statements of a scope, also within if, try and with; if deep, also of inner scopes."""
     waiting: list[ast.AST] = [*reversed(body)]
     while waiting:
         node = waiting.pop()
@@ -185,7 +186,7 @@ def _assigned(statement: ast.stmt, name: str) -> ast.expr | None:
 
 
 def _count_characters(tree: ast.Module, lines: list[str]) -> None:
-    """Rewrite columns, which ``ast`` counts in UTF-8 bytes and mypy's parser in characters."""
+    """Convert columns from UTF-8 bytes, as in ``ast``, to characters, as in mypy's parser."""
     for node in ast.walk(tree):
         if isinstance(node, (ast.expr, ast.keyword)) and node.end_lineno is not None:
             node.col_offset = _characters(lines, node.lineno, node.col_offset)

@@ -1,6 +1,6 @@
 """Return types that certainly cannot be stored, and models that certainly differ.
 
-pydantic has many ways to learn a class, so only what excludes all of them counts.
+There are many ways to make pydantic support a class; only types that exclude all of them count.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _DEPTH: Final = 6
 
 
 def stream_in(returned: Type | None) -> str | None:
-    """Name of the stream that a return type is."""
+    """The name of a return type that is a stream, or None."""
     one = get_proper_type(returned)
     if not isinstance(one, Instance):
         return None
@@ -48,7 +48,7 @@ def is_response(returned: Type | None) -> bool:
 
 
 def schemaless_in(returned: Type | None, modules: Mapping[str, MypyFile]) -> str | None:
-    """Name of a class of the project in a return type that pydantic has no schema for."""
+    """The name of a project class in a return type for which pydantic has no schema, or None."""
     for one in _instances(returned):
         bases = [base for base in one.type.mro if base.fullname != "builtins.object"]
         if bases and all(_is_plain(base, modules) for base in bases):
@@ -57,18 +57,18 @@ def schemaless_in(returned: Type | None, modules: Mapping[str, MypyFile]) -> str
 
 
 def same_model(one: Type | None, other: Type | None) -> bool | None:
-    """Whether two return types are one model; None where that is not certain."""
+    """Whether two return types are the same model; None if that is uncertain."""
     first, second = _shape(one), _shape(other)
     return None if first is None or second is None else first == second
 
 
 def _instances(returned: Type | None, depth: int = 0) -> Iterator[Instance]:
-    """The classes that a type is made of."""
+    """The classes that a type is composed of."""
     proper = get_proper_type(returned)
     inner: Iterable[Type] = ()
     if isinstance(proper, Instance):
         yield proper
-        # a response is sent as it is, whatever it is generic over
+        # a response is sent as it is, whatever its type arguments
         inner = () if proper.type.has_base(_RESPONSE) else proper.args
     elif isinstance(proper, (UnionType, TupleType)):
         inner = proper.items
@@ -77,9 +77,9 @@ def _instances(returned: Type | None, depth: int = 0) -> Iterator[Instance]:
 
 
 def _is_plain(info: TypeInfo, modules: Mapping[str, MypyFile]) -> bool:
-    """Whether a class of the checked code has nothing by which pydantic could know it."""
+    """Whether a project class has nothing by which pydantic could support it."""
     module = modules.get(info.module_name)
-    # a library may teach pydantic its classes in ways that its stubs do not show
+    # libraries may make pydantic support their classes in ways that stubs do not show
     if module is None or not is_project_file(module.path):
         return False
     special = info.fallback_to_any or info.is_protocol or info.is_enum or info.is_newtype
@@ -90,7 +90,7 @@ def _is_plain(info: TypeInfo, modules: Mapping[str, MypyFile]) -> bool:
 
 
 def _shape(given: Type | None, depth: int = 0) -> object:
-    """A type as plain data, where pydantic gives equal schemas to equal shapes only."""
+    """A type as plain data; pydantic's schemas are equal only if the shapes are."""
     proper = get_proper_type(given)
     if isinstance(proper, NoneType):
         return "None"

@@ -1,8 +1,8 @@
-"""Values as types and back: what a call was given travels in the type of its result.
+"""Stores the arguments of a call in the type of its result, and reads them from it.
 
-mypy keeps ``Instance.extra_attrs`` in its cache and shows it to nobody, so a marker or a router
-brings its arguments along through variables, imports and factories. They are carried as the text
-of a Python literal, ``...`` standing for what is not constant.
+mypy keeps ``Instance.extra_attrs`` in its cache and never displays it, so that the arguments of a
+marker or router survive variables, imports and factories. They are stored as the text of a Python
+literal, with ``...`` for values that are not constant.
 """
 
 from __future__ import annotations
@@ -41,15 +41,15 @@ _CACHES: Final[Mapping[str | None, bool]] = {"True": True, "False": False}
 
 
 def kind_of(info: TypeInfo) -> str | None:
-    """Which marker a class is, or derives from."""
+    """The marker that a class is or derives from, or None."""
     found = (MARKER_KINDS.get(base.fullname) for base in info.mro)
     return next((kind for kind in found if kind), None)
 
 
 def given_values(ctx: FunctionContext, parameters: Mapping[str, Type]) -> dict[str, object] | None:
-    """Arguments of a call: their constants, or ``UNKNOWN``; None where ``*`` or ``**`` hides some.
+    """The arguments of a call as constants or ``UNKNOWN``; None if ``*`` or ``**`` hides some.
 
-    What mypy itself calls an argument of the wrong type is ``UNKNOWN``.
+    An argument whose type is wrong according to mypy is ``UNKNOWN``.
     """
     if any(is_starred(kind) for kinds in ctx.arg_kinds for kind in kinds):
         return None
@@ -64,7 +64,7 @@ def given_values(ctx: FunctionContext, parameters: Mapping[str, Type]) -> dict[s
 
 
 def parameters_of(function: Type | None) -> dict[str, Type]:
-    """Named parameters of a callable, with their types."""
+    """The named parameters of a callable, with their types."""
     proper = get_proper_type(function)
     if not isinstance(proper, CallableType):
         return {}
@@ -73,13 +73,13 @@ def parameters_of(function: Type | None) -> dict[str, Type]:
 
 
 def with_arguments(marker: Instance, ctx: FunctionContext) -> Instance:
-    """A marker's type that carries what the marker was given."""
+    """A marker's type that carries the arguments of the marker."""
     values = given_values(ctx, _fields(marker))
     return marker if values is None else _carrying(marker, _ARGUMENTS, _text_of(values), ctx.api)
 
 
 def arguments_of(marker: Instance) -> Mapping[str, object]:
-    """What a marker was given; ``UNKNOWN`` for what its type does not carry."""
+    """The arguments of a marker, with ``UNKNOWN`` for those that its type does not carry."""
     carried = _carried(marker, _ARGUMENTS)
     if carried is None:
         return dict.fromkeys(_fields(marker), UNKNOWN)
@@ -92,12 +92,12 @@ def with_route_class(router: Instance, caches: bool, api: CheckerPluginInterface
 
 
 def route_class_of(router: Type) -> bool | None:
-    """Whether a router's routes are cache routes; None where its type does not carry it."""
+    """Whether a router's routes are cache routes; None if its type does not carry that."""
     return _CACHES.get(_carried(router, _ROUTE_CLASS))
 
 
 def is_starred(kind: ArgKind) -> bool:
-    """Whether an argument stands for several."""
+    """Whether an argument is ``*`` or ``**``."""
     return kind in (ARG_STAR, ARG_STAR2)
 
 
@@ -120,7 +120,7 @@ def _text_of(values: Mapping[str, object]) -> str:
 
 @lru_cache(maxsize=1024)
 def _values_in(text: str) -> Mapping[str, object]:
-    """What a text carries; parsing costs as much as the check of the call that was given it."""
+    """The values in a text; memoized, since parsing costs as much as checking the call."""
     values = ast.literal_eval(text).items()
     return {name: UNKNOWN if value is ... else value for name, value in values}
 
@@ -134,7 +134,7 @@ def _carried(given: Type, name: str) -> str | None:
 
 
 def _value(expression: Expression, given: Type, module: str) -> object:
-    """The one value of an expression, or ``UNKNOWN``."""
+    """The constant value of an expression, or ``UNKNOWN``."""
     if isinstance(expression, TupleExpr):
         return _all_known(tuple(_folded(item, module) for item in expression.items), given)
     if isinstance(expression, DictExpr):
@@ -155,7 +155,7 @@ def _folded(expression: Expression | None, module: str) -> object:
 
 
 def _value_of(given: Type) -> object:
-    """The one value of a type, or ``UNKNOWN``."""
+    """The only value of a type, or ``UNKNOWN``."""
     proper = get_proper_type(given)
     if isinstance(proper, Instance) and proper.last_known_value is not None:
         proper = proper.last_known_value
