@@ -1,4 +1,4 @@
-"""What a request costs, with this library and others: `python tests/benchmarks --help`."""
+"""Measures the cost of requests with this library and others: `python tests/benchmarks --help`."""
 
 import os
 import sys

@@ -1,4 +1,4 @@
-"""The data that every measured application serves."""
+"""The data that all measured applications serve."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Loads a server where wrk is not at hand: one process, a request at a time on each connection."""
+"""Generates load if wrk is not installed: one process, one request at a time per connection."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The command: `python tests/benchmarks --help`."""
+"""The command line: `python tests/benchmarks --help`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who is compared: an application, its environment and its settings."""
+"""The contenders: each an application, its environment and its settings."""
 
 from __future__ import annotations
 

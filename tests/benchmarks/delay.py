@@ -1,6 +1,6 @@
-"""A Redis that is some milliseconds away: a TCP proxy in a thread that keeps replies back.
+"""Simulates a distant Redis: a TCP proxy, in a thread, that delays replies.
 
-Replies overlap as they do on a wire: each leaves its delay after it came, whatever is before it.
+Delays overlap as on a network: each reply is delayed from its arrival, independently of others.
 """
 
 from __future__ import annotations

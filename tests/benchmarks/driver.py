@@ -1,4 +1,4 @@
-"""The least a server does: one ASGI request as uvicorn would hand it over, without a socket."""
+"""A minimal server: makes ASGI requests as uvicorn would, without a socket."""
 
 from __future__ import annotations
 

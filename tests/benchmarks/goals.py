@@ -1,4 +1,4 @@
-"""What is to be reached, each goal with what was measured in the same run."""
+"""The goals, each with the values measured for it in the same run."""
 
 from __future__ import annotations
 

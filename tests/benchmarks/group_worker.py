@@ -2,9 +2,8 @@
 
     python -m benchmarks.group_worker ENTRIES OTHERS
 
-It fills a keyspace with `GROUPS` groups of so many entries and so many other keys, and says so by a
-line. Each line on stdin then evicts a group, and is answered with the milliseconds that the call
-took.
+Fills a keyspace with `GROUPS` groups of ENTRIES entries each and OTHERS other keys, and then prints
+a line. For each line on stdin it evicts a group, and prints the milliseconds that the call took.
 """
 
 from __future__ import annotations

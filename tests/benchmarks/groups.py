@@ -1,4 +1,4 @@
-"""What it costs to evict a large group in a large keyspace, and who waits meanwhile."""
+"""Measures evicting a large group in a large keyspace, and how long other clients wait."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How the cost of a hit grows: one property of the workload at a time."""
+"""Measures how the cost of a hit grows with one property of the workload at a time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an import costs, in processor time of a fresh interpreter."""
+"""Measures imports, in CPU time of a new interpreter."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Requests a second through uvicorn, over connections that are kept open."""
+"""Measures requests per second through uvicorn, over persistent connections."""
 
 from __future__ import annotations
 

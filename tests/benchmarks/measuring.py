@@ -1,4 +1,4 @@
-"""Rounds over all contenders in turn, so that the noise of the machine meets all of them alike."""
+"""Measures contenders in turn over many rounds, so that noise affects all of them equally."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""What the plugin costs mypy, on a generated project: ``python tests/benchmarks/mypy_cost.py``.
+"""Measures the mypy plugin on a generated project: ``python tests/benchmarks/mypy_cost.py``.
 
-Each cell is the best of some runs, in seconds of processor time, which a busy machine changes less
-than those of the clock. "Cold" knows the installed packages and nothing of the project; "warm"
-knows the project too.
+Each cell is the best of several runs, in seconds of CPU time, which depends less on the machine's
+load than elapsed time. "Cold" runs with a cache of the installed packages, but not of the project;
+"warm" runs with both.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Results as Markdown tables, and how they come into the page between its markers."""
+"""Formats results as Markdown tables, and writes them between the page's markers."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
-"""How much longer one application takes than another for the same request, where that is little.
+"""Measures small differences in time between two applications for the same request.
 
     python -m benchmarks.pairs 'unmarked endpoint' 'plain endpoint'
 
-Both run in this process and are asked in turn, one request each, so that the machine's pace is the
-same for two neighbours. It prints one difference a line.
+Both run in this process and serve one request each in turn, so that the machine's speed is the same
+for both requests of a pair. Prints one difference per line, in microseconds.
 """
 
 from __future__ import annotations

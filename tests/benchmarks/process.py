@@ -1,4 +1,4 @@
-"""The parent's side of a worker."""
+"""Starts and controls worker processes, in the parent process."""
 
 from __future__ import annotations
 

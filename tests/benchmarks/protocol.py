@@ -1,4 +1,4 @@
-"""What the parent and its workers say to each other, one JSON object a line."""
+"""The messages between the parent and its workers, one JSON object per line."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is asked of the applications."""
+"""The scenarios: kinds of requests to the applications."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A measured application for uvicorn: ``uvicorn --factory benchmarks.server:build``."""
+"""Builds a measured application for uvicorn: ``uvicorn --factory benchmarks.server:build``."""
 
 from __future__ import annotations
 

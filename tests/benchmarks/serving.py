@@ -1,4 +1,4 @@
-"""A measured application behind uvicorn."""
+"""Runs a measured application on uvicorn."""
 
 from __future__ import annotations
 

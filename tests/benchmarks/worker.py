@@ -1,8 +1,8 @@
-"""Runs in the environment of one library: takes orders on stdin, reports on stdout.
+"""Measures in the environment of one library: reads orders on stdin, writes reports to stdout.
 
     python -m benchmarks.worker
 
-Its first line names the versions it runs on.
+The first line of its output names the versions in use.
 """
 
 from __future__ import annotations
