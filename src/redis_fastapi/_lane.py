@@ -189,7 +189,7 @@ class Lane:
                 self._name,
                 extra={"redis": self._name},
             )
-        raise CacheUnavailableError("the connection is another event loop's")
+        raise CacheUnavailableError("the connection belongs to another event loop")
 
     def _enqueue(self, call: Call | Look) -> None:
         if self._idle is not None and not self._idle.done():
@@ -377,7 +377,7 @@ class Lane:
         while True:
             reply = await read_reply(connection)
             if not self._sent:
-                raise ConnectionError("a reply to nothing")
+                raise ConnectionError("unexpected reply")
             call = self._sent[0]
             call.replies.append(reply)
             self._failures = 0
