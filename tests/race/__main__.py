@@ -82,12 +82,12 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=60.0, help="of the full protocol")
     seconds = parser.parse_args().seconds
     columns = ("look-ups", "evicts", "puts", "kills", "moves", "violations")
-    print(f"{'race':66}" + "".join(f"{column:>11}" for column in columns))
+    print(f"{'race':80}" + "".join(f"{column:>11}" for column in columns))
     failed = False
     for name, result, fails in rows(seconds):
         failed |= fails
         numbers = "".join(f"{number:>11}" for number in astuple(result))
-        print(f"{name:66}{numbers}{'  FAILED' if fails else ''}", flush=True)
+        print(f"{name:80}{numbers}{'  FAILED' if fails else ''}", flush=True)
     return int(failed)
 
 
