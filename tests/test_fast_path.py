@@ -295,6 +295,14 @@ def _with_a_route_that_was_wrapped() -> FastAPI:
     return app
 
 
+def _with_a_handle_put_on_the_route() -> FastAPI:
+    app = new_app()
+    app.add_api_route(PATH, item_one)
+    route: Any = app.routes[-1]
+    route.handle = Guard(route.handle)
+    return app
+
+
 def _with_a_route_class_that_looks_further() -> FastAPI:
     class ForStrangers(APIRoute):
         def matches(self, scope: Scope) -> tuple[Match, Scope]:
@@ -342,6 +350,7 @@ BARRED = [
     barred(_behind_a_plain_route_of_an_included_router, "_chosen", "_is_plain", marks=lazily),
     barred(_behind_the_default, "_chosen"),
     barred(_with_a_route_that_was_wrapped, "_is_own"),
+    barred(_with_a_handle_put_on_the_route, "_is_own"),
     barred(_with_a_route_class_that_looks_further, "_is_ordinary"),
     barred(_beside_a_host, "_is_ordinary"),
 ]
@@ -409,6 +418,27 @@ def test_what_was_put_in_the_place_of_routing_is_asked(
 
     monkeypatch.setattr(APIRoute, "handle", handle_and_trace)
     assert routings(routed, shop()) == [1, 1, 1]
+
+
+def test_a_route_that_caches_nothing_is_handled_by_fastapi_alone() -> None:
+    async def plain() -> None: ...
+
+    handled: list[Any] = [CacheRoute(PATH, endpoint).handle for endpoint in (plain, item_one)]
+    assert [one.__func__ is APIRoute.handle for one in handled] == [True, False]
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+def test_a_route_class_handles_requests_in_its_own_way(method: str) -> None:
+    class Guarded(CacheRoute):
+        async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+            await Guard(super().handle)(scope, receive, send)
+
+    app, router = new_app(), APIRouter(route_class=Guarded)
+    router.add_api_route(PATH, item_one)
+    app.include_router(router)
+    with serving(app) as client:
+        for headers, status in ((MEMBER, 200), (MEMBER, 200), ({}, 401)):
+            assert client.request(method, PATH, headers=headers).status_code == status
 
 
 def test_a_limit_to_bodies_is_kept(routed: Routed) -> None:
@@ -498,9 +528,10 @@ def test_a_path_is_known_as_long_as_one_of_its_ways(routed: Routed) -> None:
 def ways_of(app: FastAPI) -> KnownRoutes:
     """The ways of a started application."""
     behind: Any = app.middleware_stack
-    while not isinstance(behind, _fast_path.FastPath):
+    while hasattr(behind, "app"):
         behind = behind.app
-    return behind._routes
+    found: KnownRoutes = behind.__self__._routes
+    return found
 
 
 def test_another_start_has_the_ways_and_a_cache_of_its_own(routed: Routed) -> None:

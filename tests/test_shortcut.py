@@ -49,7 +49,7 @@ from redis_fastapi import (
 from redis_fastapi._answers import replayed
 from redis_fastapi._engine import Hit
 from redis_fastapi._entry import Entry
-from redis_fastapi._fast_path import FastPath
+from redis_fastapi._fast_path import fast_path
 from redis_fastapi._http import IGNORED, Fresh, assess_freshness
 from redis_fastapi._keys import Target
 from redis_fastapi._prepared import Prepared, prepared
@@ -577,7 +577,7 @@ def each(monkeypatch: pytest.MonkeyPatch, **changes: Any) -> Iterator[list[TestC
             app = app_with(plain, using=settings(prefix=prefix, **changes))
             if prefix != "front":
                 innermost: object = app.user_middleware.pop().cls
-                assert innermost is FastPath
+                assert innermost is fast_path
             return stack.enter_context(serving(app))
 
         clients = [client_with("front"), client_with("shortcut")]

@@ -30,39 +30,51 @@ _NATIVE_TELEMETRY = "fastapi.telemetry"
 """In scopes that newer FastAPI releases trace: their routing names the span."""
 
 
-class FastPath:
+def fast_path(app: ASGIApp, served: FastAPI) -> ASGIApp:
     """A middleware directly in front of the routing, which answers hits without it.
 
-    If it is not the innermost middleware, the constructor returns `app` itself, because answering
-    here would skip the others.
+    If it is not the innermost middleware, it is left out, because answering here would skip the
+    others.
+
+    Args:
+        app: The next ASGI application inside.
+        served: The FastAPI application.
+    """
+    return FastPath(app, served).receive if _leads_to_routing(app, served) else app
+
+
+class FastPath:
+    """What a request meets in front of the routing.
 
     Args:
         app: The next ASGI application inside.
         served: The FastAPI application.
     """
 
-    # Starlette uses whatever the call returns
-    def __new__(cls, app: ASGIApp, served: FastAPI) -> ASGIApp:  # type: ignore[misc]
-        return super().__new__(cls) if _leads_to_routing(app, served) else app
-
     def __init__(self, app: ASGIApp, served: FastAPI) -> None:
         self._routing = app
         self._served = served
         self._routes = KnownRoutes(served.router)
+        self._paths = self._routes.paths
 
-    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+    def receive(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+        """Receive any request; one for a path that is not cached pays for this lookup only."""
+        if scope.get("path") in self._paths:
+            return self._lead(scope, receive, send)
+        scope[LEARNER] = self._routes
+        return self._routing(scope, receive, send)
+
+    def _lead(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         if scope["type"] != "http" or scope["method"] != "GET":
             return self._routing(scope, receive, send)
-        routes = self._routes
-        # a path that is not cached costs this lookup and nothing more
-        route = routes.find(alias_of(scope)) if scope["path"] in routes.paths else None
+        route = self._routes.find(alias_of(scope))
         if route is None:
-            scope[LEARNER] = routes
+            scope[LEARNER] = self._routes
             return self._routing(scope, receive, send)
         context = self._context(scope)
         if context is None:
             return self._routing(scope, receive, send)
-        return self._lead(route, context, scope, receive, send)
+        return self._answer(route, context, scope, receive, send)
 
     def _context(self, scope: Scope) -> Context | None:
         """The context of a request; None if it has to go through the routing."""
@@ -75,7 +87,7 @@ class FastPath:
         )
         return None if barred else context_in(scope)
 
-    def _lead(
+    def _answer(
         self, route: KnownRoute, context: Context, scope: Scope, receive: Receive, send: Send
     ) -> Awaitable[None]:
         prepared = _prepared(route, context, scope)

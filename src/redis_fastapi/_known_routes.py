@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections import Counter, OrderedDict
 from collections.abc import Mapping, MutableMapping, Sequence
-from types import FunctionType
+from types import FunctionType, MethodType
 from typing import Any, NamedTuple
 
 from fastapi import APIRouter
@@ -290,12 +290,12 @@ _OWN = ("fastapi.routing", "starlette.routing", f"{__package__}.route")
 
 def _has_own(one: object, *names: str) -> bool:
     """Whether the named methods, if present, are those of FastAPI, Starlette or this library."""
-    if not getattr(one, "__dict__", {}).keys().isdisjoint(names):
-        return False
-    defined = (vars(kind).get(name) for kind in type(one).__mro__ for name in names)
+    places = [getattr(one, "__dict__", {}), *map(vars, type(one).__mro__)]
+    defined = (place.get(name) for place in places for name in names)
     return all(_is_own(method) for method in defined if method is not None)
 
 
-def _is_own(function: object) -> bool:
+def _is_own(method: object) -> bool:
+    function = method.__func__ if isinstance(method, MethodType) else method
     # a replacement may copy the name, but not the globals it was compiled with
     return type(function) is FunctionType and function.__globals__.get("__name__") in _OWN

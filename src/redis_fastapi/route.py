@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import logging
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from functools import partial
@@ -136,6 +136,9 @@ class CacheRoute(APIRoute):
         policies = (one.policy for one in self._compiled if one.policy is not None)
         self._reads = [one.read for one in policies if one.read is not None]
         self._records = any(read.statuses for read in self._reads)
+        if self._reads:
+            # on the instance, so that a route that caches nothing is handled by FastAPI alone
+            self.handle = self._handle_read  # type: ignore[method-assign]
         return compiled
 
     def _declaration_in(self, dependant: Dependant, included: list[Declared]) -> Declaration:
@@ -216,19 +219,17 @@ class CacheRoute(APIRoute):
             known = compiled.under = dict(overrides), under
         return known[1]
 
-    def handle(self, scope: Scope, receive: Receive, send: Send) -> Coroutine[Any, Any, None]:
-        """Serve HEAD as the cached GET without its body, and let error responses be recorded."""
-        handle = self._handle_read if self._reads else super().handle
-        return handle(scope, receive, send)
-
     async def _handle_read(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve HEAD as the cached GET without its body, and let error responses be recorded."""
+        # a subclass may handle requests in its own way
+        handle = type(self).handle
         if scope["method"] == "HEAD" and "HEAD" not in (self.methods or ()):
             scope, send = as_get(scope, send)
         if not self._records:
-            await super().handle(scope, receive, send)
+            await handle(self, scope, receive, send)
             return
         async with with_outlet(scope, send) as outgoing:
-            await super().handle(scope, receive, outgoing)
+            await handle(self, scope, receive, outgoing)
 
     def _caches(self, dependant: Dependant) -> bool:
         policy = self.policy_for(dependant)

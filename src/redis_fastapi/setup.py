@@ -12,7 +12,7 @@ from starlette.middleware import Middleware
 from starlette.types import ASGIApp
 
 from ._adopt import adopt_routes, cache_route_class, guards_of, renew_guarded
-from ._fast_path import FastPath
+from ._fast_path import fast_path
 from ._listening import ask_for_otel, listen
 from ._openapi import describe_openapi
 from ._runtime import SETTINGS, STATE, running, settings_of
@@ -63,7 +63,7 @@ class FastAPIRedis:
             adopt_routes(router)
             self._app.add_middleware(_AdoptLate, served=self._app)
             # the last is the innermost
-            self._app.user_middleware.append(Middleware(FastPath, served=self._app))
+            self._app.user_middleware.append(Middleware(fast_path, served=self._app))
         return self
 
     def listen(self, listener: Listener) -> FastAPIRedis:
