@@ -1,9 +1,11 @@
-"""Measures small differences in time between two applications for the same request.
+"""How much longer one application takes than another for the same request, where that is little.
 
     python -m benchmarks.pairs 'unmarked endpoint' 'plain endpoint'
 
-Both run in this process and serve one request each in turn, so that the machine's speed is the same
-for both requests of a pair. Prints one difference per line, in microseconds.
+Three applications run in this process and are asked in turn, one request each: the first, the
+second, and a twin of the second. Two that are alike differ by as much as a microsecond, by where
+their objects lie in memory; so the first is compared with the mean of the twins. It prints one
+difference a block of requests.
 """
 
 from __future__ import annotations
@@ -12,6 +14,10 @@ import importlib
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from itertools import cycle, islice, permutations
+from statistics import median
 
 from starlette.applications import Starlette
 
@@ -21,17 +27,19 @@ from benchmarks.loops import runner
 from benchmarks.process import environment_at, python_at
 from benchmarks.scenarios import HIT
 
-PAIRS = 20_000
+BLOCKS = 60
+_ROUNDS = 300
+"""Of one block; its median tells the machine's interruptions from what is measured."""
 
 _UNCOUNTED = 100
-"""Pairs, until all is warm."""
+"""Rounds, until all is warm."""
 
 _ASKED_BEFORE = "/cached/products/0"
 """A path that one of the applications may cache; three requests make its way known."""
 
 
 def differences(more: Contender, less: Contender, redis_url: str) -> list[float]:
-    """Microseconds, a value for each pair of requests."""
+    """Microseconds, a value for each block."""
     command = [python_at(HERE), "-m", "benchmarks.pairs", more.name, less.name]
     environment = environment_at(HERE, redis_url)
     run = subprocess.run(command, env=environment, check=True, text=True, stdout=subprocess.PIPE)
@@ -39,15 +47,26 @@ def differences(more: Contender, less: Contender, redis_url: str) -> list[float]
 
 
 async def _compare(more: Contender, less: Contender) -> None:
-    async with serving(_built(more)) as one, serving(_built(less)) as other:
+    async with AsyncExitStack() as stack:
+        servers = [
+            await stack.enter_async_context(serving(_built(one))) for one in (more, less, less)
+        ]
         for _ in range(3):
-            await one.send(Request("GET", _ASKED_BEFORE))
-        for number in range(-_UNCOUNTED, PAIRS):
-            # who comes first in one pair comes second in the next
-            servers = (one, other) if number % 2 else (other, one)
-            found = {server: await _took_us(server) for server in servers}
-            if number >= 0:
-                print(found[one] - found[other])
+            await servers[0].send(Request("GET", _ASKED_BEFORE))
+        await _medians_us(servers, _UNCOUNTED)
+        for _ in range(BLOCKS):
+            one, other, twin = await _medians_us(servers, _ROUNDS)
+            print(one - (other + twin) / 2)
+
+
+async def _medians_us(servers: Sequence[Server], rounds: int) -> list[float]:
+    """For each server the median of what its requests took, each place in the turn as often."""
+    orders = cycle(permutations(range(len(servers))))
+    taken: list[list[float]] = [[] for _ in servers]
+    for order in islice(orders, rounds):
+        for number in order:
+            taken[number].append(await _took_us(servers[number]))
+    return [median(each) for each in taken]
 
 
 async def _took_us(server: Server) -> float:
