@@ -303,6 +303,15 @@ def _with_a_handle_put_on_the_route() -> FastAPI:
     return app
 
 
+def _with_a_router_as_its_handle() -> FastAPI:
+    app, guarding = new_app(), Router()
+    app.add_api_route(PATH, item_one)
+    route: Any = app.routes[-1]
+    guarding.middleware_stack = Guard(route.handle)
+    route.handle = guarding.__call__
+    return app
+
+
 def _with_a_route_class_that_looks_further() -> FastAPI:
     class ForStrangers(APIRoute):
         def matches(self, scope: Scope) -> tuple[Match, Scope]:
@@ -351,12 +360,14 @@ BARRED = [
     barred(_behind_the_default, "_chosen"),
     barred(_with_a_route_that_was_wrapped, "_is_own"),
     barred(_with_a_handle_put_on_the_route, "_is_own"),
+    barred(_with_a_router_as_its_handle, "_function"),
     barred(_with_a_route_class_that_looks_further, "_is_ordinary"),
     barred(_beside_a_host, "_is_ordinary"),
 ]
 
 CREDULOUS: dict[str, Any] = {
     "_chosen": lambda _, scope: (0, scope["route"]),
+    "_function": lambda method, _: getattr(method, "__func__", method),
     "_is_ordinary": lambda _: True,
     "_is_own": lambda _: True,
     "_is_plain": lambda _: True,

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 from functools import partial
-from types import FunctionType, ModuleType
+from types import FunctionType
 from typing import Any
 
-import fastapi.dependencies.utils
 import fastapi.routing
 from fastapi.dependencies.models import Dependant
 
@@ -35,19 +35,24 @@ def dependant_within(handler: Any, layers: int = _WRAPPERS) -> Dependant | None:
 
 def is_fastapis(handler: Any) -> bool:
     """Whether FastAPI built a handler, and nothing that hears of requests stands round it."""
-    return _is_of(fastapi.routing, handler)
+    return is_defined_in(handler, "fastapi.routing")
 
 
 def is_instrumented() -> bool:
     """Whether something hears of requests within FastAPI's handlers, as logfire does."""
     routing = vars(fastapi.routing)
     solve, run = routing["solve_dependencies"], routing["run_endpoint_function"]
-    return not (_is_of(fastapi.dependencies.utils, solve) and _is_of(fastapi.routing, run))
+    own = is_defined_in(solve, "fastapi.dependencies.utils")
+    return not (own and is_defined_in(run, "fastapi.routing"))
 
 
-def _is_of(module: ModuleType, function: Any) -> bool:
+def is_defined_in(function: Any, *modules: str) -> bool:
+    """Whether this is a plain function of one of the named modules."""
+    if type(function) is not FunctionType:
+        return False
     # a replacement may bear the name of what it replaced, but has globals of its own
-    return type(function) is FunctionType and function.__globals__ is vars(module)
+    own = (vars(sys.modules[name]) for name in modules if name in sys.modules)
+    return any(function.__globals__ is names for names in own)
 
 
 def _filled(cell: Any) -> bool:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections import Counter, OrderedDict
 from collections.abc import Mapping, MutableMapping, Sequence
-from types import FunctionType, MethodType
+from types import MethodType
 from typing import Any, NamedTuple
 
 from fastapi import APIRouter
@@ -22,6 +22,7 @@ from fastapi.routing import APIRoute
 from starlette.convertors import Convertor
 from starlette.routing import BaseRoute, Host, Match, Router, WebSocketRoute
 
+from ._handlers import is_defined_in
 from ._policy import Policy, ReadPolicy
 from ._registry import included_router
 from ._shortcut import Alias, Destination, alias_of, is_short
@@ -292,10 +293,14 @@ def _has_own(one: object, *names: str) -> bool:
     """Whether the named methods, if present, are those of FastAPI, Starlette or this library."""
     places = [getattr(one, "__dict__", {}), *map(vars, type(one).__mro__)]
     defined = (place.get(name) for place in places for name in names)
-    return all(_is_own(method) for method in defined if method is not None)
+    return all(_is_own(_function(method, one)) for method in defined if method is not None)
 
 
-def _is_own(method: object) -> bool:
-    function = method.__func__ if isinstance(method, MethodType) else method
-    # a replacement may copy the name, but not the globals it was compiled with
-    return type(function) is FunctionType and function.__globals__.get("__name__") in _OWN
+def _function(method: object, owner: object) -> object:
+    """The function of a method that an object has of itself."""
+    bound = isinstance(method, MethodType) and method.__self__ is owner
+    return method.__func__ if bound else method  # type: ignore[attr-defined]  # a method
+
+
+def _is_own(function: object) -> bool:
+    return is_defined_in(function, *_OWN)
