@@ -111,9 +111,8 @@ class CacheRoute(APIRoute):
         return self._compiled_for(dependant).policy
 
     def _compiled_for(self, dependant: Dependant) -> _Compiled:
-        width = len(dependant.dependencies)
         known = next((one for one in self._compiled if one.dependant is dependant), None)
-        if known is not None and known.width == width and known.call is dependant.call:
+        if known is not None and known.is_current:
             return known
         included = _take_included(dependant)
         if known is None:
@@ -194,8 +193,7 @@ class CacheRoute(APIRoute):
     def _with_cache(self, handler: Handler, dependant: Dependant, compiled: _Compiled) -> Handler:
         async def handle_with_cache(request: Request) -> Response:
             nonlocal compiled
-            width = len(dependant.dependencies)
-            if compiled.width != width or compiled.call is not dependant.call:
+            if not compiled.is_current:
                 compiled = self._compiled_for(dependant)
             policy = compiled.policy
             if policy is None:
@@ -274,6 +272,12 @@ class _Compiled:
     shortcut: Shortcut | None
     handler: Handler | None = None
     under: tuple[Overrides, Policy] | None = None
+
+    @property
+    def is_current(self) -> bool:
+        """Whether no dependency was added since, and nothing put in place of the endpoint."""
+        dependant = self.dependant
+        return len(dependant.dependencies) == self.width and dependant.call is self.call
 
 
 def _refuse(
