@@ -121,8 +121,10 @@ class Stored(NamedTuple):
 
 def stored_of(raw: bytes | None, tokens: tuple[bytes | None, ...]) -> Stored | None:
     """The stored form of an entry that was valid under these tokens; None if it is compressed."""
-    head = None if raw is None else _known_or_none(raw[: _HEAD.size])
-    if raw is None or head is None or head.flags != _PLAIN:
+    if raw is None:
+        return None
+    head = _known_or_none(raw[: _HEAD.size])
+    if head is None or head.flags != _PLAIN:
         return None
     block_at = head_size(head.validity_size)
     body_at = block_at + head.block_size

@@ -65,14 +65,11 @@ class FastPath:
         return self._routing(scope, receive, send)
 
     def _lead(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
-        if scope["type"] != "http" or scope["method"] != "GET":
-            return self._routing(scope, receive, send)
-        route = self._routes.find(alias_of(scope))
-        if route is None:
+        is_get = scope["type"] == "http" and scope["method"] == "GET"
+        route = self._routes.find(alias_of(scope)) if is_get else None
+        context = self._context(scope) if route is not None else None
+        if route is None or context is None:
             scope[LEARNER] = self._routes
-            return self._routing(scope, receive, send)
-        context = self._context(scope)
-        if context is None:
             return self._routing(scope, receive, send)
         return self._answer(route, context, scope, receive, send)
 
