@@ -9,6 +9,8 @@ import httpx
 from fastapi import APIRouter, FastAPI
 from pydantic import BaseModel
 from redis.asyncio import Redis
+from starlette.requests import Request
+from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from redis_fastapi import (
@@ -40,6 +42,19 @@ def caching_app(settings: RedisSettings | None = None, **options: Any) -> FastAP
     app = FastAPI(**options)
     FastAPIRedis(app, settings or memory_settings()).lifespan().caching()
     return app
+
+
+def endpoints_seen_by_middleware(app: FastAPI) -> list[Any]:
+    """A list to which each request adds the endpoint that middleware finds in its scope."""
+    seen: list[Any] = []
+
+    @app.middleware("http")
+    async def look(request: Request, call_next: Any) -> Response:
+        response: Response = await call_next(request)
+        seen.append(request.scope["endpoint"])
+        return response
+
+    return seen
 
 
 def cache_router(**options: Any) -> APIRouter:

@@ -17,7 +17,16 @@ from fastapi.security import APIKeyHeader
 from fastapi.testclient import TestClient
 from pydantic import BaseModel, Field, model_validator
 
-from apps import Gate, Product, cache_router, caching_app, serving, state_of, states
+from apps import (
+    Gate,
+    Product,
+    cache_router,
+    caching_app,
+    endpoints_seen_by_middleware,
+    serving,
+    state_of,
+    states,
+)
 from redis_fastapi import (
     Cached,
     CacheDeclarationError,
@@ -208,14 +217,7 @@ async def test_a_route_shows_the_function_of_its_author() -> None:
 
     app = caching_app()
     app.include_router(router)
-    seen: list[Any] = []
-
-    @app.middleware("http")
-    async def look(request: Request, call_next: Any) -> Response:
-        answer: Response = await call_next(request)
-        seen.append(request.scope["endpoint"])
-        return answer
-
+    seen = endpoints_seen_by_middleware(app)
     async with serving(app) as http:
         assert await states(http, "/x", "/x", "/y", "/y") == ["MISS", "HIT"] * 2
     assert seen == [get_x, get_x, get_y, get_y]
