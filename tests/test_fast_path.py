@@ -34,11 +34,9 @@ from redis_fastapi import (
     _known_routes,
     _shortcut,
 )
-from redis_fastapi import _fast_path as front
-from redis_fastapi import _known_routes as ways
 from redis_fastapi._engine import Engine
 from redis_fastapi._handlers import INCLUDES_LAZILY
-from redis_fastapi._known_routes import KnownRoutes, Place
+from redis_fastapi._known_routes import LEARNER, KnownRoutes, Place
 from redis_fastapi._passage import CachePassage
 from redis_fastapi._waiting import Waiters
 from redis_fastapi.cli._client import client_of
@@ -399,7 +397,9 @@ def test_control_without_the_check_a_stranger_is_served(
     monkeypatch: pytest.MonkeyPatch, build: Callable[[], Starlette], checks: tuple[str, ...]
 ) -> None:
     for check in checks:
-        monkeypatch.setattr(ways if hasattr(ways, check) else front, check, CREDULOUS[check])
+        monkeypatch.setattr(
+            _known_routes if hasattr(_known_routes, check) else _fast_path, check, CREDULOUS[check]
+        )
     monkeypatch.setattr(Place, "is_as_it_was", lambda *_: True)
     assert strangers_status(build()) == 200
 
@@ -523,26 +523,23 @@ def test_a_client_cannot_make_it_grow(routed: Routed, monkeypatch: pytest.Monkey
     assert found == [1, 1, 1, 1, 0, 1, 1, 0, 1]  # the one that was not used for longest went
 
 
-def test_a_path_is_known_as_long_as_one_of_its_ways(routed: Routed) -> None:
+def test_a_path_is_known_as_long_as_one_of_its_aliases(routed: Routed) -> None:
     app = shop()
     with serving(app) as client:
         for query in ("?x=1", "?x=1", "?x=2", "?x=2", "?x=1", "?x=2"):
             client.get(PATH + query)
-        ways = ways_of(app)
-        assert (routed.number, ways.paths) == (4, {PATH: 2})
-        ways._forget(next(iter(ways._known)))
-        assert ways.paths == {PATH: 1}
-        ways._forget(next(iter(ways._known)))
-        assert not ways.paths
+        known = known_routes_of(app)
+        assert (routed.number, known.paths) == (4, {PATH: 2})
+        known._forget(next(iter(known._known)))
+        assert known.paths == {PATH: 1}
+        known._forget(next(iter(known._known)))
+        assert not known.paths
 
 
-def ways_of(app: FastAPI) -> KnownRoutes:
-    """The ways of a started application."""
-    behind: Any = app.middleware_stack
-    while hasattr(behind, "app"):
-        behind = behind.app
-    found: KnownRoutes = behind.__self__._routes
-    return found
+def known_routes_of(app: FastAPI) -> KnownRoutes:
+    """The known routes of a started application."""
+    known: KnownRoutes = getattr(app.state, LEARNER)
+    return known
 
 
 def test_another_start_has_the_ways_and_a_cache_of_its_own(routed: Routed) -> None:
@@ -836,7 +833,7 @@ def test_what_a_convertor_says_today_is_asked_today(
 @pytest.mark.parametrize(
     ("build", "module", "check", "without"),
     [
-        (_included, ways, "_depends_on_its_text", lambda _: True),
+        (_included, _known_routes, "_depends_on_its_text", lambda _: True),
         (_mounted, _shortcut, "_routed_alias_of", _shortcut.alias_of),
     ],
 )
@@ -1016,7 +1013,7 @@ async def test_a_miss_is_looked_up_once(monkeypatch: pytest.MonkeyPatch) -> None
 async def test_control_without_its_passage_a_miss_is_looked_up_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(front, "CARRIED", "lost on the way")
+    monkeypatch.setattr(_fast_path, "CARRIED", "lost on the way")
     assert await look_ups_of_a_miss(monkeypatch) == 2
 
 

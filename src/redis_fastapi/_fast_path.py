@@ -40,36 +40,41 @@ def fast_path(app: ASGIApp, served: FastAPI) -> ASGIApp:
         app: The next ASGI application inside.
         served: The FastAPI application.
     """
-    return FastPath(app, served).receive if _leads_to_routing(app, served) else app
+    if not _leads_to_routing(app, served):
+        return app
+    routes = KnownRoutes(served.router)
+    setattr(served.state, LEARNER, routes)
+    paths, lead = routes.paths, FastPath(app, served, routes).lead
+
+    # every request pays for this, so it looks up one path and no attribute
+    def receive(scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+        if scope.get("path") in paths:
+            return lead(scope, receive, send)
+        return app(scope, receive, send)
+
+    return receive
 
 
 class FastPath:
-    """What a request meets in front of the routing.
+    """What a request for a known path meets in front of the routing.
 
     Args:
         app: The next ASGI application inside.
         served: The FastAPI application.
+        routes: Its known routes.
     """
 
-    def __init__(self, app: ASGIApp, served: FastAPI) -> None:
+    def __init__(self, app: ASGIApp, served: FastAPI, routes: KnownRoutes) -> None:
         self._routing = app
         self._served = served
-        self._routes = KnownRoutes(served.router)
-        self._paths = self._routes.paths
+        self._routes = routes
 
-    def receive(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
-        """Receive any request; one for a path that is not cached pays for this lookup only."""
-        if scope.get("path") in self._paths:
-            return self._lead(scope, receive, send)
-        scope[LEARNER] = self._routes
-        return self._routing(scope, receive, send)
-
-    def _lead(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+    def lead(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+        """Answer a request if it is a hit; otherwise let the routing have it."""
         is_get = scope["type"] == "http" and scope["method"] == "GET"
         route = self._routes.find(alias_of(scope)) if is_get else None
         context = self._context(scope) if route is not None else None
         if route is None or context is None:
-            scope[LEARNER] = self._routes
             return self._routing(scope, receive, send)
         return self._answer(route, context, scope, receive, send)
 

@@ -28,7 +28,7 @@ from ._registry import included_router
 from ._shortcut import Alias, Destination, alias_of, is_short
 
 LEARNER = "redis_fastapi_learner"
-"""Key in a request's scope of the `KnownRoutes` that should learn its route."""
+"""Name on ``app.state`` of the `KnownRoutes` that learn the routes of its requests."""
 
 _MOST_KNOWN = 4_096
 
@@ -291,9 +291,10 @@ _OWN = ("fastapi.routing", "starlette.routing", f"{__package__}.route")
 
 def _has_own(one: object, *names: str) -> bool:
     """Whether the named methods, if present, are those of FastAPI, Starlette or this library."""
-    places = [getattr(one, "__dict__", {}), *map(vars, type(one).__mro__)]
-    defined = (place.get(name) for place in places for name in names)
-    return all(_is_own(_function(method, one)) for method in defined if method is not None)
+    # the instance's `__dict__` is not asked for: CPython would look its attributes up slower then
+    own = (_function(getattr(one, name, None), one) for name in names)
+    inherited = (vars(base).get(name) for base in type(one).__mro__ for name in names)
+    return all(_is_own(method) for method in (*own, *inherited) if method is not None)
 
 
 def _function(method: object, owner: object) -> object:

@@ -218,7 +218,7 @@ def _learn_route(
     shortcut: Shortcut, policy: Policy, destination: Destination, scope: Mapping[str, Any]
 ) -> None:
     """Let later requests with this alias take the fast path."""
-    routes = scope.get(LEARNER)
+    routes = getattr(scope["app"].state, LEARNER, None)
     if routes is not None:
         routes.learn(scope, destination, policy, shortcut.dependant)
 
