@@ -21,7 +21,6 @@ from .contenders import (
     BESIDE_CACHED,
     CONTENDERS,
     OURS,
-    PLAIN,
     UNMARKED,
     Contender,
     contender_named,
@@ -123,7 +122,7 @@ def _measure_the_rest(found: Found, contenders: Sequence[Contender], redis_url: 
     evicting = [one for one in groups.CONTENDERS if one in contenders]
     with _going_on("unmarked endpoints"):
         for unmarked in (UNMARKED, BESIDE_CACHED):
-            found.unmarked[unmarked.name] = differences(unmarked, PLAIN, redis_url)
+            found.unmarked[unmarked.name] = differences(unmarked, redis_url)
     with _going_on("uvicorn"):
         found.rates = rates(served, redis_url, rounds=7, seconds=1)
     with _going_on("evictions"):

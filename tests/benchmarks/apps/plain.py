@@ -8,10 +8,10 @@ from fastapi.routing import APIRoute
 from benchmarks.catalogue import Product, product_of
 
 
-def build(size: int) -> FastAPI:
+def build(size: int, route_class: type[APIRoute] = APIRoute) -> FastAPI:
     """The application."""
     app = FastAPI()
-    app.include_router(products(size, APIRoute), prefix="/shop")
+    app.include_router(products(size, route_class), prefix="/shop")
     return app
 
 
