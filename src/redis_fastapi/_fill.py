@@ -89,11 +89,11 @@ class Fill:
         self.own_response = True
         self.injected = ()
 
-    def entry(self, status: int, headers: Headers, body: bytes) -> Entry | Reason:
+    def entry(self, status: int, headers: Headers, body: bytes, now_ms: int) -> Entry | Reason:
         """The entry to store, or the reason not to store one."""
         if self._refusal is not None:
             return self._refusal
-        own, now_ms = without(headers, self.injected), self.context.now_ms()
+        own = without(headers, self.injected)
         entry = self._storing.entry(status, headers, body, own=own, now_ms=now_ms)
         if not isinstance(entry, Entry):
             return entry
@@ -111,11 +111,11 @@ class Fill:
         size, now_ms = announced_length(headers) or 0, self.context.now_ms()
         return self._storing.refusal(status, headers, size=size, now_ms=now_ms)
 
-    def stored_fields(self, entry: Entry) -> list[tuple[bytes, bytes]]:
+    def stored_fields(self, entry: Entry, now_ms: int) -> list[tuple[bytes, bytes]]:
         """The cache's own fields of a response that is stored."""
         self._cache_status.stored = self.lease is not None
         if self._cache_status.stored and entry.fresh_ms:
-            left_ms = entry.created_ms + entry.fresh_ms - self.context.now_ms()
+            left_ms = entry.created_ms + entry.fresh_ms - now_ms
             self._cache_status.ttl = -(-left_ms // 1000)
         return self._told()
 
@@ -141,13 +141,12 @@ class Fill:
         if reason is not Reason.WHEN:
             self.context.not_stored(self._policy.label, reason)
 
-    def begin(self, entry: Entry) -> asyncio.Future[bool] | None:
+    def begin(self, entry: Entry, now_ms: int) -> asyncio.Future[bool] | None:
         """Start to store an entry, if the lease has not been given up."""
         lease, self.lease = self.lease, None
         if lease is None:
             return None
-        kept_ms = entry.kept_ms(self.context.now_ms())
-        return asyncio.ensure_future(lease.fill(entry, kept_ms))
+        return asyncio.ensure_future(lease.fill(entry, entry.kept_ms(now_ms)))
 
     async def make_way(self, reason: Reason) -> None:
         """Let waiting requests compute in parallel, unless the next response may be storable."""

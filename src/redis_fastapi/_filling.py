@@ -50,21 +50,22 @@ async def fail(fill: Fill, error: BaseException) -> None:
 
 async def _complete(fill: Fill, response: Response, body: bytes) -> Response:
     """Add the fields for lifetime and cache status, and store the response if it may be."""
-    entry = fill.entry(response.status_code, response.raw_headers, body)
+    now_ms = fill.context.now_ms()
+    entry = fill.entry(response.status_code, response.raw_headers, body, now_ms)
     if isinstance(entry, Reason):
         response.raw_headers[:] = fill.unstored(response.raw_headers, entry)
         await fill.make_way(entry)
         return response
     announced(response, entry, fill.injected)
-    response.raw_headers += fill.stored_fields(entry)
-    response = answered(fill.scope, response, now_ms=fill.context.now_ms())
-    await _store(fill, entry, response)
+    response.raw_headers += fill.stored_fields(entry, now_ms)
+    response = answered(fill.scope, response, now_ms=now_ms)
+    await _store(fill, entry, response, now_ms)
     return response
 
 
-async def _store(fill: Fill, entry: Entry, response: Response) -> None:
+async def _store(fill: Fill, entry: Entry, response: Response, now_ms: int) -> None:
     """Begin the fill, so that it overlaps with sending."""
-    lease, filling = fill.lease, fill.begin(entry)
+    lease, filling = fill.lease, fill.begin(entry, now_ms)
     if filling is None or lease is None:
         return
     _withdraw_if_unsent(fill, lease.target, filling)
@@ -125,9 +126,10 @@ class _Recording:
 
     def closed(self, status: int, headers: Headers, body: bytes) -> None:
         """Start to store a response whose last byte was sent."""
-        entry = self._fill.entry(status, headers, body)
+        now_ms = self._fill.context.now_ms()
+        entry = self._fill.entry(status, headers, body, now_ms)
         if isinstance(entry, Entry):
-            self._stored = self._fill.begin(entry)
+            self._stored = self._fill.begin(entry, now_ms)
         else:
             self._fill.refuse(entry)
 

@@ -394,9 +394,10 @@ class Reading:
 
     async def _stand_in(self, status: int) -> Response | None:
         """The stale response to send in place of an error (RFC 5861 section 4), if there is one."""
-        entry, now_ms = self._fallback, self._context.now_ms()
+        entry = self._fallback
         if entry is None or self._fill is None or status not in _http.STALE_IF_ERROR_STATUSES:
             return None
+        now_ms = self._context.now_ms()
         if not stands_in(self._wanted(), entry, now_ms):
             return None
         await self._fill.release(storable=True)
