@@ -361,9 +361,10 @@ class Lane:
             self._break(error, opens=demoted)
 
     async def _write(self, connection: Connection) -> None:
+        loop = asyncio.get_running_loop()
         while True:
             if not self._queue:
-                self._idle = asyncio.get_running_loop().create_future()
+                self._idle = loop.create_future()
                 await self._idle
             queue, self._queue = self._queue, []
             calls = list(batched(queue, spread=self._spread))
