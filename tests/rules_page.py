@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from redis_fastapi._rules import RULES, Rule
+from redis_fastapi._policy.rules import RULES, Rule
 
 HEAD = """\
 # Rules

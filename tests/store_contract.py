@@ -11,14 +11,14 @@ from typing import Any
 from fakeredis import FakeAsyncRedis, FakeServer
 from redis.asyncio import Redis, RedisCluster
 
-from redis_fastapi._engine import Engine, Hit, Miss, Outcome
-from redis_fastapi._entry import Entry, Stored, head_size, stored_of
-from redis_fastapi._held import hold
-from redis_fastapi._keys import EPOCH, Target, digest, group_name, path_name
-from redis_fastapi._leases import Lease
-from redis_fastapi._store import Claim, Snapshot, Store, _guarded
-from redis_fastapi._tokens import SOFT_SIZE, lease_value, validity_of
-from redis_fastapi._transport import keyed
+from redis_fastapi._engine.engine import Engine, Hit, Miss, Outcome
+from redis_fastapi._engine.leases import Lease
+from redis_fastapi._redis.entry import Entry, Stored, head_size, stored_of
+from redis_fastapi._redis.held import hold
+from redis_fastapi._redis.keys import EPOCH, Target, digest, group_name, path_name
+from redis_fastapi._redis.store import Claim, Snapshot, Store, _guarded
+from redis_fastapi._redis.tokens import SOFT_SIZE, lease_value, validity_of
+from redis_fastapi._redis.transport import keyed
 from servers import RedisCluster3, RedisServer
 
 PATH = path_name("/products/1")

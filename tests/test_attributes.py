@@ -9,7 +9,7 @@ import pytest
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, SecretStr, computed_field
 from typing_extensions import TypedDict
 
-from redis_fastapi._attributes import why_lacking
+from redis_fastapi._policy.attributes import why_lacking
 
 
 class Team(BaseModel):

@@ -13,13 +13,13 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
 from redis_fastapi import Cached, CacheEvict, CachePut, FastAPIRedis, cache, cache_evict, cache_put
-from redis_fastapi._backlog import Backlog
-from redis_fastapi._engine import Bypass, Engine, Miss, Outcome
-from redis_fastapi._evictions import Evictions
+from redis_fastapi._engine.backlog import Backlog
+from redis_fastapi._engine.engine import Bypass, Engine, Miss, Outcome
+from redis_fastapi._engine.evictions import Evictions
 from redis_fastapi._http import Reason
-from redis_fastapi._keys import EPOCH
-from redis_fastapi._store import Store
-from redis_fastapi._transport import AwayError
+from redis_fastapi._redis.keys import EPOCH
+from redis_fastapi._redis.store import Store
+from redis_fastapi._redis.transport import AwayError
 from redis_fastapi.exceptions import CacheUnavailableError
 from servers import RedisServer
 from store_contract import GROUP, NEW, OLD, TARGET, TTL_MS, body_of, found_by, miss_of

@@ -11,10 +11,10 @@ from fastapi import Depends, HTTPException, Response
 from httpx import AsyncClient
 
 from redis_fastapi import Cached, CachePut
-from redis_fastapi._engine import Engine, Miss
-from redis_fastapi._keys import EPOCH, Target, digest
-from redis_fastapi._runtime import STATE
-from redis_fastapi._store import Store
+from redis_fastapi._app.runtime import STATE
+from redis_fastapi._engine.engine import Engine, Miss
+from redis_fastapi._redis.keys import EPOCH, Target, digest
+from redis_fastapi._redis.store import Store
 from store_contract import OLD, TARGET, TTL_MS, miss_of
 from support import Runs, calling, keys_of, new_app
 

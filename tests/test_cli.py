@@ -16,12 +16,12 @@ from typer.testing import CliRunner
 
 import cli_app
 from redis_fastapi import Cached, CacheEvict, FastAPIRedis, RedisSettings, cli, get_settings
-from redis_fastapi._counters import Counters
-from redis_fastapi._entry import Entry, encode
-from redis_fastapi._keys import Target
-from redis_fastapi._published import Publisher
-from redis_fastapi._runtime import settings_of
-from redis_fastapi._store import Snapshot, Store
+from redis_fastapi._app.runtime import settings_of
+from redis_fastapi._redis.entry import Entry, encode
+from redis_fastapi._redis.keys import Target
+from redis_fastapi._redis.store import Snapshot, Store
+from redis_fastapi._telemetry.counters import Counters
+from redis_fastapi._telemetry.published import Publisher
 from redis_fastapi.cli._commands import cli as commands
 from redis_fastapi.cli._explain import serving
 from redis_fastapi.cli._load import registry_of

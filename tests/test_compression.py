@@ -12,9 +12,9 @@ from httpx import AsyncClient
 
 from apps import caching_app, memory_settings, serving, state_of
 from redis_fastapi import Cached, CacheSetupError
-from redis_fastapi import _compression as compression
-from redis_fastapi._compression import compressor, decompressed
-from redis_fastapi._entry import Entry, decode, encode
+from redis_fastapi._redis import compression
+from redis_fastapi._redis.compression import compressor, decompressed
+from redis_fastapi._redis.entry import Entry, decode, encode
 from support import start_up
 
 VALIDITY = b"shape--1"

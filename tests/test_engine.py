@@ -13,13 +13,13 @@ from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
-from redis_fastapi._engine import Bypass, Engine, Miss, Outcome
-from redis_fastapi._entry import Stored
-from redis_fastapi._forecast import Forecast
+from redis_fastapi._engine.engine import Bypass, Engine, Miss, Outcome
+from redis_fastapi._engine.forecast import Forecast
+from redis_fastapi._engine.leases import Lease
 from redis_fastapi._http import Reason
-from redis_fastapi._keys import EPOCH, Target
-from redis_fastapi._leases import Lease
-from redis_fastapi._store import Acquired, Claim, Snapshot, Store
+from redis_fastapi._redis.entry import Stored
+from redis_fastapi._redis.keys import EPOCH, Target
+from redis_fastapi._redis.store import Acquired, Claim, Snapshot, Store
 from redis_fastapi.exceptions import CacheUnavailableError
 from servers import RedisServer
 from store_contract import (

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from redis_fastapi._entry import (
+from redis_fastapi._redis.entry import (
     MARK_AT,
     MARKED,
     Entry,

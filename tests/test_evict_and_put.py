@@ -36,9 +36,9 @@ from redis_fastapi import (
     FastAPIRedis,
     InvalidatingRoute,
 )
-from redis_fastapi._keys import Target
-from redis_fastapi._store import Store
-from redis_fastapi._writing import Writing
+from redis_fastapi._redis.keys import Target
+from redis_fastapi._redis.store import Store
+from redis_fastapi._serving.writing import Writing
 from redis_fastapi.markers import Marker
 
 TEA = {"id": 1, "name": "tea"}
@@ -790,7 +790,7 @@ async def test_without_the_second_eviction_a_late_commit_leaves_a_stale_entry(
     async def evict_no_more(*_: object) -> bool:
         return False
 
-    monkeypatch.setattr("redis_fastapi._writing.Writing.after_cleanup", evict_no_more)
+    monkeypatch.setattr("redis_fastapi._serving.writing.Writing.after_cleanup", evict_no_more)
     gate = Gate()
     app = late_app(shop, gate, marker)
 

@@ -24,21 +24,14 @@ from starlette.routing import BaseRoute, Host, Match, Route, Router
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from redis_fastapi import (
-    Cached,
-    CacheEvict,
-    CacheRoute,
-    FastAPIRedis,
-    _fast_path,
-    _http,
-    _known_routes,
-    _shortcut,
-)
-from redis_fastapi._engine import Engine
-from redis_fastapi._handlers import INCLUDES_LAZILY
-from redis_fastapi._known_routes import LEARNER, KnownRoutes, Place
-from redis_fastapi._passage import CachePassage
-from redis_fastapi._waiting import Waiters
+from redis_fastapi import Cached, CacheEvict, CacheRoute, FastAPIRedis, _http
+from redis_fastapi._engine.engine import Engine
+from redis_fastapi._engine.waiting import Waiters
+from redis_fastapi._policy.handlers import INCLUDES_LAZILY
+from redis_fastapi._serving import known_routes, shortcut
+from redis_fastapi._serving.known_routes import LEARNER, KnownRoutes, Place
+from redis_fastapi._serving.passage import CachePassage
+from redis_fastapi._setup import fast_path
 from redis_fastapi.cli._client import client_of
 from redis_fastapi.cli._explain import explain
 from redis_fastapi.telemetry import Answered, Event
@@ -398,20 +391,20 @@ def test_control_without_the_check_a_stranger_is_served(
 ) -> None:
     for check in checks:
         monkeypatch.setattr(
-            _known_routes if hasattr(_known_routes, check) else _fast_path, check, CREDULOUS[check]
+            known_routes if hasattr(known_routes, check) else fast_path, check, CREDULOUS[check]
         )
     monkeypatch.setattr(Place, "is_as_it_was", lambda *_: True)
     assert strangers_status(build()) == 200
 
 
 def test_where_there_is_no_way_it_is_looked_for_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    chosen, looked = _known_routes._chosen, []
+    chosen, looked = known_routes._chosen, []
 
     def choose_and_note(*given: Any) -> tuple[int, BaseRoute | None]:
         looked.append(given)
         return chosen(*given)
 
-    monkeypatch.setattr(_known_routes, "_chosen", choose_and_note)
+    monkeypatch.setattr(known_routes, "_chosen", choose_and_note)
     with serving(_behind_a_mount_at_nothing()) as client:
         assert [state_of(client.get(PATH, headers=MEMBER)) for _ in range(4)][1:] == ["HIT"] * 3
     assert len(looked) == 1
@@ -513,7 +506,7 @@ def test_a_long_query_is_not_remembered(routed: Routed) -> None:
 
 
 def test_a_client_cannot_make_it_grow(routed: Routed, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_fast_path, "KnownRoutes", functools.partial(KnownRoutes, most=2))
+    monkeypatch.setattr(fast_path, "KnownRoutes", functools.partial(KnownRoutes, most=2))
     with serving(shop()) as client:
         found = []
         for number in (1, 1, 2, 2, 1, 3, 3, 1, 2):
@@ -833,8 +826,8 @@ def test_what_a_convertor_says_today_is_asked_today(
 @pytest.mark.parametrize(
     ("build", "module", "check", "without"),
     [
-        (_included, _known_routes, "_depends_on_its_text", lambda _: True),
-        (_mounted, _shortcut, "_routed_alias_of", _shortcut.alias_of),
+        (_included, known_routes, "_depends_on_its_text", lambda _: True),
+        (_mounted, shortcut, "_routed_alias_of", shortcut.alias_of),
     ],
 )
 def test_control_where_the_text_alone_is_compared_yesterdays_are_sent(
@@ -1013,7 +1006,7 @@ async def test_a_miss_is_looked_up_once(monkeypatch: pytest.MonkeyPatch) -> None
 async def test_control_without_its_passage_a_miss_is_looked_up_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(_fast_path, "CARRIED", "lost on the way")
+    monkeypatch.setattr(fast_path, "CARRIED", "lost on the way")
     assert await look_ups_of_a_miss(monkeypatch) == 2
 
 

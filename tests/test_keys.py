@@ -19,18 +19,18 @@ from hypothesis import strategies as st
 from starlette.applications import Starlette
 
 from redis_fastapi import CacheBackend, Cached, CacheEvict, CachePut, CacheRoute, RedisSettings
-from redis_fastapi._declare import default_key_builder
-from redis_fastapi._keys import EPOCH, digest, group_name, path_name
-from redis_fastapi._policy import Selectors, simple_text
-from redis_fastapi._reads import Names
-from redis_fastapi._resource import (
+from redis_fastapi._policy.declare import default_key_builder
+from redis_fastapi._policy.policy import Selectors, simple_text
+from redis_fastapi._policy.reads import Names
+from redis_fastapi._policy.resource import (
     ResourceTemplate,
     mount_of,
     named_resource,
     path_of,
     path_resource,
 )
-from redis_fastapi._templates import Field, Template
+from redis_fastapi._policy.templates import Field, Template
+from redis_fastapi._redis.keys import EPOCH, digest, group_name, path_name
 from support import Body, new_app, serving, state_of
 
 AWKWARD = "/:%?#&={}~*+ \\.,;@'\"()-_\x00\n\u00e4\u20ac\U0001f600ab01"

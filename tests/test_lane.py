@@ -16,11 +16,11 @@ import pytest
 from redis.asyncio import Redis
 from redis.exceptions import AuthenticationError, ReadOnlyError, ResponseError
 
-from redis_fastapi import _batching, _lane
-from redis_fastapi._held import hold
-from redis_fastapi._lane import Lane
-from redis_fastapi._store import Store
-from redis_fastapi._transport import keyed
+from redis_fastapi._redis import batching
+from redis_fastapi._redis.held import hold
+from redis_fastapi._redis.lane import Lane
+from redis_fastapi._redis.store import Store
+from redis_fastapi._redis.transport import keyed
 from redis_fastapi.exceptions import CacheUnavailableError
 from servers import RedisServer
 from store_contract import TARGET
@@ -143,7 +143,7 @@ async def test_on_a_cluster_they_are_single_commands_in_one_write(wire: Wire) ->
 async def test_a_merged_command_is_of_bounded_size(
     wire: Wire, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_batching, "_MERGED_KEYS", 3)
+    monkeypatch.setattr(batching, "_MERGED_KEYS", 3)
     async with laid(wire) as lane:
         looks = [lane.look([b"%d" % number], None) for number in range(7)]
         assert await asyncio.gather(*looks) == [[b"%d" % number] for number in range(7)]
@@ -251,7 +251,7 @@ async def test_while_it_is_open_batching_fail_at_once_and_nothing_is_written(wir
 async def test_a_server_that_takes_no_write_does_not_count_as_back(
     wire: Wire, trial: Exception, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_lane, "_FIRST_PAUSE_SECONDS", 0.001)
+    monkeypatch.setattr("redis_fastapi._redis.lane._FIRST_PAUSE_SECONDS", 0.001)
     wire.trial = trial
     async with laid(wire) as lane:
         with pytest.raises(CacheUnavailableError):
@@ -276,7 +276,7 @@ async def test_a_demoted_primary_is_given_up_with_all_its_replies(wire: Wire) ->
 async def test_an_outage_is_said_once_when_it_begins_and_once_when_it_ends(
     wire: Wire, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_lane, "_FIRST_PAUSE_SECONDS", 0.001)
+    monkeypatch.setattr("redis_fastapi._redis.lane._FIRST_PAUSE_SECONDS", 0.001)
     wire.refuses = ConnectionRefusedError("nobody there")
     async with laid(wire) as lane:
         for _ in range(3):
@@ -311,7 +311,7 @@ async def test_the_end_of_an_idle_connection_is_no_outage(
 async def test_a_queue_that_is_full_takes_no_more(
     wire: Wire, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_lane, "_MOST_WAITING", 3)
+    monkeypatch.setattr("redis_fastapi._redis.lane._MOST_WAITING", 3)
     async with laid(wire) as lane:
         waiting = [lane.look([b"%d" % number], None) for number in range(3)]
         with pytest.raises(CacheUnavailableError, match="full"):

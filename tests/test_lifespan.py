@@ -26,7 +26,6 @@ from redis_fastapi import (
     CacheSetupError,
     CacheUnavailableError,
     FastAPIRedis,
-    _runtime,
     cache,
     cache_evict,
     get_async_redis,
@@ -34,8 +33,9 @@ from redis_fastapi import (
     get_settings,
     redis_lifespan,
 )
-from redis_fastapi._handlers import INCLUDES_LAZILY
-from redis_fastapi._lane import Lane
+from redis_fastapi._app import runtime
+from redis_fastapi._policy.handlers import INCLUDES_LAZILY
+from redis_fastapi._redis.lane import Lane
 from redis_fastapi.testing import MemoryCache
 from servers import RedisServer, free_port
 from support import (
@@ -827,7 +827,7 @@ async def test_requests_on_an_override_share_one_flight(
     fake_client: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # without a lifespan the settings are the environment's, less patient than a busy machine needs
-    monkeypatch.setattr(_runtime, "get_settings", settings)
+    monkeypatch.setattr(runtime, "get_settings", settings)
     runs = Runs()
     go = asyncio.Event()
     app = new_app()

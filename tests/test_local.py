@@ -10,10 +10,10 @@ from typing import NamedTuple
 import pytest
 
 from race.local import entry_like, target_like
-from redis_fastapi._changes import Changes
-from redis_fastapi._entry import Entry
-from redis_fastapi._keys import EPOCH, Target, group_name, tracked, tracked_name
-from redis_fastapi._local import LocalTier
+from redis_fastapi._engine.local import LocalTier
+from redis_fastapi._redis.changes import Changes
+from redis_fastapi._redis.entry import Entry
+from redis_fastapi._redis.keys import EPOCH, Target, group_name, tracked, tracked_name
 
 NOW_MS = 1_000_000
 ENTRY = Entry(200, ((b"content-type", b"text/plain"),), b"x" * 100, NOW_MS, 60_000)

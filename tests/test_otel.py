@@ -17,7 +17,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from apps import ITEM_READ, caching_app, memory_settings, serving, with_items
 from redis_fastapi import CacheSetupError, FastAPIRedis, RedisSettings
-from redis_fastapi._listening import telemetry_of
+from redis_fastapi._telemetry.listening import telemetry_of
 from redis_fastapi.telemetry import Answered
 
 ROUTE = ITEM_READ.removeprefix("GET ")
@@ -198,7 +198,7 @@ def test_without_the_package_the_error_says_what_to_install(
             raise ModuleNotFoundError(f"No module named {name!r}", name=name)
         return real_import(name, *arguments, **options)
 
-    monkeypatch.delitem(sys.modules, "redis_fastapi._otel", raising=False)
+    monkeypatch.delitem(sys.modules, "redis_fastapi._telemetry.otel", raising=False)
     monkeypatch.setattr(builtins, "__import__", refuse)
 
     with pytest.raises(CacheSetupError, match=r"fastapi-redis-annotated\[otel\]"):

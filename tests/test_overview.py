@@ -46,7 +46,7 @@ def said_of_evictor(what: str, meant: str | None) -> str:
 async def warnings_of(app: FastAPI, caplog: pytest.LogCaptureFixture) -> list[str]:
     caplog.clear()
     async with serving(app):
-        return [one.getMessage() for one in caplog.records if one.module == "_runtime"]
+        return [one.getMessage() for one in caplog.records if one.module == "runtime"]
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import AuthenticationError, ConnectionError, RedisError
 
 from certificates import client_files, make_certificates, server_with_tls
-from redis_fastapi._pool import close_client, open_client
+from redis_fastapi._redis.pool import close_client, open_client
 from redis_fastapi.exceptions import CacheSettingsError, CacheSetupError
 from redis_fastapi.settings import RedisSettings
 from servers import (

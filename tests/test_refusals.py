@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from redis.exceptions import ClusterDownError, NoPermissionError, OutOfMemoryError
 
-from redis_fastapi._refusals import Operation, Refusals
-from redis_fastapi._transport import answer
+from redis_fastapi._engine.refusals import Operation, Refusals
+from redis_fastapi._redis.transport import answer
 from redis_fastapi.exceptions import CacheUnavailableError
 
 

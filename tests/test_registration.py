@@ -23,7 +23,7 @@ from redis_fastapi import (
     FastAPIRedis,
     redis_lifespan,
 )
-from redis_fastapi._rules import RULES, EndpointFacts, MarkerFacts, Rule, check
+from redis_fastapi._policy.rules import RULES, EndpointFacts, MarkerFacts, Rule, check
 
 
 class User(BaseModel):
@@ -877,7 +877,7 @@ async def test_every_further_error_is_logged(caplog: pytest.LogCaptureFixture) -
 async def test_redis_lifespan_checks_too(monkeypatch: pytest.MonkeyPatch) -> None:
     app = FastAPI(lifespan=redis_lifespan)
     app.include_router(plain_router())
-    monkeypatch.setattr("redis_fastapi._runtime.get_settings", memory_settings)
+    monkeypatch.setattr("redis_fastapi._app.runtime.get_settings", memory_settings)
 
     assert (await start_up_error(app)).code == "redis-cache-route"
 

@@ -5,8 +5,8 @@ from itertools import product
 from pathlib import Path
 
 from redis_fastapi import Cached, CacheEvict, CachePut
-from redis_fastapi._rules import RULES, EndpointFacts, MarkerFacts, PutFacts, check
-from redis_fastapi._rules import UNKNOWN as UNKNOWN_VALUE
+from redis_fastapi._policy.rules import RULES, EndpointFacts, MarkerFacts, PutFacts, check
+from redis_fastapi._policy.rules import UNKNOWN as UNKNOWN_VALUE
 from rules_page import page
 
 PAGE = Path(__file__).parents[1] / "docs" / "rules.md"

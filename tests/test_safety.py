@@ -47,7 +47,7 @@ from redis_fastapi import (
     cache_put,
 )
 from redis_fastapi._http import storing
-from redis_fastapi._policy import ReadPolicy, Selectors
+from redis_fastapi._policy.policy import ReadPolicy, Selectors
 from servers import RedisServer, free_port, redis_server_available
 from support import (
     DEPENDENCY,

@@ -36,25 +36,17 @@ from hypothesis import strategies as st
 from pydantic import AfterValidator, BaseModel, BeforeValidator
 from starlette.datastructures import QueryParams
 
-from redis_fastapi import (
-    Cached,
-    CacheEvict,
-    CacheRoute,
-    RedisSettings,
-    _reading,
-    _shortcut,
-    get_async_redis,
-    route,
-)
-from redis_fastapi._answers import replayed
-from redis_fastapi._engine import Hit
-from redis_fastapi._entry import Entry
-from redis_fastapi._fast_path import fast_path
+from redis_fastapi import Cached, CacheEvict, CacheRoute, RedisSettings, get_async_redis, route
+from redis_fastapi._engine.engine import Hit
 from redis_fastapi._http import IGNORED, Fresh, assess_freshness
-from redis_fastapi._keys import Target
-from redis_fastapi._prepared import Prepared, prepared
-from redis_fastapi._shortcut import Shortcut
-from redis_fastapi._targets import read_target
+from redis_fastapi._redis.entry import Entry
+from redis_fastapi._redis.keys import Target
+from redis_fastapi._routes.targets import read_target
+from redis_fastapi._serving import reading, shortcut
+from redis_fastapi._serving.answers import replayed
+from redis_fastapi._serving.prepared import Prepared, prepared
+from redis_fastapi._serving.shortcut import Shortcut
+from redis_fastapi._setup.fast_path import fast_path
 from servers import wait_until
 from support import Body, Door, both_doors, new_app, serving, settings, share_server, state_of
 
@@ -78,7 +70,7 @@ def resolved(monkeypatch: pytest.MonkeyPatch) -> Resolved:
 
     monkeypatch.setattr(fastapi.routing, "solve_dependencies", solve_and_count)
     # what counts here would close every early shortcut
-    monkeypatch.setattr(_shortcut, "is_instrumented", lambda: False)
+    monkeypatch.setattr(shortcut, "is_instrumented", lambda: False)
     return found
 
 
@@ -360,7 +352,7 @@ def test_behind_dependencies_a_key_is_made_once(
         made.append(await read_target(*given))
         return made[-1]
 
-    monkeypatch.setattr(_reading, "read_target", make_and_note)
+    monkeypatch.setattr(reading, "read_target", make_and_note)
     states = asked_by(app_with(shared_by_all, dependencies=guards), "ada", "grace", "ada")
     assert states == [("MISS", "ada"), ("HIT", "grace"), ("HIT", "ada")]
     assert len(made) == 1
@@ -374,7 +366,7 @@ def test_what_names_a_value_of_a_dependency_is_made_for_each_request() -> None:
 def test_control_with_any_template_one_is_served_from_the_group_of_another(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(_shortcut, "_keyed_by_text", lambda *_: True)
+    monkeypatch.setattr(shortcut, "_keyed_by_text", lambda *_: True)
     states = asked_by(app_with(in_the_group_of), "ada", "ada", "grace")
     assert [state for state, _ in states] == ["MISS", "HIT", "HIT"]
 
@@ -435,8 +427,8 @@ def test_what_a_dependency_makes_of_the_request_selects(
 def test_control_where_it_is_not_asked_who_may_change_it_one_is_sent_the_basket_of_another(
     monkeypatch: pytest.MonkeyPatch, path: str, endpoint: Any, guards: list[Any]
 ) -> None:
-    monkeypatch.setattr(_shortcut, "_reaches_endpoint_as_it_came", lambda _: True)
-    monkeypatch.setattr(_shortcut, "_routed_alias_of", _shortcut.alias_of)
+    monkeypatch.setattr(shortcut, "_reaches_endpoint_as_it_came", lambda _: True)
+    monkeypatch.setattr(shortcut, "_routed_alias_of", shortcut.alias_of)
     assert baskets_of_ada_and_grace(path, endpoint, guards) == ["ada", "ada", "ada"]
 
 

@@ -11,12 +11,12 @@ import pytest
 import pytest_asyncio
 from redis.asyncio import Redis
 
-from redis_fastapi._engine import Engine, Hit, Miss, Outcome, Stale
-from redis_fastapi._entry import Entry
-from redis_fastapi._keys import EPOCH
-from redis_fastapi._store import Store
-from redis_fastapi._tokens import HARD_SIZE
-from redis_fastapi._transport import AwayError, Command, keyed
+from redis_fastapi._engine.engine import Engine, Hit, Miss, Outcome, Stale
+from redis_fastapi._redis.entry import Entry
+from redis_fastapi._redis.keys import EPOCH
+from redis_fastapi._redis.store import Store
+from redis_fastapi._redis.tokens import HARD_SIZE
+from redis_fastapi._redis.transport import AwayError, Command, keyed
 from servers import RedisServer
 from store_contract import (
     GROUP,

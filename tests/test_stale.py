@@ -20,12 +20,12 @@ from redis_fastapi import (
     CacheRoute,
     FastAPIRedis,
     RedisSettings,
-    _refresh,
     cache,
     cache_evict,
 )
-from redis_fastapi._inner import inner_scope
-from redis_fastapi._refresh import Refreshes
+from redis_fastapi._serving import refresh
+from redis_fastapi._serving.inner import inner_scope
+from redis_fastapi._serving.refresh import Refreshes
 from redis_fastapi.testing import MemoryCache
 
 TTL = 60
@@ -357,7 +357,7 @@ async def test_a_run_cleans_up_when_the_application_ends() -> None:
 
 
 async def test_control_cancelled_again_at_once_it_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_refresh, "_CLEANUP_SECONDS", 0.0)
+    monkeypatch.setattr(refresh, "_CLEANUP_SECONDS", 0.0)
     assert not await cleaned_up_at_the_end()
 
 

@@ -9,9 +9,9 @@ import pytest
 from fastapi import FastAPI
 
 from redis_fastapi import Cached, FastAPIRedis, RedisSettings
-from redis_fastapi._runtime import STATE, Runtime
-from redis_fastapi._server import Memory
-from redis_fastapi._startup import memory_warning, rights_warning, workers_of
+from redis_fastapi._app.runtime import STATE, Runtime
+from redis_fastapi._app.startup import memory_warning, rights_warning, workers_of
+from redis_fastapi._redis.server import Memory
 from redis_fastapi.testing import MemoryCache
 from servers import RedisServer, redis_server_available
 

@@ -15,10 +15,10 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.cluster import LoadBalancingStrategy
 
-from redis_fastapi._held import hold
-from redis_fastapi._keys import EPOCH, Target
-from redis_fastapi._store import Acquired, Snapshot, Store
-from redis_fastapi._tokens import PASS, lease_kind, lease_validity, pass_after, validity_of
+from redis_fastapi._redis.held import hold
+from redis_fastapi._redis.keys import EPOCH, Target
+from redis_fastapi._redis.store import Acquired, Snapshot, Store
+from redis_fastapi._redis.tokens import PASS, lease_kind, lease_validity, pass_after, validity_of
 from redis_fastapi.exceptions import CacheSetupError, CacheUnavailableError
 from servers import RedisCluster3, RedisServer
 from store_contract import (

@@ -8,13 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from redis_fastapi import RedisSettings, _head_cache
-from redis_fastapi._entry import Entry
-from redis_fastapi._head_cache import HeadCache
+from redis_fastapi import RedisSettings
 from redis_fastapi._http import Headers, Reason
-from redis_fastapi._policy import ReadPolicy, Selectors, Staleness
-from redis_fastapi._resource import ResourceTemplate
-from redis_fastapi._storing import Storing
+from redis_fastapi._policy.policy import ReadPolicy, Selectors, Staleness
+from redis_fastapi._policy.resource import ResourceTemplate
+from redis_fastapi._redis.entry import Entry
+from redis_fastapi._serving import head_cache
+from redis_fastapi._serving.head_cache import HeadCache
+from redis_fastapi._serving.storing import Storing
 
 SETTINGS = RedisSettings(max_body_size=8, max_header_size=120, surrogate_header="Surrogate-Key")
 POLICY = ReadPolicy(
@@ -104,7 +105,7 @@ def test_a_head_that_speaks_of_a_moment_is_judged_each_time() -> None:
 def test_control_remembered_it_would_live_as_long_as_the_first(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(_head_cache, "_PASSING", frozenset())
+    monkeypatch.setattr(head_cache, "_PASSING", frozenset())
     assert lifetimes_of_one_head() == [100_000, 100_000]
 
 

@@ -17,10 +17,10 @@ from apps import ITEM_READ as READ
 from apps import ITEM_WRITE as WRITE
 from apps import Gate, caching_app, memory_settings, serving, with_items
 from redis_fastapi import Cached, FastAPIRedis, RedisSettings
-from redis_fastapi._counters import Counters, RouteCounts, summed
-from redis_fastapi._observed import ObservedStore
-from redis_fastapi._published import Publisher, published
-from redis_fastapi._store import Store
+from redis_fastapi._redis.store import Store
+from redis_fastapi._serving.observed import ObservedStore
+from redis_fastapi._telemetry.counters import Counters, RouteCounts, summed
+from redis_fastapi._telemetry.published import Publisher, published
 from redis_fastapi.telemetry import Answered, Event, Evicted, Exchanged, Telemetry
 from store_contract import TARGET, claim
 
@@ -188,8 +188,8 @@ async def test_where_nobody_listens_nothing_is_measured(monkeypatch: pytest.Monk
         raise AssertionError("measured")
 
     for kind in ("ObservedReading", "ObservedWriting"):
-        monkeypatch.setattr(f"redis_fastapi._passage.{kind}", fail)
-    monkeypatch.setattr("redis_fastapi._runtime.ObservedStore", fail)
+        monkeypatch.setattr(f"redis_fastapi._serving.passage.{kind}", fail)
+    monkeypatch.setattr("redis_fastapi._app.runtime.ObservedStore", fail)
     async with serving(with_items(caching_app())) as http:
         assert (await http.get("/items/1")).status_code == 200
         assert (await http.delete("/items/1")).status_code == 200
@@ -218,7 +218,7 @@ def root() -> Annotated[int, Cached(60)]:
 with TestClient(app) as client:
     assert client.get("/").headers["x-redis-cache"] == "MISS"
 ours = set(sys.modules) - theirs
-assert "redis_fastapi._otel" not in ours
+assert "redis_fastapi._telemetry.otel" not in ours
 assert not [name for name in ours if name.partition(".")[0] == "opentelemetry"], ours
 """
     subprocess.run([sys.executable, "-W", "ignore", "-c", script], check=True)

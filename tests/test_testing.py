@@ -27,7 +27,7 @@ from redis_fastapi import (
     get_async_redis,
     get_settings,
 )
-from redis_fastapi._runtime import STATE
+from redis_fastapi._app.runtime import STATE
 from redis_fastapi.telemetry import Answered, Event
 from redis_fastapi.testing import (
     MemoryCache,

@@ -14,13 +14,14 @@ from redis.asyncio import RedisCluster
 
 from certificates import client_files, make_certificates, server_with_tls
 from outages.topologies import FailingOver
-from redis_fastapi import RedisSettings, _store
-from redis_fastapi._engine import Engine
-from redis_fastapi._held import HeldClusterTransport, hold
-from redis_fastapi._keys import Target
-from redis_fastapi._pool import close_client
-from redis_fastapi._store import Store
-from redis_fastapi._transport import AwayError, primary_of
+from redis_fastapi import RedisSettings
+from redis_fastapi._engine.engine import Engine
+from redis_fastapi._redis import store
+from redis_fastapi._redis.held import HeldClusterTransport, hold
+from redis_fastapi._redis.keys import Target
+from redis_fastapi._redis.pool import close_client
+from redis_fastapi._redis.store import Store
+from redis_fastapi._redis.transport import AwayError, primary_of
 from redis_fastapi.exceptions import CacheUnavailableError
 from servers import LOOPBACK, RedisCluster3, RedisServer, redis_server_available, wait_until
 from support import Runs, calling, state_of
@@ -139,7 +140,7 @@ async def test_a_user_with_the_least_rights_that_is_told_of_changes(
 @pytest.fixture
 def patient_replicas(monkeypatch: pytest.MonkeyPatch) -> None:
     """Replicas have longer to confirm than a busy machine takes."""
-    monkeypatch.setattr(_store, "_REPLICATION_MS", int(PATIENCE * 500))
+    monkeypatch.setattr(store, "_REPLICATION_MS", int(PATIENCE * 500))
 
 
 @pytest.mark.usefixtures("patient_replicas")

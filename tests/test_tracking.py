@@ -16,16 +16,16 @@ from redis.asyncio import Redis, RedisCluster
 
 from race.harness import move, owner
 from redis_fastapi import Cached, CacheEvict, FastAPIRedis, RedisSettings
-from redis_fastapi._changes import Changes
-from redis_fastapi._engine import Engine, Hit, Miss
-from redis_fastapi._entry import Entry
-from redis_fastapi._held import clone, hold
-from redis_fastapi._keys import EPOCH, Target, digest, entry_key, group_name, tracked
-from redis_fastapi._local import LocalTier
-from redis_fastapi._runtime import STATE, Runtime
-from redis_fastapi._store import Store
-from redis_fastapi._tracker import Tracker
-from redis_fastapi._tracking import Tracking
+from redis_fastapi._app.runtime import STATE, Runtime
+from redis_fastapi._engine.engine import Engine, Hit, Miss
+from redis_fastapi._engine.local import LocalTier
+from redis_fastapi._redis.changes import Changes
+from redis_fastapi._redis.entry import Entry
+from redis_fastapi._redis.held import clone, hold
+from redis_fastapi._redis.keys import EPOCH, Target, digest, entry_key, group_name, tracked
+from redis_fastapi._redis.store import Store
+from redis_fastapi._redis.tracker import Tracker
+from redis_fastapi._redis.tracking import Tracking
 from redis_fastapi.telemetry import Answered, Event
 from servers import LOOPBACK, RedisCluster3, RedisServer, redis_server_available
 from support import Runs, calling, new_app, state_of
@@ -330,7 +330,7 @@ def moved(cluster: RedisCluster3, key: bytes) -> Iterator[None]:
 async def test_a_waiter_is_woken_by_the_fill_of_another_process(
     two: tuple[Process, Process], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("redis_fastapi._waiting._LONGEST_POLL_SECONDS", 60.0)
+    monkeypatch.setattr("redis_fastapi._engine.waiting._LONGEST_POLL_SECONDS", 60.0)
     first, second = two
     led = await first.engine.look_up(TARGET)
     assert isinstance(led, Miss)
@@ -345,8 +345,8 @@ async def test_a_waiter_is_woken_by_the_fill_of_another_process(
 async def test_control_without_tracking_only_the_next_look_finds_the_fill(
     redis_client: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("redis_fastapi._waiting._SHORTEST_POLL_SECONDS", 60.0)
-    monkeypatch.setattr("redis_fastapi._waiting._LONGEST_POLL_SECONDS", 60.0)
+    monkeypatch.setattr("redis_fastapi._engine.waiting._SHORTEST_POLL_SECONDS", 60.0)
+    monkeypatch.setattr("redis_fastapi._engine.waiting._LONGEST_POLL_SECONDS", 60.0)
     async with AsyncExitStack() as stack:
         first = await stack.enter_async_context(process(redis_client))
         second = await stack.enter_async_context(process(redis_client, tracks=False))

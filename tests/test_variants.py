@@ -12,10 +12,10 @@ from fastapi.testclient import TestClient
 
 from apps import caching_app, serving, state_of
 from redis_fastapi import Cached, CacheEvict, CachePut, RedisSettings
-from redis_fastapi._entry import Entry
-from redis_fastapi._keys import EPOCH, Target, digest, path_name
-from redis_fastapi._transport import timeout_at
-from redis_fastapi._variants import matches, selection, variant_of
+from redis_fastapi._redis.entry import Entry
+from redis_fastapi._redis.keys import EPOCH, Target, digest, path_name
+from redis_fastapi._redis.transport import timeout_at
+from redis_fastapi._serving.variants import matches, selection, variant_of
 from redis_fastapi.testing import MemoryCache
 
 TTL = 60

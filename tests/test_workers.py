@@ -16,8 +16,8 @@ from fastapi import FastAPI, Response
 
 from outages.workers import workers
 from redis_fastapi import Cached
-from redis_fastapi._engine import Engine
-from redis_fastapi._runtime import STATE
+from redis_fastapi._app.runtime import STATE
+from redis_fastapi._engine.engine import Engine
 from servers import wait_until
 from support import Runs, calling, new_app, settings
 

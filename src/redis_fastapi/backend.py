@@ -20,14 +20,14 @@ from pydantic import TypeAdapter, ValidationError
 from pydantic_core import to_jsonable_python
 from redis.asyncio import Redis, RedisCluster
 
-from ._compression import compressor
-from ._engine import Engine, Hit, Miss
-from ._entry import Entry
-from ._keys import EPOCH, Target, digest, group_name
-from ._leases import Lease
-from ._no_engine import NoEngine
-from ._rules import seconds_of
-from ._store import Store
+from ._engine.engine import Engine, Hit, Miss
+from ._engine.leases import Lease
+from ._engine.no_engine import NoEngine
+from ._policy.rules import seconds_of
+from ._redis.compression import compressor
+from ._redis.entry import Entry
+from ._redis.keys import EPOCH, Target, digest, group_name
+from ._redis.store import Store
 from .settings import RedisSettings, get_settings
 from .telemetry import Telemetry
 

@@ -13,8 +13,7 @@ from collections.abc import Callable, Mapping
 from datetime import timedelta
 from typing import Any
 
-from ._declare import CacheDependency, Declared, KeyBuilder, default_key_builder
-from ._runtime import (
+from ._app.runtime import (
     AsyncRedisDep,
     CacheBackendDep,
     SyncCacheBackendDep,
@@ -22,6 +21,7 @@ from ._runtime import (
     get_cache_backend,
     get_sync_cache_backend,
 )
+from ._policy.declare import CacheDependency, Declared, KeyBuilder, default_key_builder
 from .markers import Cached, CacheEvict, CachePut
 
 Names = str | tuple[str, ...]

@@ -4,7 +4,7 @@
     ...
 
 A marker is plain data. It is read once, at registration, and checked there against the rules in
-``_rules``. Constructing one never fails, so that errors can name the route.
+`_policy/rules.py`. Constructing one never fails, so that errors can name the route.
 """
 
 from __future__ import annotations

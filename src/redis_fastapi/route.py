@@ -24,8 +24,9 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from . import _http
-from ._compile import RouteFacts, compile_policy, policy_under
-from ._declare import (
+from ._app.runtime import context_of, overridden_context
+from ._policy.compile import RouteFacts, compile_policy, policy_under
+from ._policy.declare import (
     CacheDependency,
     Declaration,
     Declared,
@@ -34,18 +35,17 @@ from ._declare import (
     label_of,
     take_dependencies,
 )
-from ._handlers import INCLUDES_LAZILY, dependant_within, is_fastapis
-from ._model import model_text
-from ._overridden import Overrides
-from ._passage import Handler, serve
-from ._policy import Policy, ReadPolicy
-from ._reads import own_reads, tree_reads
-from ._recording import as_get, with_outlet
-from ._rules import check
-from ._runtime import context_of, overridden_context
-from ._shortcut import Shortcut, shortcut_for
-from ._signature import parameter_of_type
-from ._wrapping import DECLARATION, install_wrapper, wrapped
+from ._policy.handlers import INCLUDES_LAZILY, dependant_within, is_fastapis
+from ._policy.model import model_text
+from ._policy.overridden import Overrides
+from ._policy.policy import Policy, ReadPolicy
+from ._policy.reads import own_reads, tree_reads
+from ._policy.rules import check
+from ._policy.signature import parameter_of_type
+from ._policy.wrapping import DECLARATION, install_wrapper, wrapped
+from ._serving.passage import Handler, serve
+from ._serving.recording import as_get, with_outlet
+from ._serving.shortcut import Shortcut, shortcut_for
 
 logger = logging.getLogger("redis_fastapi")
 

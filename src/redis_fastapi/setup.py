@@ -11,11 +11,11 @@ from fastapi import FastAPI
 from starlette.middleware import Middleware
 from starlette.types import ASGIApp
 
-from ._adopt import adopt_routes, cache_route_class, guards_of, renew_guarded
-from ._fast_path import fast_path
-from ._listening import ask_for_otel, listen
-from ._openapi import describe_openapi
-from ._runtime import SETTINGS, STATE, running, settings_of
+from ._app.runtime import SETTINGS, STATE, running, settings_of
+from ._setup.adopt import adopt_routes, cache_route_class, guards_of, renew_guarded
+from ._setup.fast_path import fast_path
+from ._setup.openapi import describe_openapi
+from ._telemetry.listening import ask_for_otel, listen
 from .settings import RedisSettings
 from .telemetry import Listener
 

@@ -23,7 +23,7 @@ from fastapi import APIRouter, FastAPI
 
 from mypy_plugin.mypy_runs import CASES, Project, Run, Said
 from redis_fastapi import CacheDeclarationError, FastAPIRedis, RedisSettings
-from redis_fastapi._rules import RULES
+from redis_fastapi._policy.rules import RULES
 from support import start_up
 
 EXPECTED = re.compile(r"# E:(\d*) ([\w-]+) (.*?)(?=\s*# |$)")

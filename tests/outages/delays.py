@@ -18,11 +18,11 @@ from typing import Any
 from redis.asyncio import Redis
 
 from outages.proxy import Proxy
-from redis_fastapi._engine import Engine, Hit, Miss
-from redis_fastapi._entry import Entry
-from redis_fastapi._held import HeldTransport
-from redis_fastapi._keys import EPOCH, Target, digest
-from redis_fastapi._store import Store
+from redis_fastapi._engine.engine import Engine, Hit, Miss
+from redis_fastapi._redis.entry import Entry
+from redis_fastapi._redis.held import HeldTransport
+from redis_fastapi._redis.keys import EPOCH, Target, digest
+from redis_fastapi._redis.store import Store
 from servers import LOOPBACK, RedisServer
 
 DEADLINE = 0.05

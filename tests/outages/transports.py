@@ -14,11 +14,11 @@ from statistics import median
 
 from redis.asyncio import Redis
 
-from redis_fastapi._engine import Engine, Hit, Miss
-from redis_fastapi._entry import Entry
-from redis_fastapi._held import hold
-from redis_fastapi._keys import EPOCH, Target, digest, group_name
-from redis_fastapi._store import Store
+from redis_fastapi._engine.engine import Engine, Hit, Miss
+from redis_fastapi._redis.entry import Entry
+from redis_fastapi._redis.held import hold
+from redis_fastapi._redis.keys import EPOCH, Target, digest, group_name
+from redis_fastapi._redis.store import Store
 from servers import RedisServer
 
 DEADLINE = 1.0

@@ -17,14 +17,14 @@ from typing import Any
 
 from redis.asyncio import Redis
 
-from redis_fastapi._changes import Changes
-from redis_fastapi._engine import Engine, Hit, Miss
-from redis_fastapi._entry import Entry
-from redis_fastapi._held import hold
-from redis_fastapi._keys import EPOCH, Target, digest
-from redis_fastapi._local import LocalTier
-from redis_fastapi._store import Snapshot, Store
-from redis_fastapi._tracking import Tracking
+from redis_fastapi._engine.engine import Engine, Hit, Miss
+from redis_fastapi._engine.local import LocalTier
+from redis_fastapi._redis.changes import Changes
+from redis_fastapi._redis.entry import Entry
+from redis_fastapi._redis.held import hold
+from redis_fastapi._redis.keys import EPOCH, Target, digest
+from redis_fastapi._redis.store import Snapshot, Store
+from redis_fastapi._redis.tracking import Tracking
 from servers import RedisServer
 
 DEADLINE = 1.0

@@ -21,11 +21,11 @@ from typing import Any
 from redis.asyncio import Redis, RedisCluster
 from typing_extensions import Self
 
-from redis_fastapi._engine import Engine, Hit, Miss, Outcome
-from redis_fastapi._entry import Entry
-from redis_fastapi._held import hold
-from redis_fastapi._keys import EPOCH, Target, digest, group_name
-from redis_fastapi._store import Store
+from redis_fastapi._engine.engine import Engine, Hit, Miss, Outcome
+from redis_fastapi._redis.entry import Entry
+from redis_fastapi._redis.held import hold
+from redis_fastapi._redis.keys import EPOCH, Target, digest, group_name
+from redis_fastapi._redis.store import Store
 from store_contract import Remembered, remembered
 
 KEYS = 6

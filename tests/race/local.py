@@ -24,14 +24,14 @@ import redis
 from redis.asyncio import Redis, RedisCluster
 
 from race.harness import PREFIX, Context, entry_of, migrate, target
-from redis_fastapi._changes import Changes, Marks
-from redis_fastapi._engine import Engine, Hit, Miss
-from redis_fastapi._entry import Entry
-from redis_fastapi._held import hold
-from redis_fastapi._keys import EPOCH, Target, digest, group_name, path_name
-from redis_fastapi._local import LocalTier
-from redis_fastapi._store import Snapshot, Store
-from redis_fastapi._tracking import Tracking
+from redis_fastapi._engine.engine import Engine, Hit, Miss
+from redis_fastapi._engine.local import LocalTier
+from redis_fastapi._redis.changes import Changes, Marks
+from redis_fastapi._redis.entry import Entry
+from redis_fastapi._redis.held import hold
+from redis_fastapi._redis.keys import EPOCH, Target, digest, group_name, path_name
+from redis_fastapi._redis.store import Snapshot, Store
+from redis_fastapi._redis.tracking import Tracking
 from servers import RedisCluster3, RedisServer
 
 KEYS = 4

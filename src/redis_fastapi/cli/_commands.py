@@ -14,8 +14,8 @@ import typer
 from rich.console import Console
 from rich.progress import Progress
 
-from .._checks import check_routes
-from .._runtime import settings_of
+from .._app.runtime import settings_of
+from .._routes.checks import check_routes
 from ..exceptions import CacheError
 from ..settings import get_settings
 from ._client import Headers

@@ -11,14 +11,14 @@ from starlette.responses import Response
 from starlette.routing import compile_path
 
 from .. import _http
-from .._context import Context
-from .._keys import Target
-from .._passage import EXPLAIN
-from .._policy import Policy, ReadPolicy, Values
-from .._registry import Registry, Served
-from .._runtime import runtime_of, settings_of
-from .._store import Store
-from .._targets import read_target
+from .._app.runtime import runtime_of, settings_of
+from .._policy.policy import Policy, ReadPolicy, Values
+from .._redis.keys import Target
+from .._redis.store import Store
+from .._routes.registry import Registry, Served
+from .._routes.targets import read_target
+from .._serving.context import Context
+from .._serving.passage import EXPLAIN
 from ..exceptions import CacheUnavailableError
 from ._client import Headers, client_of, path_in
 from ._inventory import DEADLINE_SECONDS

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from .._describe import route_name
-from .._policy import ReadPolicy, WritePolicy
-from .._registry import Registry, Served
+from .._policy.policy import ReadPolicy, WritePolicy
+from .._routes.describe import route_name
+from .._routes.registry import Registry, Served
 from ._reach import names_resource, same_resource
 
 

@@ -16,9 +16,9 @@ from typing import Any, Final
 from redis.asyncio import RedisCluster
 from redis.exceptions import ResponseError
 
-from .._counters import RouteCounts, summed
-from .._published import published
-from .._server import TROUBLE, Memory, memory_of
+from .._redis.server import TROUBLE, Memory, memory_of
+from .._telemetry.counters import RouteCounts, summed
+from .._telemetry.published import published
 from ..exceptions import CacheUnavailableError
 
 DEADLINE_SECONDS: Final = 2.0

@@ -8,8 +8,8 @@ from importlib import import_module
 
 from fastapi import FastAPI
 
-from .._adopt import adopt_routes
-from .._registry import Registry, served_by
+from .._routes.registry import Registry, served_by
+from .._setup.adopt import adopt_routes
 from ..exceptions import CacheError, CacheSetupError
 
 

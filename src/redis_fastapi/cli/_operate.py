@@ -8,13 +8,13 @@ from dataclasses import dataclass
 
 from fastapi import FastAPI
 
-from .._engine import Engine
-from .._keys import EPOCH, group_name
-from .._pool import close_client, open_client
-from .._registry import Registry
-from .._resource import path_resource
-from .._store import Store
-from .._targets import Evicted, evicted_resources
+from .._engine.engine import Engine
+from .._policy.resource import path_resource
+from .._redis.keys import EPOCH, group_name
+from .._redis.pool import close_client, open_client
+from .._redis.store import Store
+from .._routes.registry import Registry
+from .._routes.targets import Evicted, evicted_resources
 from ..settings import RedisSettings
 from ._client import Headers, client_of, path_in
 from ._inventory import DEADLINE_SECONDS, Stats, stats_of

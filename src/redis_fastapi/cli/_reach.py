@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from .._policy import Eviction, Key, ReadPolicy, WritePolicy
-from .._registry import Registry, Served
-from .._resource import ResourceTemplate
-from .._templates import Template
+from .._policy.policy import Eviction, Key, ReadPolicy, WritePolicy
+from .._policy.resource import ResourceTemplate
+from .._policy.templates import Template
+from .._routes.registry import Registry, Served
 
 
 def writers_of(served: Served, read: ReadPolicy, registry: Registry) -> Iterator[Served]:

@@ -9,7 +9,7 @@ from typing import Any
 from rich.markup import escape
 from rich.table import Table
 
-from .._counters import RouteCounts
+from .._telemetry.counters import RouteCounts
 from ._explain import Explanation
 from ._inventory import Stats
 from ._operate import Warmed

@@ -4,8 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from .._describe import evicted_names, flags_of, key_parts, methods_text, route_name, written_path
-from .._registry import Registry, Served
+from .._routes.describe import (
+    evicted_names,
+    flags_of,
+    key_parts,
+    methods_text,
+    route_name,
+    written_path,
+)
+from .._routes.registry import Registry, Served
 from ._reach import writers_of
 
 

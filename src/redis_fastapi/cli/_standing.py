@@ -6,10 +6,10 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import Enum
 
-from .._entry import Entry, decode, decode_outdated, head_size
-from .._keys import EPOCH, Target, group_name
-from .._store import Snapshot
-from .._tokens import TOKEN_SIZE, softly_evicted, validity_of
+from .._redis.entry import Entry, decode, decode_outdated, head_size
+from .._redis.keys import EPOCH, Target, group_name
+from .._redis.store import Snapshot
+from .._redis.tokens import TOKEN_SIZE, softly_evicted, validity_of
 
 
 class Standing(str, Enum):

@@ -4,8 +4,8 @@
     plugins = ["redis_fastapi.mypy"]
 
 Rules of the plugin
-- It applies the rules of ``redis_fastapi._rules``, with the same codes, to facts that it can prove;
-  a rule that needs any other fact is not applied.
+- It applies the rules of ``redis_fastapi._policy.rules``, with the same codes, to facts that it can
+  prove; a rule that needs any other fact is not applied.
 - It never changes a type and never aborts mypy: an internal error is reported as a note, once.
 - Its only state is caches that validate their entries, so that dmypy can keep it running.
 """

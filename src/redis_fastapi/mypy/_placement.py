@@ -13,7 +13,7 @@ from typing import Any
 from mypy.nodes import Decorator, FuncDef, TypeInfo
 from mypy.plugin import AnalyzeTypeContext
 
-from .._rules import EndpointFacts, check
+from .._policy.rules import EndpointFacts, check
 from ._convert import anything, placed
 from ._functions import annotated_arguments
 from ._metadata import Annotations, Metadata, Position

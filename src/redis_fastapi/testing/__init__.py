@@ -33,15 +33,15 @@ from redis.asyncio import Redis
 from starlette.requests import HTTPConnection
 from typing_extensions import Self
 
-from .._compression import compressor
-from .._counters import Counters
-from .._engine import Engine
-from .._keys import group_name
-from .._no_engine import NoEngine
-from .._registry import Registry, served_by
-from .._resource import path_resource
-from .._runtime import get_async_redis, get_cache_backend, runtime_of, settings_of
-from .._store import Store
+from .._app.runtime import get_async_redis, get_cache_backend, runtime_of, settings_of
+from .._engine.engine import Engine
+from .._engine.no_engine import NoEngine
+from .._policy.resource import path_resource
+from .._redis.compression import compressor
+from .._redis.keys import group_name
+from .._redis.store import Store
+from .._routes.registry import Registry, served_by
+from .._telemetry.counters import Counters
 from ..backend import CacheBackend
 from ..settings import RedisSettings, get_settings
 from ..telemetry import Telemetry

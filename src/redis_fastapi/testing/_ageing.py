@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from redis import Redis
 
-from .._tokens import PASS, lease_kind
+from .._redis.tokens import PASS, lease_kind
 
 
 def age(redis: Redis, milliseconds: int) -> None:

@@ -7,11 +7,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from .._engine import Engine, Outcome
-from .._keys import EPOCH, Target
-from .._leases import Lease
-from .._store import Store
-from .._targets import Evicted, evicted_resources
+from .._engine.engine import Engine, Outcome
+from .._engine.leases import Lease
+from .._redis.keys import EPOCH, Target
+from .._redis.store import Store
+from .._routes.targets import Evicted, evicted_resources
 
 _LONGEST_PAUSE_SECONDS = 0.001
 

@@ -8,8 +8,8 @@ from typing import Any
 
 from fastapi import FastAPI
 
-from .._registry import applications
-from .._runtime import STATE
+from .._app.runtime import STATE
+from .._routes.registry import applications
 
 
 class Overrides:

@@ -1,0 +1,1 @@
+"""What an application holds while it runs."""

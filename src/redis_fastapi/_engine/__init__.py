@@ -1,0 +1,1 @@
+"""Lookups, leases, puts and evictions, and which entries are valid."""

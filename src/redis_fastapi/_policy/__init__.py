@@ -1,0 +1,1 @@
+"""From an endpoint's signature and declaration to the policy of its route."""

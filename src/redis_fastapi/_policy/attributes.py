@@ -1,0 +1,81 @@
+"""Attributes of a parameter that a template names, held against the parameter's annotation.
+
+Only types that are closed say what they lack: a pydantic model without extra values, a TypedDict.
+An object of any other class may be given attributes at any time.
+
+A template needs a text at the end. That of a whole model says all that is in it, and that of a
+secret nothing.
+"""
+
+from __future__ import annotations
+
+import inspect
+from types import UnionType
+from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
+
+import typing_extensions
+from pydantic import BaseModel, SecretBytes, SecretStr
+
+from .rules import closest
+
+
+def why_lacking(annotation: Any, attributes: tuple[str, ...]) -> str | None:
+    """Why no value of this annotation can have the attributes, and a text there; None where one
+    may.
+    """
+    for attribute in attributes:
+        names = _names(annotation := _bare(annotation))
+        if names is None:
+            return None
+        if attribute not in names:
+            meant = closest(attribute, frozenset(names))
+            hint = f"; did you mean {meant!r}?" if meant else ""
+            return f"{annotation.__name__!r} has no {attribute!r}{hint}"
+        annotation = names[attribute]
+    return _why_textless(_bare(annotation))
+
+
+def _why_textless(annotation: Any) -> str | None:
+    """Why a value cannot be told by its text; None where it may be."""
+    kind = get_origin(annotation) or annotation
+    if _is_class(kind, SecretStr, SecretBytes):
+        return f"all values of {kind.__name__!r} have one text"
+    filled = typing_extensions.is_typeddict(kind) or _is_class(kind, dict, BaseModel)
+    if filled and kind.__str__ in (BaseModel.__str__, dict.__str__):
+        return f"{kind.__name__!r} has no text of its own; name a value in it"
+    return None
+
+
+def _is_class(annotation: Any, *kinds: type) -> bool:
+    # list[int] passes isclass on 3.10 and is no class for issubclass
+    plain = get_origin(annotation) is None and inspect.isclass(annotation)
+    return plain and issubclass(annotation, kinds)
+
+
+def _bare(annotation: Any) -> Any:
+    """Without metadata, and without None beside one other type."""
+    if get_origin(annotation) is Annotated:
+        return _bare(get_args(annotation)[0])
+    if get_origin(annotation) in (Union, UnionType):
+        others = [one for one in get_args(annotation) if one is not type(None)]
+        return _bare(others[0]) if len(others) == 1 else annotation
+    return annotation
+
+
+def _names(annotation: Any) -> dict[str, Any] | None:
+    """All attributes with their annotations, Any where it is not known; None where there may be
+    more.
+    """
+    if typing_extensions.is_typeddict(annotation):
+        return get_type_hints(annotation)
+    if not _is_class(annotation, BaseModel) or _is_open(annotation):
+        return None
+    fields = {name: field.annotation for name, field in annotation.model_fields.items()}
+    private = dict.fromkeys(annotation.__private_attributes__, Any)
+    return {**dict.fromkeys(dir(annotation), Any), **private, **fields}
+
+
+def _is_open(model: type[BaseModel]) -> bool:
+    """Whether values of a model may have attributes that it does not declare."""
+    own_look_up = getattr(model, "__getattr__", None) is not getattr(BaseModel, "__getattr__", None)
+    return own_look_up or model.model_config.get("extra") == "allow"

@@ -1,0 +1,1 @@
+"""What is stored in Redis, and how commands reach it."""

@@ -1,0 +1,1 @@
+"""What setting up does to an application: routes, middleware, OpenAPI document."""
