@@ -218,7 +218,8 @@ def _learn_route(
     shortcut: Shortcut, policy: Policy, destination: Destination, scope: Mapping[str, Any]
 ) -> None:
     """Let later requests with this alias take the fast path."""
-    routes = getattr(scope["app"].state, LEARNER, None)
+    state = getattr(scope.get("app"), "state", None)
+    routes = getattr(state, LEARNER, None)
     if routes is not None:
         routes.learn(scope, destination, policy, shortcut.dependant)
 
