@@ -186,7 +186,7 @@ class UnconditionalFill(Store):
     """Breaks the rule that a fill needs its lease."""
 
     async def fill(self, target: Target, lease: bytes, payload: bytes, px: int | None) -> bool:
-        fill = keyed("SET", self._entry_key(target.entry), payload)
+        fill = keyed("SET", self._keys.entry(target.entry), payload)
         await _guarded(self._send_or_raise((fill,), self.until()))
         return True
 
@@ -216,7 +216,7 @@ class EvictionOfTheEntryAlone(Store):
         *,
         deadline: float | None = None,
     ) -> None:
-        keys = [self._entry_key(entry) for entry in entries]
+        keys = [self._keys.entry(entry) for entry in entries]
         deletions = [keyed("DEL", key) for key in keys]
         await _guarded(self._send_or_raise(deletions, self.until()))
         await super().evict((), generations, deadline=deadline)

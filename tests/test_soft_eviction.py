@@ -200,7 +200,7 @@ async def test_control_where_a_missing_token_is_made_what_was_evicted_comes_back
 ) -> None:
     class MakesMissing(Store):
         def _renewing(self, generation: str, renewal: bytes) -> Command:
-            return keyed("SETRANGE", self._generation_key(generation), HARD_SIZE, renewal)
+            return keyed("SETRANGE", self._keys.generation(generation), HARD_SIZE, renewal)
 
     assert not await evicted_after_soft_without_token(engine_at(scripted, SOON, MakesMissing))
 

@@ -91,3 +91,30 @@ def tracked_name(key: bytes, prefix: str) -> str | None:
 def entry_key(name: str, prefix: str) -> bytes:
     """The Redis key of an entry; the digest is its hash tag."""
     return f"{prefix}:{_ENTRY}{{{name}}}".encode()
+
+
+@dataclass(frozen=True, slots=True)
+class Keyspace:
+    """The names of Redis keys under one prefix; those of an entry share its digest as hash tag."""
+
+    prefix: str
+
+    def entry(self, entry: str) -> bytes:
+        """Where the entry with this digest is stored."""
+        return entry_key(entry, self.prefix)
+
+    def lease(self, entry: str) -> bytes:
+        """Where the lease to fill this entry is held."""
+        return f"{self.prefix}:l:{{{entry}}}".encode()
+
+    def staging(self, entry: str, nonce: bytes) -> bytes:
+        """Where one fill puts the entry until it may be stored."""
+        return f"{self.prefix}:s:{{{entry}}}:{nonce.hex()}".encode()
+
+    def generation(self, name: str) -> bytes:
+        """Where the token of this generation is stored."""
+        return f"{self.prefix}:{name}".encode()
+
+    def read(self, target: Target) -> tuple[bytes, ...]:
+        """What a lookup of this target reads: its entry, then its generations."""
+        return (self.entry(target.entry), *map(self.generation, target.generations))

@@ -20,18 +20,17 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
-from hashlib import sha1
-from importlib.resources import files
 from typing import Any, NamedTuple, TypeVar
 
 from redis.asyncio import Redis, RedisCluster
-from redis.exceptions import NoPermissionError, NoScriptError, ResponseError
+from redis.exceptions import NoScriptError, ResponseError
 
 from ..exceptions import CacheError, CacheUnavailableError
 from .entry import MARK_AT, MARKED
-from .keys import Target, entry_key
+from .keys import Keyspace, Target
 from .lifetimes import GenerationLifetimes
-from .tokens import HARD_SIZE, LEASE_HEAD_SIZE, lease_validity, pass_after, tokens_of
+from .scripts import Script, refuses_scripts
+from .tokens import HARD_SIZE, lease_nonce, lease_validity, pass_after, tokens_of
 from .transport import (
     Command,
     Transport,
@@ -117,37 +116,15 @@ class Acquired:
     snapshot: Snapshot
 
 
-class _Script:
-    """A Lua script with its digest."""
-
-    __slots__ = ("digest", "source")
-
-    def __init__(self, name: str) -> None:
-        self.source = files(__package__).joinpath("lua", f"{name}.lua").read_bytes()
-        self.digest = sha1(self.source, usedforsecurity=False).hexdigest()
-
-    def by_digest(self, keys: Sequence[bytes], args: Sequence[bytes | int]) -> Command:
-        return Command(("EVALSHA", self.digest, len(keys), *keys, *args), keys[0], once=True)
-
-    def by_source(self, keys: Sequence[bytes], args: Sequence[bytes | int]) -> Command:
-        return Command(("EVAL", self.source, len(keys), *keys, *args), keys[0], once=True)
-
-
-_ACQUIRE = _Script("acquire")
-_FILL = _Script("fill")
-_RELEASE = _Script("release")
-_OUTDATE = _Script("outdate")
+_ACQUIRE = Script("acquire")
+_FILL = Script("fill")
+_RELEASE = Script("release")
+_OUTDATE = Script("outdate")
 
 
 def _transaction(key: bytes) -> tuple[Command, Command, Command]:
     unwatch, multi, run = (Command((name,), key) for name in ("UNWATCH", "MULTI", "EXEC"))
     return unwatch, multi, run
-
-
-def _refuses_scripts(reply: Any) -> bool:
-    if isinstance(reply, NoPermissionError):
-        return True
-    return isinstance(reply, ResponseError) and "unknown command" in str(reply).lower()
 
 
 async def _guarded(operation: Awaitable[_T]) -> _T:
@@ -191,14 +168,14 @@ class Store:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._transport = transport or transport_for(client)
-        self._prefix = prefix
+        self._keys = Keyspace(prefix)
         self._scripting = scripting
         self._deadline = deadline
         self._generation_ms = generation_ms
         self._wait_replicas = wait_replicas
         self._lifetimes = GenerationLifetimes(clock)
         # Popular targets are read again and again, and a miss reads its own three times.
-        self._read_keys = lru_cache(_KEYS_KNOWN)(self._new_read_keys)
+        self._read_keys = lru_cache(_KEYS_KNOWN)(self._keys.read)
 
     def until(self) -> float | None:
         """When an operation that starts now fails, in the event loop's time."""
@@ -215,7 +192,7 @@ class Store:
         """Read the entry and its generations, and with `lease` the lease too; one round trip."""
         keys: Sequence[bytes] = self._read_keys(target)
         if lease:
-            keys = (*keys, self._lease_key(target.entry))
+            keys = (*keys, self._keys.lease(target.entry))
         try:
             values = await self._transport.get_many(keys, until=until or self.until())
         except CacheError:
@@ -251,7 +228,7 @@ class Store:
 
     async def renew(self, target: Target, lease_ms: int) -> None:
         """Extend the lease, whoever holds it, to `lease_ms` milliseconds from now."""
-        renewal = keyed("PEXPIRE", self._lease_key(target.entry), lease_ms)
+        renewal = keyed("PEXPIRE", self._keys.lease(target.entry), lease_ms)
         await _guarded(self._send_or_raise((renewal,), self.until()))
 
     async def ask(self, commands: Sequence[Command]) -> list[Any]:
@@ -278,10 +255,10 @@ class Store:
         """
         until = self._until(self._deadline if deadline is None else deadline)
         slots = [
-            [keyed("DEL", self._lease_key(entry)), keyed("DEL", self._entry_key(entry))]
+            [keyed("DEL", self._keys.lease(entry)), keyed("DEL", self._keys.entry(entry))]
             for entry in entries
         ]
-        slots += [[keyed("DEL", self._generation_key(name))] for name in generations]
+        slots += [[keyed("DEL", self._keys.generation(name))] for name in generations]
         await _guarded(self._evict(slots, until))
 
     async def outdate(
@@ -320,24 +297,24 @@ class Store:
         renewal: bytes,
         until: float | None,
     ) -> bool:
-        slots = [[keyed("DEL", self._lease_key(entry)), self._marking(entry)] for entry in entries]
+        slots = [[keyed("DEL", self._keys.lease(entry)), self._marking(entry)] for entry in entries]
         slots += [[self._renewing(name, renewal)] for name in generations]
         return await _guarded(self._outdate(slots, until))
 
     def _marking(self, entry: str) -> Command:
         # may be repeated, as it must be after a redirected deletion of its lease
-        script = _OUTDATE.by_source((self._entry_key(entry),), (MARK_AT, MARKED))
+        script = _OUTDATE.by_source((self._keys.entry(entry),), (MARK_AT, MARKED))
         return script._replace(once=False)
 
     def _renewing(self, generation: str, renewal: bytes) -> Command:
-        return _OUTDATE.by_source((self._generation_key(generation),), (HARD_SIZE, renewal))
+        return _OUTDATE.by_source((self._keys.generation(generation),), (HARD_SIZE, renewal))
 
     async def _outdate(self, slots: Sequence[Sequence[Command]], until: float | None) -> bool:
         try:
             await self._evict(slots, until)
         except CacheUnavailableError as error:
             refusal = error.__cause__
-            if not isinstance(refusal, ResponseError) or not _refuses_scripts(refusal):
+            if not isinstance(refusal, ResponseError) or not refuses_scripts(refusal):
                 raise
             self._go_without_scripts(refusal)
             return False
@@ -351,10 +328,10 @@ class Store:
         until: float | None,
     ) -> None:
         for entry in entries:
-            await self._send_or_raise((keyed("DEL", self._lease_key(entry)),), until)
-            await self._overwrite(self._entry_key(entry), MARK_AT, MARKED, until)
+            await self._send_or_raise((keyed("DEL", self._keys.lease(entry)),), until)
+            await self._overwrite(self._keys.entry(entry), MARK_AT, MARKED, until)
         for name in generations:
-            await self._overwrite(self._generation_key(name), HARD_SIZE, renewal, until)
+            await self._overwrite(self._keys.generation(name), HARD_SIZE, renewal, until)
 
     async def _overwrite(self, key: bytes, offset: int, part: bytes, until: float | None) -> None:
         """Overwrite part of an existing value; remove a value that changes meanwhile."""
@@ -392,27 +369,11 @@ class Store:
     async def _send_or_raise(self, commands: Sequence[Command], until: float | None) -> list[Any]:
         return answers(await self._transport.send(commands, until=until))
 
-    def _entry_key(self, entry: str) -> bytes:
-        return entry_key(entry, self._prefix)
-
-    def _lease_key(self, entry: str) -> bytes:
-        return f"{self._prefix}:l:{{{entry}}}".encode()
-
-    def _staging_key(self, entry: str, lease: bytes) -> bytes:
-        return f"{self._prefix}:s:{{{entry}}}:{lease[1:LEASE_HEAD_SIZE].hex()}".encode()
-
-    def _generation_key(self, name: str) -> bytes:
-        return f"{self._prefix}:{name}".encode()
-
-    def _new_read_keys(self, target: Target) -> tuple[bytes, ...]:
-        generations = (self._generation_key(name) for name in target.generations)
-        return (self._entry_key(target.entry), *generations)
-
     def _generation_keys(self, target: Target) -> tuple[bytes, ...]:
         return self._read_keys(target)[1:]
 
     async def _probe(self, target: Target, *, size: int) -> Snapshot:
-        head = keyed("GETRANGE", self._entry_key(target.entry), 0, size - 1)
+        head = keyed("GETRANGE", self._keys.entry(target.entry), 0, size - 1)
         tokens = [keyed("GET", key) for key in self._generation_keys(target)]
         raw, *found = await self._send_or_raise((head, *tokens), self.until())
         return Snapshot(raw or None, tuple(found))
@@ -459,7 +420,7 @@ class Store:
         self, claim: Claim, creations: list[Command], until: float | None
     ) -> Acquired | None:
         """None if the server refuses scripts."""
-        lease, entry = self._lease_key(claim.target.entry), self._read_keys(claim.target)[0]
+        lease, entry = self._keys.lease(claim.target.entry), self._read_keys(claim.target)[0]
         yields = claim.if_absent or any(claim.fresh)
         outcome = await self._run(
             _ACQUIRE,
@@ -479,13 +440,13 @@ class Store:
         return Acquired(claim.value, self._snapshot(replies[len(creations) + 1 :]))
 
     def _take_by_force(self, claim: Claim) -> Command:
-        key = self._lease_key(claim.target.entry)
+        key = self._keys.lease(claim.target.entry)
         return keyed("SET", key, claim.value, "PX", claim.lease_ms, once=True)
 
     async def _acquire_without_script(
         self, claim: Claim, creations: list[Command], until: float | None
     ) -> Acquired:
-        key = self._lease_key(claim.target.entry)
+        key = self._keys.lease(claim.target.entry)
         take = keyed("SET", key, claim.value, "NX", "PX", claim.lease_ms, once=True)
         commands = [*creations, take, keyed("GET", key), *self._reads(claim.target)]
         replies = await self._send_or_raise(commands, until)
@@ -502,8 +463,8 @@ class Store:
     async def _fill(self, target: Target, lease: bytes, payload: bytes, px: int) -> bool:
         keys = (
             self._read_keys(target)[0],
-            self._lease_key(target.entry),
-            self._staging_key(target.entry, lease),
+            self._keys.lease(target.entry),
+            self._keys.staging(target.entry, lease_nonce(lease)),
         )
         possibly_short = self._possibly_short(target, lease, px)
         heavy = len(payload) >= _HEAVY_BYTES
@@ -578,7 +539,7 @@ class Store:
         return stored
 
     async def _release(self, target: Target, lease: bytes, pass_ms: int | None) -> None:
-        key = self._lease_key(target.entry)
+        key = self._keys.lease(target.entry)
         if self._scripting:
             successor = b"" if pass_ms is None else pass_after(lease)
             args = (lease, successor, pass_ms or 0)
@@ -592,7 +553,7 @@ class Store:
 
     async def _run(
         self,
-        script: _Script,
+        script: Script,
         keys: Sequence[bytes],
         args: Sequence[bytes | int],
         *,
@@ -610,7 +571,7 @@ class Store:
         if isinstance(replies[0], NoScriptError):
             again = (script.by_source(keys, args), *after)
             replies = await self._transport.send(again, until=until)
-        if _refuses_scripts(replies[0]):
+        if refuses_scripts(replies[0]):
             self._go_without_scripts(replies[0])
             return None
         return answers(replies)

@@ -58,6 +58,11 @@ def lease_kind(value: bytes) -> bytes:
     return value[:1]
 
 
+def lease_nonce(value: bytes) -> bytes:
+    """The random bytes that tell this lease from any other."""
+    return value[1:LEASE_HEAD_SIZE]
+
+
 def lease_validity(value: bytes) -> bytes:
     """The validity under which the holder of this lease computes."""
     return value[LEASE_HEAD_SIZE:]
