@@ -207,7 +207,7 @@ def test_every_row_of_the_page_on_http_is_a_test() -> None:
 
 def test_every_test_of_what_clients_get_is_a_row_of_the_page_on_http() -> None:
     named = set(TEST_NAME.findall((ROOT / "docs/http.md").read_text()))
-    for part in ("answers", "downstream", "writes"):
+    for part in ("downstream", "responses", "writes"):
         module = (ROOT / f"tests/test_http_{part}.py").read_text()
         written = re.findall(r"^(?:async )?def (test_\w+)", module, re.MULTILINE)
         assert {name for name in written if "_control_" not in name} <= named

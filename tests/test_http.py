@@ -24,12 +24,12 @@ from redis_fastapi._http import (
     Stale,
     Validators,
     age_seconds,
-    answer,
     assess_freshness,
     cache_control_to_send,
     cache_control_value,
     cache_status,
     cdn_cache_control_value,
+    conditional_message,
     encoding_acceptable,
     etag_for,
     evaluate_preconditions,
@@ -63,7 +63,7 @@ from redis_fastapi._http.ranges import (
     select_ranges,
 )
 from redis_fastapi._http.representation import failure_headers, not_modified_headers
-from redis_fastapi._http.storing import header_block_size
+from redis_fastapi._http.storability import header_block_size
 from redis_fastapi._http.validators import EntityTag, parse_etag
 from redis_fastapi._http.vary import VaryNames, selecting_values
 from support import header_fields as fields
@@ -716,7 +716,7 @@ ANSWERED = fields("content-type: text/plain", 'etag: "x"', "cache-control: max-a
 
 
 def answered(method: str, *lines: str, status: int = 200) -> Message:
-    return answer(
+    return conditional_message(
         method,
         fields(*lines),
         status=status,

@@ -23,10 +23,10 @@ from redis_fastapi._http import (
     Headers,
     MustRevalidate,
     Reason,
-    answer,
     assess_freshness,
     cache_control_to_send,
     cache_status,
+    conditional_message,
     encoding_acceptable,
     freshness_lifetime_ms,
     invalidation_targets,
@@ -141,7 +141,7 @@ def test_an_answer_survives_any_header_soup(
     received_ms: int,
     now_ms: int,
 ) -> None:
-    sent_status, sent, content = answer(
+    sent_status, sent, content = conditional_message(
         method,
         request,
         status=status,
@@ -417,7 +417,7 @@ HELD = st.builds(
 
 
 def replied(asked: Asked, held: Held) -> ranges.Message:
-    return answer(
+    return conditional_message(
         asked.method,
         asked.lines(),
         status=200,

@@ -20,8 +20,8 @@ from starlette.applications import Starlette
 
 from redis_fastapi import CacheBackend, Cached, CacheEvict, CachePut, CacheRoute, RedisSettings
 from redis_fastapi._policy.declare import default_key_builder
+from redis_fastapi._policy.inputs import Names
 from redis_fastapi._policy.policy import Selectors, simple_text
-from redis_fastapi._policy.reads import Names
 from redis_fastapi._policy.resource import (
     ResourceTemplate,
     mount_of,

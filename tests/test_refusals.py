@@ -6,7 +6,7 @@ import pytest
 from redis.exceptions import ClusterDownError, NoPermissionError, OutOfMemoryError
 
 from redis_fastapi._engine.refusals import Operation, Refusals
-from redis_fastapi._redis.transport import answer
+from redis_fastapi._redis.transport import reply_or_raise
 from redis_fastapi.exceptions import CacheUnavailableError
 
 
@@ -21,7 +21,7 @@ class Steady:
         self, operation: Operation = Operation.FILL, why: type[Exception] = OutOfMemoryError
     ) -> None:
         with pytest.raises(CacheUnavailableError) as raised:
-            answer(why("no"))
+            reply_or_raise(why("no"))
         self.refusals.refused(operation, raised.value)
 
 

@@ -46,7 +46,7 @@ from redis_fastapi import (
     cache,
     cache_put,
 )
-from redis_fastapi._http import storing
+from redis_fastapi._http import storability
 from redis_fastapi._policy.policy import ReadPolicy, Selectors
 from servers import RedisServer, free_port, redis_server_available
 from support import (
@@ -1312,7 +1312,7 @@ def test_set_cookie_of_an_own_response_is_never_stored(door: Door) -> None:
 def test_without_the_list_of_what_is_never_stored_a_cookie_is_given_to_another(
     door: Door, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(storing, "_NEVER_STORED", frozenset({b"content-length"}))
+    monkeypatch.setattr(storability, "_NEVER_STORED", frozenset({b"content-length"}))
     assert "secret" in hit_after_a_cookie(door).headers["set-cookie"]
 
 

@@ -43,8 +43,8 @@ from redis_fastapi._redis.entry import Entry
 from redis_fastapi._redis.keys import Target
 from redis_fastapi._routes.targets import read_target
 from redis_fastapi._serving import reading, shortcut
-from redis_fastapi._serving.answers import replayed
 from redis_fastapi._serving.prepared import Prepared, prepared
+from redis_fastapi._serving.responses import replayed
 from redis_fastapi._serving.shortcut import Shortcut
 from redis_fastapi._setup.fast_path import fast_path
 from servers import wait_until

@@ -24,8 +24,8 @@ from redis_fastapi import (
     cache_evict,
 )
 from redis_fastapi._serving import refresh
-from redis_fastapi._serving.inner import inner_scope
 from redis_fastapi._serving.refresh import Refreshes
+from redis_fastapi._serving.subrequests import subrequest_scope
 from redis_fastapi.testing import MemoryCache
 
 TTL = 60
@@ -381,7 +381,7 @@ def test_a_run_has_the_head_of_its_request_and_nothing_else_of_it() -> None:
             *[(b"if-match", b"*"), (b"if-unmodified-since", b"x"), (b"content-length", b"0")],
         ],
     }
-    made = inner_scope(scope, b"")
+    made = subrequest_scope(scope, b"")
     assert made == {
         **{"type": "http", "method": "GET", "path": "/x", "query_string": b"a=1"},
         **{"app": app, "root_path": "", "state": {"pool": 1}, "session": {}},

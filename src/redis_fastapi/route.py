@@ -36,10 +36,10 @@ from ._policy.declare import (
     take_dependencies,
 )
 from ._policy.handlers import INCLUDES_LAZILY, dependant_within, is_fastapis
+from ._policy.inputs import own_inputs, tree_inputs
 from ._policy.model import model_text
 from ._policy.overridden import Overrides
 from ._policy.policy import Policy, ReadPolicy
-from ._policy.reads import own_reads, tree_reads
 from ._policy.rules import check
 from ._policy.signature import parameter_of_type
 from ._policy.wrapping import DECLARATION, install_wrapper, wrapped
@@ -291,8 +291,8 @@ def _refuse(
     secured_by: tuple[str, ...] = ()
     if dependant is not None:
         received = [below for below in dependant.dependencies if below.name is not None]
-        form = own_reads(dependant).form or any(tree_reads(below).form for below in received)
-        secured_by = tuple(str(below.name) for below in received if tree_reads(below).schemes)
+        form = own_inputs(dependant).form or any(tree_inputs(below).form for below in received)
+        secured_by = tuple(str(below.name) for below in received if tree_inputs(below).schemes)
     facts = declaration.facts(methods, form=form, secured_by=secured_by)
     for problem in check(facts):
         raise declaration_error(problem, label)

@@ -5,8 +5,8 @@ and ages in header fields are whole seconds. Malformed input never raises: it is
 is harmless, and given its strictest meaning where it is not.
 """
 
-from .answers import answer, caching_fields, conditions, unconditional
 from .cache_control import cache_control_to_send, cache_control_value, cdn_cache_control_value
+from .conditional import caching_fields, conditional_message, conditions, unconditional
 from .directives import IGNORED, RequestDirectives, request_directives, response_directives
 from .encoding import encoding_acceptable
 from .fields import Headers, lower_names
@@ -30,7 +30,7 @@ from .preconditions import Outcome, evaluate_preconditions, has_preconditions
 from .reasons import Reason
 from .representation import announced_length, is_event_stream
 from .status import Forward, cache_status
-from .storing import DEFAULT_STATUSES, body_refusal, storable_headers, storage_refusal
+from .storability import DEFAULT_STATUSES, body_refusal, storable_headers, storage_refusal
 from .surrogates import surrogate_field
 from .validators import Validators, etag_for, validators_of
 from .vary import STAR, merged_vary, selecting_key, vary_names
@@ -53,7 +53,6 @@ __all__ = [
     "Validators",
     "age_seconds",
     "announced_length",
-    "answer",
     "assess_freshness",
     "body_refusal",
     "cache_control_to_send",
@@ -61,6 +60,7 @@ __all__ = [
     "cache_status",
     "caching_fields",
     "cdn_cache_control_value",
+    "conditional_message",
     "conditions",
     "encoding_acceptable",
     "etag_for",

@@ -185,19 +185,19 @@ def _resolved(spec: _Spec, length: int) -> ByteRange | None:
     return ByteRange(first, length - 1 if last is None else min(last, length - 1))
 
 
-def _coalesced(asked: Sequence[ByteRange]) -> list[ByteRange]:
+def _coalesced(requested: Sequence[ByteRange]) -> list[ByteRange]:
     merged: list[ByteRange] = []
-    for part in sorted(asked):
+    for part in sorted(requested):
         if merged and part.first <= merged[-1].last + 1:
             merged[-1] = ByteRange(merged[-1].first, max(merged[-1].last, part.last))
         else:
             merged.append(part)
-    return sorted(merged, key=lambda whole: _first_asked(whole, asked))
+    return sorted(merged, key=lambda whole: _first_requested(whole, requested))
 
 
-def _first_asked(whole: ByteRange, asked: Sequence[ByteRange]) -> int:
+def _first_requested(whole: ByteRange, requested: Sequence[ByteRange]) -> int:
     return next(
-        index for index, part in enumerate(asked) if whole.first <= part.first <= whole.last
+        index for index, part in enumerate(requested) if whole.first <= part.first <= whole.last
     )
 
 

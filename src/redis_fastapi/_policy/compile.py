@@ -25,6 +25,16 @@ from pydantic import TypeAdapter
 from .._http import Reason
 from ..markers import Cached, CacheEvict, CachePut, Marker
 from .declare import Declaration, Declared, KeyBuilder, default_key_builder, label_of
+from .inputs import (
+    EVERYTHING,
+    NO_NAMES,
+    Names,
+    RouteInputs,
+    credentials_of,
+    route_inputs,
+    tree_inputs,
+    union,
+)
 from .overridden import Overrides, identity_of, overridden
 from .policy import (
     Eviction,
@@ -36,16 +46,6 @@ from .policy import (
     Staleness,
     WritePolicy,
     simple_text,
-)
-from .reads import (
-    EVERYTHING,
-    NO_NAMES,
-    Names,
-    RouteReads,
-    credentials_of,
-    read_route,
-    tree_reads,
-    union,
 )
 from .resource import PathParameter, ResourceTemplate
 from .rules import SAFE_METHODS, SKIPPED_BY_A_HIT, names_of, seconds_of
@@ -85,9 +85,9 @@ def compile_policy(declaration: Declaration, route: RouteFacts) -> Policy:
     read, write = None, None
     warnings: list[str] = []
     if readers:
-        reads = read_route(route.dependant)
-        read = _read_policy(label, declaration, readers[-1], reads, route)
-        warnings += _read_warnings(read, readers[-1], _opaque(declaration, reads), reads)
+        inputs = route_inputs(route.dependant)
+        read = _read_policy(label, declaration, readers[-1], inputs, route)
+        warnings += _read_warnings(read, readers[-1], _opaque(declaration, inputs), inputs)
         if is_checked_by_requires(declaration.endpoint):
             warnings.append(f"{label}: {SKIPPED_BY_A_HIT}. Check the same by a dependency")
     if puts or evictions:
@@ -130,12 +130,12 @@ def _read_policy(
     label: str,
     declaration: Declaration,
     declared: Declared,
-    reads: RouteReads,
+    inputs: RouteInputs,
     route: RouteFacts,
 ) -> ReadPolicy:
     marker = declared.marker
     assert isinstance(marker, Cached)
-    selectors, uncacheable = _selectors(marker, declared, declaration, reads)
+    selectors, uncacheable = _selectors(marker, declared, declaration, inputs)
     selectors = replace(selectors, path=_textual_path_params(route))
     return ReadPolicy(
         label=label,
@@ -147,9 +147,9 @@ def _read_policy(
         selectors=selectors,
         groups=tuple(_group_template(text, declared) for text in names_of(marker.group) if text),
         ttl=ttl_seconds(marker.ttl),
-        private=_is_private(marker, reads) or "cookie" in selectors.names.headers,
-        per_user=_is_per_user(selectors, reads),
-        vary=_announced(marker, reads, selectors),
+        private=_is_private(marker, inputs) or "cookie" in selectors.names.headers,
+        per_user=_is_per_user(selectors, inputs),
+        vary=_announced(marker, inputs, selectors),
         when=marker.when,
         uncacheable=uncacheable,
         status=route.status,
@@ -192,35 +192,35 @@ _ANYTHING = Names(query=(EVERYTHING,), headers=("authorization", "cookie", "host
 """Selectors for a callable that takes the whole request: where requests usually differ."""
 
 
-def _opaque(declaration: Declaration, reads: RouteReads) -> tuple[str, ...]:
+def _opaque(declaration: Declaration, inputs: RouteInputs) -> tuple[str, ...]:
     """Names of the callables that take the whole request."""
     own = (declaration.name,) if declaration.takes_request else ()
     outer = (f"what wraps {declaration.name}",) if declaration.rewrapped else ()
-    return (*own, *outer, *reads.received.opaque)
+    return (*own, *outer, *inputs.received.opaque)
 
 
 def _selectors(
-    marker: Cached, declared: Declared, declaration: Declaration, reads: RouteReads
+    marker: Cached, declared: Declared, declaration: Declaration, inputs: RouteInputs
 ) -> tuple[Selectors, Reason | None]:
     """What selects the variant, and the reason why nothing may be stored, if there is one."""
-    own, received, schemes = reads.own.names, reads.received.names, reads.received.schemes
+    own, received, schemes = inputs.own.names, inputs.received.names, inputs.received.schemes
     spoken_for = _speaks_for_dependencies(marker)
-    own_query, query = reads.own_query, Names(query=received.plus(reads.lasting).query)
-    if _opaque(declaration, reads) and not spoken_for:
+    own_query, query = inputs.own_query, Names(query=received.plus(inputs.lasting).query)
+    if _opaque(declaration, inputs) and not spoken_for:
         query = _ANYTHING
         # a guard may leave what it found in the state of the request
-        received, schemes = received.plus(reads.guards.names), (*schemes, *reads.guards.schemes)
+        received, schemes = received.plus(inputs.guards.names), (*schemes, *inputs.guards.schemes)
     if _own_key_builder(declared) is not None:
         own_query, query = (), query._replace(query=())
     names = query.plus(Names(headers=own.headers, cookies=own.cookies))
-    uncacheable = Reason.FORM if reads.own.form or reads.received.form else None
+    uncacheable = Reason.FORM if inputs.own.form or inputs.received.form else None
     if not spoken_for:
         credentials = credentials_of(schemes)
         if credentials is None:
             uncacheable = Reason.UNKNOWN_SECURITY_SCHEME
         names = names.plus(received._replace(query=())).plus(credentials or NO_NAMES)
     vary = tuple(Field.parse(text) for text in names_of(marker.vary))
-    body = reads.own.body or reads.received.body
+    body = inputs.own.body or inputs.received.body
     return Selectors(own_query, names, vary=vary, body=body), uncacheable
 
 
@@ -229,8 +229,8 @@ def _speaks_for_dependencies(marker: Marker) -> bool:
     return isinstance(marker, Cached) and (bool(marker.vary) or marker.shared is True)
 
 
-def _is_private(marker: Cached, reads: RouteReads) -> bool:
-    received, guards, own = reads.received, reads.guards, reads.own
+def _is_private(marker: Cached, inputs: RouteInputs) -> bool:
+    received, guards, own = inputs.received, inputs.guards, inputs.own
     gated = received.schemes or guards.schemes or guards.names.headers or guards.names.cookies
     # a guard that takes the request may read a session
     gated = gated or guards.opaque
@@ -243,23 +243,23 @@ _CREDENTIALS = frozenset({"authorization", EVERYTHING})
 """Headers that tell users apart, as far as their names say."""
 
 
-def _is_per_user(selectors: Selectors, reads: RouteReads) -> bool:
+def _is_per_user(selectors: Selectors, inputs: RouteInputs) -> bool:
     """Whether the key contains what distinguishes users."""
     names = selectors.names
     if selectors.vary or names.cookies or _CREDENTIALS.intersection(names.headers):
         return True
-    credentials = credentials_of(reads.received.schemes) or NO_NAMES
+    credentials = credentials_of(inputs.received.schemes) or NO_NAMES
     return bool(set(credentials.headers) & set(selectors.names.headers)) or bool(
         set(credentials.query) & set(selectors.names.query)
     )
 
 
-def _announced(marker: Cached, reads: RouteReads, selectors: Selectors) -> tuple[str, ...]:
+def _announced(marker: Cached, inputs: RouteInputs, selectors: Selectors) -> tuple[str, ...]:
     """Header names for ``Vary``, or ``*`` if every field selects (RFC 9110 section 12.5.5)."""
-    names = reads.own.names.plus(selectors.names)
+    names = inputs.own.names.plus(selectors.names)
     if marker.shared is not True:
-        names = names.plus(reads.received.names)
-        names = names.plus(credentials_of(reads.received.schemes) or NO_NAMES)
+        names = names.plus(inputs.received.names)
+        names = names.plus(credentials_of(inputs.received.schemes) or NO_NAMES)
     if EVERYTHING in names.headers:
         return (EVERYTHING,)
     cookie = ("cookie",) if names.cookies else ()
@@ -274,7 +274,7 @@ def _hyphened(name: str) -> str:
 
 
 def _read_warnings(
-    read: ReadPolicy, declared: Declared, opaque: tuple[str, ...], reads: RouteReads
+    read: ReadPolicy, declared: Declared, opaque: tuple[str, ...], inputs: RouteInputs
 ) -> Iterator[str]:
     marker = declared.marker
     assert isinstance(marker, Cached)
@@ -287,21 +287,21 @@ def _read_warnings(
             f"{read.label}: {who} takes the whole Request, so anything in it may reach the answer; "
             "the key holds the query, Host, Authorization and Cookie. Say vary=(...) or shared=True"
         )
-    passing = sorted(set(reads.guards.names.query) - set(reads.lasting.query))
+    passing = sorted(set(inputs.guards.names.query) - set(inputs.lasting.query))
     if passing:
         yield (
             f"{read.label}: a guard reads the query parameter {', '.join(passing)}, which selects "
             "none; where its value reaches the endpoint (by a context variable, say), receive it "
             "as a parameter"
         )
-    lasting = (*reads.lasting.headers, *reads.lasting.cookies)
+    lasting = (*inputs.lasting.headers, *inputs.lasting.cookies)
     if lasting and not spoken_for:
         yield (
             f"{read.label}: a guard with yield reads {', '.join(lasting)}, which selects nothing; "
             "where that reaches the endpoint (by a context variable, say), receive it as a "
             "parameter. Where it does not, say shared=True"
         )
-    if reads.received.schemes and not spoken_for:
+    if inputs.received.schemes and not spoken_for:
         yield (
             f"{read.label}: behind a security scheme, and keyed by the credentials it reads. "
             'Say vary="user.id" for one entry a user, or shared=True for one for all'
@@ -314,7 +314,7 @@ def _write_policy(
     evictions: list[Declared],
     route: RouteFacts,
 ) -> WritePolicy:
-    everything = union(map(tree_reads, route.dependant.dependencies))
+    everything = union(map(tree_inputs, route.dependant.dependencies))
     return WritePolicy(
         label=label,
         put=_put(puts[-1]) if puts else None,

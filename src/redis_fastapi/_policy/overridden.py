@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 from fastapi.dependencies.models import Dependant
 from fastapi.dependencies.utils import get_dependant
 
-from .reads import NO_NAMES, tree_reads
+from .inputs import NO_NAMES, tree_inputs
 
 Overrides = Mapping[Callable[..., Any], Callable[..., Any]]
 
@@ -53,8 +53,8 @@ def _resolved(dependant: Dependant, overrides: Overrides) -> Overridden:
 
 
 def _reads_request(dependant: Dependant) -> bool:
-    reads = tree_reads(dependant)
-    return bool(reads.names != NO_NAMES or reads.schemes or reads.opaque or reads.body)
+    inputs = tree_inputs(dependant)
+    return bool(inputs.names != NO_NAMES or inputs.schemes or inputs.opaque or inputs.body)
 
 
 def identity_of(override: Callable[..., Any]) -> str:

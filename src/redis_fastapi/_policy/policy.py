@@ -20,7 +20,7 @@ from starlette.requests import Request
 from .._http import Forward, Reason
 from .._redis.keys import EPOCH, Target, digest, group_name, path_name
 from .declare import KeyBuilder
-from .reads import EVERYTHING, NO_NAMES, Names
+from .inputs import EVERYTHING, NO_NAMES, Names
 from .resource import PathParameter, ResourceTemplate, path_resource
 from .templates import Field, Template, text_of
 

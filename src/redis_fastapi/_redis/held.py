@@ -38,8 +38,8 @@ from .transport import (
     Pool,
     PoolTransport,
     Transport,
-    answers,
     primary_of,
+    replies_or_raise,
 )
 
 _log = logging.getLogger("redis_fastapi")
@@ -201,7 +201,7 @@ class HeldClusterTransport:
             found = await self._followed.get_many([keys[p] for p in astray], until=until)
             for position, value in zip(astray, found, strict=True):
                 replies[position] = value
-        return answers(replies)
+        return replies_or_raise(replies)
 
     async def send(
         self, commands: Sequence[Command], *, until: float | None, heavy: bool = False

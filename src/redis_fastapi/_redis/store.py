@@ -34,9 +34,9 @@ from .tokens import HARD_SIZE, lease_nonce, lease_validity, pass_after, tokens_o
 from .transport import (
     Command,
     Transport,
-    answer,
-    answers,
     keyed,
+    replies_or_raise,
+    reply_or_raise,
     timeout_at,
     transport_for,
 )
@@ -338,12 +338,12 @@ class Store:
         unwatch, multi, run = _transaction(key)
         async with timeout_at(until), self._transport.exclusive(key) as exchange:
             watched = await exchange((keyed("WATCH", key), keyed("EXISTS", key)))
-            if not [answer(reply) for reply in watched][1]:
+            if not [reply_or_raise(reply) for reply in watched][1]:
                 await exchange((unwatch,))
                 return
             replies = await exchange((multi, keyed("SETRANGE", key, offset, part), run))
-            if answer(replies[-1]) is None:
-                answer((await exchange((keyed("DEL", key),)))[0])
+            if reply_or_raise(replies[-1]) is None:
+                reply_or_raise((await exchange((keyed("DEL", key),)))[0])
 
     async def _evict(self, slots: Sequence[Sequence[Command]], until: float | None) -> None:
         if self._wait_replicas:
@@ -359,7 +359,7 @@ class Store:
             key = commands[0].key
             async with timeout_at(until), self._transport.exclusive(key) as exchange:
                 wait = Command(("WAIT", self._wait_replicas, _REPLICATION_MS), key)
-                *_, confirmed = [answer(one) for one in await exchange((*commands, wait))]
+                *_, confirmed = [reply_or_raise(one) for one in await exchange((*commands, wait))]
             if confirmed < self._wait_replicas:
                 raise CacheUnavailableError(f"{confirmed} of {self._wait_replicas} replicas")
 
@@ -367,7 +367,7 @@ class Store:
         return None if seconds is None else asyncio.get_running_loop().time() + seconds
 
     async def _send_or_raise(self, commands: Sequence[Command], until: float | None) -> list[Any]:
-        return answers(await self._transport.send(commands, until=until))
+        return replies_or_raise(await self._transport.send(commands, until=until))
 
     def _generation_keys(self, target: Target) -> tuple[bytes, ...]:
         return self._read_keys(target)[1:]
@@ -498,13 +498,13 @@ class Store:
         unwatch, multi, run = _transaction(lease_key)
         async with timeout_at(until), self._transport.exclusive(lease_key) as exchange:
             watched = await exchange((keyed("WATCH", lease_key), keyed("GET", lease_key)))
-            if [answer(reply) for reply in watched][1] != lease:
+            if [reply_or_raise(reply) for reply in watched][1] != lease:
                 await exchange((unwatch,))
                 return False
             replies = await exchange((multi, *commands, run))
-        done = answer(replies[-1])
+        done = reply_or_raise(replies[-1])
         for reply in done or ():
-            answer(reply)
+            reply_or_raise(reply)
         return done is not None
 
     def _possibly_short(self, target: Target, lease: bytes, px: int) -> dict[bytes, bytes]:
@@ -566,7 +566,7 @@ class Store:
         commands = [*before, script.by_digest(keys, args), *after]
         replies = await self._transport.send(commands, until=until, heavy=heavy)
         for reply in replies[: len(before)]:
-            answer(reply)
+            reply_or_raise(reply)
         replies = replies[len(before) :]
         if isinstance(replies[0], NoScriptError):
             again = (script.by_source(keys, args), *after)
@@ -574,7 +574,7 @@ class Store:
         if refuses_scripts(replies[0]):
             self._go_without_scripts(replies[0])
             return None
-        return answers(replies)
+        return replies_or_raise(replies)
 
     def _go_without_scripts(self, reason: ResponseError) -> None:
         self._scripting = False

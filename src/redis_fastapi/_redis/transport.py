@@ -158,7 +158,7 @@ class PoolTransport:
 
     async def get_many(self, keys: Sequence[bytes], *, until: float | None) -> list[bytes | None]:
         (values,) = await self.send((keyed("MGET", *keys),), until=until)
-        return cast("list[bytes | None]", answer(values))
+        return cast("list[bytes | None]", reply_or_raise(values))
 
     async def send(
         self, commands: Sequence[Command], *, until: float | None, heavy: bool = False
@@ -221,7 +221,7 @@ class ClusterTransport:
 
     async def get_many(self, keys: Sequence[bytes], *, until: float | None) -> list[bytes | None]:
         replies = await self.send([keyed("GET", key) for key in keys], until=until)
-        return [cast("bytes | None", answer(reply)) for reply in replies]
+        return [cast("bytes | None", reply_or_raise(reply)) for reply in replies]
 
     async def send(
         self, commands: Sequence[Command], *, until: float | None, heavy: bool = False
@@ -311,15 +311,15 @@ def _refuse_blocking(client: object) -> None:
         )
 
 
-def answers(replies: list[Any]) -> list[Any]:
+def replies_or_raise(replies: list[Any]) -> list[Any]:
     """The replies themselves; raises CacheUnavailableError if one of them is an error."""
     for reply in replies:
         if isinstance(reply, Exception):
-            answer(reply)
+            reply_or_raise(reply)
     return replies
 
 
-def answer(reply: Any) -> Any:
+def reply_or_raise(reply: Any) -> Any:
     """The reply itself; raises CacheUnavailableError if it is an error."""
     if isinstance(reply, Exception):
         raise CacheUnavailableError(f"Redis refused: {reply}") from reply

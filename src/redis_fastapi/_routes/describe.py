@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from .._policy.inputs import EVERYTHING
 from .._policy.policy import Eviction, Key, Put, ReadPolicy, Selectors, WritePolicy
-from .._policy.reads import EVERYTHING
 from .._policy.resource import ResourceTemplate
 from .registry import Served
 

@@ -1,4 +1,4 @@
-"""One run of a cached GET's endpoint: the entry made of its response, and the right to store it."""
+"""One run of the endpoint for a cached GET, and its right to store an entry."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from .._engine.leases import Lease
 from .._http import Headers, Reason, announced_length, is_event_stream
 from .._policy.policy import ReadPolicy
 from .._redis.entry import Entry
-from .answers import OWN_RESPONSE, unstored_headers, without
 from .cache_status import CacheStatus
 from .context import Context
-from .storing import Storing
+from .entry_builder import EntryBuilder
+from .responses import OWN_RESPONSE, unstored_headers, without
 from .variants import selection
 
 
@@ -57,7 +57,7 @@ class Fill:
         self._policy = policy
         self._cache_status = cache_status
         ttl_ms = context.ttl_ms(policy.ttl, jitter=policy.staleness.jitter)
-        self._storing = Storing(
+        self._builder = EntryBuilder(
             policy, context.settings, context.heads, ttl_ms, groups, varies=True
         )
         self._refusal: Reason | None = None
@@ -94,7 +94,7 @@ class Fill:
         if self._refusal is not None:
             return self._refusal
         own = without(headers, self.injected)
-        entry = self._storing.entry(status, headers, body, own=own, now_ms=now_ms)
+        entry = self._builder.build(status, headers, body, own=own, now_ms=now_ms)
         if not isinstance(entry, Entry):
             return entry
         built = (OWN_RESPONSE,) if self.own_response else ()
@@ -109,7 +109,7 @@ class Fill:
         if is_event_stream(headers):
             return Reason.UNFINISHED
         size, now_ms = announced_length(headers) or 0, self.context.now_ms()
-        return self._storing.refusal(status, headers, size=size, now_ms=now_ms)
+        return self._builder.refusal(status, headers, size=size, now_ms=now_ms)
 
     def stored_fields(self, entry: Entry, now_ms: int) -> list[tuple[bytes, bytes]]:
         """The cache's own fields of a response that is stored."""
@@ -126,9 +126,9 @@ class Fill:
 
     def unfinished(self, status: int, headers: Headers) -> list[tuple[bytes, bytes]]:
         """The header fields of a response that may be stored once its body is complete."""
-        lifetime_ms = self._storing.lifetime_ms(status, headers, self.context.now_ms())
-        windows = self._storing.windows(status, headers)
-        announced = self._storing.announced(status, headers, lifetime_ms, windows)
+        lifetime_ms = self._builder.lifetime_ms(status, headers, self.context.now_ms())
+        windows = self._builder.windows(status, headers)
+        announced = self._builder.announced(status, headers, lifetime_ms, windows)
         names = {name for name, _ in announced}
         return [*(pair for pair in headers if pair[0] not in names), *announced, *self._told()]
 

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from .._http import Headers
 from .._policy.policy import ReadPolicy
-from .answers import Windows
+from .responses import Windows
 
 _MOST = 256
 """Capacity in heads; an endpoint may send a different one each time."""

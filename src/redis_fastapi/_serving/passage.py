@@ -20,13 +20,13 @@ from .._http import Forward
 from .._policy.declare import SCOPE_KEY
 from .._policy.policy import Policy, ReadPolicy, Values, WritePolicy
 from .._policy.wrapping import Run
-from .answers import own_copy
 from .cache_status import CacheStatus
 from .context import Context
 from .known_routes import LEARNER
 from .observed import ObservedReading, ObservedWriting
 from .reading import Reading
 from .refresh import RERUN
+from .responses import own_copy
 from .shortcut import Destination, Shortcut
 from .writing import Writing
 

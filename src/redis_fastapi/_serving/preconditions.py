@@ -16,7 +16,7 @@ from starlette.responses import Response
 
 from .. import _http
 from .._http import Headers, Outcome, Validators
-from .inner import FRESH_ONLY, inner_scope, sent
+from .subrequests import FRESH_ONLY, send_subrequest, subrequest_scope
 
 logger = logging.getLogger("redis_fastapi")
 
@@ -39,9 +39,9 @@ async def refused_by_preconditions(request: Request, *, now_ms: int) -> Response
 
 
 async def _answer_to_get(request: Request) -> tuple[int, Headers]:
-    scope = {**inner_scope(request.scope, b""), FRESH_ONLY: True}
+    scope = {**subrequest_scope(request.scope, b""), FRESH_ONLY: True}
     try:
-        return await sent(scope, b"")
+        return await send_subrequest(scope, b"")
     except Exception as error:  # the application may raise anything
         logger.warning("no validator of %s for a conditional write: %r", scope["path"], error)
         return 500, ()

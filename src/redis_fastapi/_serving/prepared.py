@@ -14,7 +14,7 @@ from .._engine.engine import Hit, Outcome
 from .._http import Headers
 from .._redis.entry import Entry, Stored, stored_of
 from .._redis.store import Snapshot
-from .answers import raw_response
+from .responses import raw_response
 
 _SECOND_MS = 1_000
 

@@ -1,7 +1,7 @@
-"""One GET through the cache: look up, then respond or run; `filling.py` handles what follows a run.
+"""One GET through the cache: look up, then respond from the entry or run the endpoint.
 
 A stale entry is sent if it allows that: immediately, while `refresh.py` has it recomputed, or in
-place of an error of the endpoint.
+place of an error of the endpoint. What the endpoint returns is completed in `completion.py`.
 
 The endpoint's wrapper calls ``before`` once all dependencies and validation have passed; the
 route's handler calls ``finish`` with the serialized response, or ``failed`` if there is none.
@@ -26,17 +26,17 @@ from .._policy.policy import ReadPolicy, Values
 from .._redis.entry import Entry
 from .._redis.keys import Target
 from .._routes.targets import read_target
-from .answers import replayed
 from .cache_status import CacheStatus
+from .completion import fail, finish
 from .context import Context
 from .fill import Fill
-from .filling import fail, finish
-from .inner import FRESH_ONLY
 from .prepared import Prepared, plain_hit, prepared
 from .recording import outlet_of
 from .refresh import RERUN, Refreshable, Rerun
+from .responses import replayed
 from .reuse import Wanted, assess, stands_in
 from .shortcut import Destination
+from .subrequests import FRESH_ONLY
 from .variants import MOST_STEPS, matches, variant_of
 
 
@@ -312,8 +312,8 @@ class Reading:
             await asyncio.wait((run,))
 
     def _replay(self, entry: Entry, now_ms: int) -> Response:
-        told = self.cache_status.fields(debug=self._context.settings.debug)
-        return replayed(self._scope, entry, self._injected, now_ms, told)
+        fields = self.cache_status.fields(debug=self._context.settings.debug)
+        return replayed(self._scope, entry, self._injected, now_ms, fields)
 
     async def _stored_or_timeout(self, target: Target | None) -> Response:
         """The stored response, or 504 (RFC 9111 section 5.2.1.7)."""

@@ -15,7 +15,7 @@ from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
 from .._http import Headers, Reason, lower_names
-from .answers import raw_response
+from .responses import raw_response
 
 OUTLET = "redis_fastapi_outlet"
 """Key in a scope of the `Outlet` of its response."""

@@ -20,7 +20,7 @@ from .._engine.engine import Engine
 from .._engine.leases import Lease
 from .._redis.entry import Entry
 from .._redis.keys import Target
-from .inner import inner_scope, sent
+from .subrequests import send_subrequest, subrequest_scope
 
 RERUN = "redis_fastapi_rerun"
 """Key in the scope of such a run of its `Rerun`."""
@@ -93,7 +93,7 @@ class Refreshes:
         if self._closed or len(self._tasks) >= self._most or due.target.entry in self._busy:
             return None
         self._busy.add(due.target.entry)
-        work = self._compute(engine, due, inner_scope(scope, body), body)
+        work = self._compute(engine, due, subrequest_scope(scope, body), body)
         # the run does not inherit the context variables of the request
         task = Context().run(asyncio.get_running_loop().create_task, work)
         self._tasks.add(task)
@@ -112,7 +112,7 @@ class Refreshes:
             self._busy.discard(place)
             return
         try:
-            await sent({**scope, RERUN: Rerun(due.resource, lease)}, body)
+            await send_subrequest({**scope, RERUN: Rerun(due.resource, lease)}, body)
         except Exception as error:  # the application may raise anything
             message = "%s: what is stale could not be refreshed: %r"
             logger.warning(message, due.route, error, extra={"route": due.route})

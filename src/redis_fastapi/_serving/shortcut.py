@@ -27,8 +27,8 @@ from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
 
 from .._policy.handlers import is_instrumented
+from .._policy.inputs import credentials_of, tree_inputs, union
 from .._policy.policy import Policy, ReadPolicy
-from .._policy.reads import credentials_of, tree_reads, union
 from .._policy.resource import ResourceTemplate
 from .._redis.keys import Target
 from .prepared import Prepared
@@ -144,7 +144,7 @@ def _is_customised(route_class: type[APIRoute]) -> bool:
 
 def _reaches_endpoint_as_it_came(dependant: Dependant) -> bool:
     """Whether no dependency gets the request, which it could change."""
-    below = union(map(tree_reads, dependant.dependencies))
+    below = union(map(tree_inputs, dependant.dependencies))
     return not below.opaque and credentials_of(below.schemes) is not None
 
 

@@ -31,8 +31,8 @@ from .._routes.targets import (
     put_target,
 )
 from .context import Context
+from .entry_builder import EntryBuilder, whole_body
 from .preconditions import refused_by_preconditions
-from .storing import Storing, whole_body
 
 _T = TypeVar("_T")
 
@@ -201,7 +201,7 @@ class Writing:
         ttl = reader.ttl if put.ttl is None else put.ttl
         context = self._context
         ttl_ms = context.ttl_ms(ttl, jitter=reader.staleness.jitter)
-        entry = Storing(reader, context.settings, context.heads, ttl_ms, named.groups).entry(
+        entry = EntryBuilder(reader, context.settings, context.heads, ttl_ms, named.groups).build(
             reader.status,
             headers,
             body,

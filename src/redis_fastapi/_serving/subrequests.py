@@ -31,7 +31,7 @@ _CONDITIONS = frozenset(
 _FRAMING = frozenset({b"content-length", b"transfer-encoding"})
 
 
-def inner_scope(scope: Scope, body: bytes) -> Scope:
+def subrequest_scope(scope: Scope, body: bytes) -> Scope:
     """The scope of a GET modelled on a request that the application received."""
     copied = {name: value for name, value in scope.items() if not _is_routed(name)}
     dropped = _CONDITIONS if body else _CONDITIONS | _FRAMING
@@ -71,12 +71,12 @@ def _roots(scope: Mapping[str, Any]) -> Iterator[str]:
         yield root
 
 
-async def sent(scope: Scope, body: bytes) -> tuple[int, Headers]:
+async def send_subrequest(scope: Scope, body: bytes) -> tuple[int, Headers]:
     """Send a request through its application; returns status code and headers of the response.
 
     The body of the response is dropped. Raises what the application raises.
     """
-    answer: Message = {"status": 0, "headers": []}
+    head: Message = {"status": 0, "headers": []}
     requests = iter([{"type": "http.request", "body": body, "more_body": False}])
     ended = asyncio.Event()
 
@@ -88,9 +88,9 @@ async def sent(scope: Scope, body: bytes) -> tuple[int, Headers]:
 
     async def send(message: Message) -> None:
         if message["type"] == "http.response.start":
-            answer.update(message)
+            head.update(message)
         elif not message.get("more_body", False):
             ended.set()
 
     await scope["app"](scope, receive, send)
-    return answer["status"], lower_names(answer["headers"])
+    return head["status"], lower_names(head["headers"])

@@ -26,7 +26,7 @@ from .vary import STAR, vary_names
 DEFAULT_STATUSES: Final = frozenset({200, 201, 202, 203})
 """The 2xx status codes whose body is a complete representation."""
 
-_ANSWERS_TO_CONDITIONS: Final = frozenset({304, 412, 416})
+_CONDITIONAL_STATUSES: Final = frozenset({304, 412, 416})
 _NEVER_STORED: Final = frozenset(
     {
         b"age",
@@ -144,7 +144,7 @@ def _refused_by_status(
 ) -> Reason | None:
     if status == 206 or field_lines(headers, b"content-range"):
         return Reason.PARTIAL_CONTENT
-    if status < 200 or status in _ANSWERS_TO_CONDITIONS or status not in allowed_statuses:
+    if status < 200 or status in _CONDITIONAL_STATUSES or status not in allowed_statuses:
         return Reason.STATUS
     return None
 

@@ -1,4 +1,4 @@
-"""What becomes of the endpoint's response to a cached GET: completed, stored while it is sent.
+"""Completes the endpoint's response to a cached GET, and stores it while it is sent.
 
 A response with its whole body is completed here. One that becomes known only as it is sent passes a
 recorder (`recording.py`).
@@ -14,10 +14,10 @@ from starlette.responses import Response
 from .._http import Headers, Reason
 from .._redis.entry import Entry
 from .._redis.keys import Target
-from .answers import announced, answered, own_copy
+from .entry_builder import whole_body
 from .fill import Fill
 from .recording import Opening, Recorder, outlet_of, recorded
-from .storing import whole_body
+from .responses import conditional_response, own_copy, set_entry_headers
 
 
 async def finish(fill: Fill, response: Response) -> Response:
@@ -56,9 +56,9 @@ async def _complete(fill: Fill, response: Response, body: bytes) -> Response:
         response.raw_headers[:] = fill.unstored(response.raw_headers, entry)
         await fill.make_way(entry)
         return response
-    announced(response, entry, fill.injected)
+    set_entry_headers(response, entry, fill.injected)
     response.raw_headers += fill.stored_fields(entry, now_ms)
-    response = answered(fill.scope, response, now_ms=now_ms)
+    response = conditional_response(fill.scope, response, now_ms=now_ms)
     await _store(fill, entry, response, now_ms)
     return response
 

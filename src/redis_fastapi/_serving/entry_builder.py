@@ -1,4 +1,4 @@
-"""Decides whether a response may be stored, and builds its entry; for both reads and writes."""
+"""Builds the entry of a response, or tells why it is not stored; for both reads and writes."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from .._http import Headers, Reason
 from .._policy.policy import ReadPolicy
 from .._redis.entry import Entry
 from ..settings import RedisSettings
-from .answers import Windows, announced_headers, kept_headers
 from .head_cache import Head, HeadCache, repeatable
+from .responses import Windows, announced_headers, kept_headers
 
 
 @dataclass(frozen=True, slots=True)
-class Storing:
+class EntryBuilder:
     """How responses to one cached GET become entries.
 
     Attributes:
@@ -36,7 +36,7 @@ class Storing:
     groups: tuple[str, ...] = ()
     varies: bool = False
 
-    def entry(
+    def build(
         self, status: int, headers: Headers, body: bytes, *, own: Headers, now_ms: int
     ) -> Entry | Reason:
         """The entry for a complete response, or the first reason not to store it.

@@ -1,4 +1,4 @@
-"""Builds header blocks and responses: what is stored, and what is added when it is sent."""
+"""Responses made from entries, and the header fields that are stored and sent."""
 
 from __future__ import annotations
 
@@ -112,8 +112,8 @@ def for_one_user(headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]
     if not any(name == b"set-cookie" for name, _ in headers):
         return headers
     control = _http.cache_control_to_send(headers, b"private", private=True) or b"private"
-    said = _http.response_directives([(b"cache-control", control)])
-    if not (said.no_store or said.private):
+    directives = _http.response_directives([(b"cache-control", control)])
+    if not (directives.no_store or directives.private):
         control += b", private"
     return [*(pair for pair in headers if pair[0] != b"cache-control"), (b"cache-control", control)]
 
@@ -127,7 +127,7 @@ def without(headers: Headers, removed: Iterable[tuple[bytes, bytes]]) -> list[tu
     return left
 
 
-def replayed(scope: Scope, entry: Entry, fresh: Headers, now_ms: int, told: Headers) -> Response:
+def replayed(scope: Scope, entry: Entry, fresh: Headers, now_ms: int, added: Headers) -> Response:
     """The stored response with Age, the fields that dependencies set, and the cache's own.
 
     Args:
@@ -135,18 +135,18 @@ def replayed(scope: Scope, entry: Entry, fresh: Headers, now_ms: int, told: Head
         entry: The stored response.
         fresh: Fields set by dependencies for this request.
         now_ms: Current time, in milliseconds since 1970.
-        told: The cache's own fields.
+        added: The cache's own fields.
     """
     stored = without_selection(entry.headers)
     if stored and stored[0] == OWN_RESPONSE:
         stored, fresh = stored[1:], ()
     age = _http.age_seconds(created_ms=entry.created_ms, now_ms=now_ms)
-    headers = [*with_fresh(stored, fresh), (b"age", b"%d" % age), *told]
+    headers = [*with_fresh(stored, fresh), (b"age", b"%d" % age), *added]
     response = raw_response(entry.status, headers, entry.body)
-    return answered(scope, response, now_ms=now_ms, received_ms=entry.created_ms)
+    return conditional_response(scope, response, now_ms=now_ms, received_ms=entry.created_ms)
 
 
-def announced(response: Response, entry: Entry, fresh: Headers) -> None:
+def set_entry_headers(response: Response, entry: Entry, fresh: Headers) -> None:
     """Give the endpoint's response the fields that its entry has."""
     stored = [pair for pair in without_selection(entry.headers) if pair != OWN_RESPONSE]
     names = {name for name, _ in stored}
@@ -154,7 +154,7 @@ def announced(response: Response, entry: Entry, fresh: Headers) -> None:
     response.raw_headers[:] = with_fresh(stored, [*unstored, *fresh])
 
 
-def answered(
+def conditional_response(
     scope: Scope, response: Response, *, now_ms: int, received_ms: int | None = None
 ) -> Response:
     """The response itself, or the 206, 304, 412 or 416 that this request gets instead.
@@ -165,16 +165,16 @@ def answered(
         now_ms: Current time, in milliseconds since 1970.
         received_ms: When the response was stored; None if it was just computed.
     """
-    asked = scope["headers"]
-    if _http.unconditional(asked):
+    requested = scope["headers"]
+    if _http.unconditional(requested):
         return response
-    in_parts = any(name == b"range" for name, _ in asked)
+    in_parts = any(name == b"range" for name, _ in requested)
     if in_parts and _may_be_compressed(scope):
-        asked = [pair for pair in asked if pair[0] != b"range"]
+        requested = [pair for pair in requested if pair[0] != b"range"]
     body = bytes(response.body)
-    status, headers, content = _http.answer(
+    status, headers, content = _http.conditional_message(
         scope["method"],
-        asked,
+        requested,
         status=response.status_code,
         headers=response.raw_headers,
         body=body,
@@ -184,9 +184,9 @@ def answered(
     )
     if status == response.status_code and content == body:
         return response
-    answer = raw_response(status, headers, content)
-    answer.background = response.background
-    return answer
+    selected = raw_response(status, headers, content)
+    selected.background = response.background
+    return selected
 
 
 _COMPRESSORS = ("brotli", "compress", "gzip", "zstd")

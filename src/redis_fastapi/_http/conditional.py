@@ -31,7 +31,7 @@ def caching_fields(request_headers: Headers) -> list[tuple[bytes, bytes]]:
     return [pair for pair in request_headers if pair[0] in _CACHING_FIELDS]
 
 
-def answer(
+def conditional_message(
     method: str,
     request_headers: Headers,
     *,
@@ -42,7 +42,7 @@ def answer(
     now_ms: int,
     boundary: bytes,
 ) -> Message:
-    """Answer a GET or HEAD from a stored response: preconditions first, then ranges.
+    """The response to a GET or HEAD, from a stored one: preconditions first, then ranges.
 
     This is the order of RFC 9110 section 13.2.2. Every response that may have content carries its
     Content-Length; a response to HEAD has that of the GET, and no body.

@@ -18,7 +18,7 @@ from apps import Gate, cache_router, caching_app, memory_settings, serving, stat
 from endpoint_forms import FASTAPI_VERSION
 from redis_fastapi import Cached, _http, cache
 from redis_fastapi._redis.transport import timeout_at
-from redis_fastapi._serving import filling
+from redis_fastapi._serving import completion
 from redis_fastapi._serving.reading import Reading
 from support import Runs, directives_of
 
@@ -410,7 +410,7 @@ async def test_what_a_dependency_kept_from_being_sent_is_not_stored_and_nobody_w
 async def test_control_without_its_withdrawal_what_was_not_sent_is_served(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(filling, "_withdraw_if_unsent", lambda *_: None)
+    monkeypatch.setattr(completion, "_withdraw_if_unsent", lambda *_: None)
 
     assert await states_after_a_failed_commit(whole=True) == ["HIT", "HIT"]
 

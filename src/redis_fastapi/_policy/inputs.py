@@ -56,7 +56,7 @@ NO_NAMES: Final = Names()
 
 
 @dataclass(frozen=True, slots=True)
-class Reads:
+class Inputs:
     """What one tree of dependencies reads.
 
     Attributes:
@@ -75,9 +75,9 @@ class Reads:
     form: bool = False
     generators: bool = False
 
-    def plus(self, other: Reads) -> Reads:
+    def plus(self, other: Inputs) -> Inputs:
         """Union of both."""
-        return Reads(
+        return Inputs(
             self.names.plus(other.names),
             (*self.schemes, *other.schemes),
             (*self.opaque, *other.opaque),
@@ -88,7 +88,7 @@ class Reads:
 
 
 @dataclass(frozen=True, slots=True)
-class RouteReads:
+class RouteInputs:
     """Everything one route reads, by what reads it.
 
     Attributes:
@@ -99,35 +99,35 @@ class RouteReads:
         lasting: What guards with ``yield``, which stay open while the endpoint runs, read.
     """
 
-    own: Reads
+    own: Inputs
     own_query: tuple[tuple[str, tuple[str, ...]], ...]
-    received: Reads
-    guards: Reads
+    received: Inputs
+    guards: Inputs
     lasting: Names
 
 
-def read_route(dependant: Dependant) -> RouteReads:
+def route_inputs(dependant: Dependant) -> RouteInputs:
     """Everything a route's effective dependencies read."""
     guards = [below for below in dependant.dependencies if below.name is None]
-    return RouteReads(
-        own_reads(dependant),
+    return RouteInputs(
+        own_inputs(dependant),
         tuple((field.name, _wire_names([field])) for field in dependant.query_params),
-        union(tree_reads(below) for below in dependant.dependencies if below.name is not None),
-        union(map(tree_reads, guards)),
-        union(reads for guard in guards for reads in _lasting(guard)).names,
+        union(tree_inputs(below) for below in dependant.dependencies if below.name is not None),
+        union(map(tree_inputs, guards)),
+        union(inputs for guard in guards for inputs in _lasting(guard)).names,
     )
 
 
-def _lasting(dependant: Dependant) -> Iterator[Reads]:
+def _lasting(dependant: Dependant) -> Iterator[Inputs]:
     """What the dependencies with ``yield`` in a tree read and receive."""
     if dependant.call is not None and is_generator_endpoint(dependant.call):
-        yield tree_reads(dependant)
+        yield tree_inputs(dependant)
         return
     for below in dependant.dependencies:
         yield from _lasting(below)
 
 
-def own_reads(dependant: Dependant) -> Reads:
+def own_inputs(dependant: Dependant) -> Inputs:
     """What one callable's own parameters read, without its dependencies."""
     names = Names(
         _wire_names(dependant.query_params),
@@ -135,20 +135,20 @@ def own_reads(dependant: Dependant) -> Reads:
         _wire_names(dependant.cookie_params),
     )
     form = any(isinstance(field.field_info, params.Form) for field in dependant.body_params)
-    return Reads(names, body=bool(dependant.body_params), form=form)
+    return Inputs(names, body=bool(dependant.body_params), form=form)
 
 
-def tree_reads(dependant: Dependant) -> Reads:
+def tree_inputs(dependant: Dependant) -> Inputs:
     """What a dependency and everything it depends on read."""
-    reads = own_reads(dependant)
+    inputs = own_inputs(dependant)
     call: Any = dependant.call
     if isinstance(call, SecurityBase):
-        reads = reads.plus(Reads(schemes=(call,)))
+        inputs = inputs.plus(Inputs(schemes=(call,)))
     elif takes_request(dependant) and not _is_ours(call):
-        reads = reads.plus(Reads(opaque=(getattr(call, "__name__", type(call).__name__),)))
+        inputs = inputs.plus(Inputs(opaque=(getattr(call, "__name__", type(call).__name__),)))
     if call is not None and is_generator_endpoint(call):
-        reads = reads.plus(Reads(generators=True))
-    return union(tree_reads(below) for below in dependant.dependencies).plus(reads)
+        inputs = inputs.plus(Inputs(generators=True))
+    return union(tree_inputs(below) for below in dependant.dependencies).plus(inputs)
 
 
 def hands_out_cache(dependant: Dependant) -> bool:
@@ -159,11 +159,11 @@ def hands_out_cache(dependant: Dependant) -> bool:
     )
 
 
-def union(many: Iterable[Reads]) -> Reads:
-    """Union of any number of reads."""
-    total = Reads()
-    for reads in many:
-        total = total.plus(reads)
+def union(many: Iterable[Inputs]) -> Inputs:
+    """Union of any number of them."""
+    total = Inputs()
+    for inputs in many:
+        total = total.plus(inputs)
     return total
 
 

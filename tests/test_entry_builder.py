@@ -14,8 +14,8 @@ from redis_fastapi._policy.policy import ReadPolicy, Selectors, Staleness
 from redis_fastapi._policy.resource import ResourceTemplate
 from redis_fastapi._redis.entry import Entry
 from redis_fastapi._serving import head_cache
+from redis_fastapi._serving.entry_builder import EntryBuilder
 from redis_fastapi._serving.head_cache import HeadCache
-from redis_fastapi._serving.storing import Storing
 
 SETTINGS = RedisSettings(max_body_size=8, max_header_size=120, surrogate_header="Surrogate-Key")
 POLICY = ReadPolicy(
@@ -76,8 +76,8 @@ Answer = tuple[ReadPolicy, int, Headers, bytes, int, tuple[str, ...], bool, int 
 
 def stored(answer: Answer, heads: HeadCache) -> Entry | Reason:
     policy, status, headers, body, now_ms, groups, varies, ttl_ms = answer
-    storing = Storing(policy, SETTINGS, heads, ttl_ms, groups, varies=varies)
-    return storing.entry(status, headers, body, own=headers[1:], now_ms=now_ms)
+    builder = EntryBuilder(policy, SETTINGS, heads, ttl_ms, groups, varies=varies)
+    return builder.build(status, headers, body, own=headers[1:], now_ms=now_ms)
 
 
 @given(st.lists(ANSWER, max_size=6))
