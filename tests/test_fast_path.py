@@ -191,6 +191,19 @@ def test_a_mounted_application_has_a_front_of_its_own(
     assert routings(routed, within(outer(), shop(), "/{tenant}"), f"/a{PATH}") == [2, 2, 1]
 
 
+def test_of_applications_that_share_their_state_each_has_a_front_of_its_own(
+    routed: Routed,
+) -> None:
+    outer, mounted = FastAPI(), FastAPI()
+    mounted.state = outer.state
+    outer.mount("/mounted", mounted)
+    for app in (outer, mounted):
+        FastAPIRedis(app, settings()).lifespan().caching()
+        app.get(PATH)(item_one)
+    assert routings(routed, outer, f"/mounted{PATH}") == [2, 2, 1]
+    assert routings(routed, outer) == [1, 1, 0]
+
+
 # -- what is never answered in front
 
 
@@ -531,7 +544,7 @@ def test_a_path_is_known_as_long_as_one_of_its_aliases(routed: Routed) -> None:
 
 def known_routes_of(app: FastAPI) -> KnownRoutes:
     """The known routes of a started application."""
-    known: KnownRoutes = getattr(app.state, LEARNER)
+    known: KnownRoutes = getattr(app, LEARNER)
     return known
 
 

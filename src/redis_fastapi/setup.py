@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from opentelemetry.trace import TracerProvider
 
 _DONE = "redis_fastapi_setup"
-"""Name on ``app.state`` of the steps already taken."""
+"""Attribute of an application with the steps already taken; its ``state`` may be another's, too."""
 
 
 class FastAPIRedis:
@@ -89,8 +89,8 @@ class FastAPIRedis:
 
     def _first(self, step: str) -> bool:
         """Whether a method is called for the first time."""
-        done: set[str] = getattr(self._app.state, _DONE, set())
-        setattr(self._app.state, _DONE, done | {step})
+        done: set[str] = getattr(self._app, _DONE, set())
+        setattr(self._app, _DONE, done | {step})
         return step not in done
 
 

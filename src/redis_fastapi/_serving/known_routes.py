@@ -28,7 +28,7 @@ from .._routes.registry import included_router
 from .shortcut import Alias, Destination, alias_of, is_short
 
 LEARNER = "redis_fastapi_learner"
-"""Name on ``app.state`` of the `KnownRoutes` that learn the routes of its requests."""
+"""Attribute of an application with the `KnownRoutes` that learn the routes of its requests."""
 
 _MOST_KNOWN = 4_096
 

@@ -218,8 +218,7 @@ def _learn_route(
     shortcut: Shortcut, policy: Policy, destination: Destination, scope: Mapping[str, Any]
 ) -> None:
     """Let later requests with this alias take the fast path."""
-    state = getattr(scope.get("app"), "state", None)
-    routes = getattr(state, LEARNER, None)
+    routes = getattr(scope.get("app"), LEARNER, None)
     if routes is not None:
         routes.learn(scope, destination, policy, shortcut.dependant)
 

@@ -43,7 +43,7 @@ def fast_path(app: ASGIApp, served: FastAPI) -> ASGIApp:
     if not _leads_to_routing(app, served):
         return app
     routes = KnownRoutes(served.router)
-    setattr(served.state, LEARNER, routes)
+    setattr(served, LEARNER, routes)
     paths, lead = routes.paths, FastPath(app, served, routes).lead
 
     # every request pays for this, so it looks up one path and no attribute
