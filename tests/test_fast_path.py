@@ -714,6 +714,15 @@ def _with_one_more_dependency(app: FastAPI) -> None:
     own.dependant.dependencies.append(guard)
 
 
+def _with_another_call(app: FastAPI) -> None:
+    (own,) = (one for one in app.routes if isinstance(one, CacheRoute))
+
+    async def refuse_instead(**values: Any) -> None:
+        refuse()
+
+    own.dependant.call = refuse_instead
+
+
 def _in_a_router_within_a_router(app: FastAPI) -> None:
     between = app.routes[-1].original_router  # type: ignore[attr-defined]  # an inclusion
     between.routes[0].original_router.routes.insert(0, answering(401, "/items/1"))
@@ -737,6 +746,7 @@ CHANGES = [
     (_of_the_application, _removed),
     (_of_the_application, _wrapped),
     (_of_the_application, _with_one_more_dependency),
+    (_of_the_application, _with_another_call),
     pytest.param(_of_a_router_within_a_router, _in_a_router_within_a_router, marks=lazily),
     pytest.param(_of_a_router_within_a_router, _derived_anew, marks=lazily),
 ]

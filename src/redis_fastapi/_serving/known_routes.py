@@ -42,6 +42,7 @@ class Place(NamedTuple):
         server: What serves the endpoint: its route, or what the inclusion derived from it.
         app: The server's ASGI application; None where FastAPI builds one per request.
         dependant: The dependencies in force there, of which there were none.
+        call: What the route calls for the response: the endpoint's wrapper.
     """
 
     number: int
@@ -49,11 +50,14 @@ class Place(NamedTuple):
     server: Any
     app: object
     dependant: Dependant
+    call: object
 
     def is_as_it_was(self, routes: Sequence[BaseRoute]) -> bool:
         """Whether it is still served like this; dependencies may be added at any time."""
+        dependant = self.dependant
         return (
-            not self.dependant.dependencies
+            not dependant.dependencies
+            and dependant.call is self.call
             and routes[self.number] is self.chosen
             and getattr(self.server, "app", None) is self.app
         )
@@ -252,7 +256,7 @@ def _place(router: Router, scope: Mapping[str, Any], dependant: Dependant) -> Pl
     if app is not None and not _is_own(app):
         return None
     known = all(map(_depends_on_its_text, server.param_convertors.values()))
-    return Place(number, chosen, server, app, dependant) if known else None
+    return Place(number, chosen, server, app, dependant, dependant.call) if known else None
 
 
 def _depends_on_its_text(convertor: Convertor[Any]) -> bool:
