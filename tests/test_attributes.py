@@ -74,7 +74,9 @@ class Point:
         (SecretStr | None, "", "all values of 'SecretStr' have one text"),
     ],
 )
-def test_a_closed_type_says_what_it_lacks(annotation: Any, path: str, why: str) -> None:
+def test_a_closed_type_shows_which_attributes_it_lacks(
+    annotation: Any, path: str, why: str
+) -> None:
     assert why_lacking(annotation, tuple(filter(None, path.split(".")))) == why
 
 
@@ -104,5 +106,5 @@ def test_a_closed_type_says_what_it_lacks(annotation: Any, path: str, why: str) 
         ("Unevaluated", "anything"),
     ],
 )
-def test_what_may_be_there_is_accepted(annotation: Any, path: str) -> None:
+def test_attributes_that_may_exist_are_accepted(annotation: Any, path: str) -> None:
     assert why_lacking(annotation, tuple(filter(None, path.split(".")))) is None

@@ -102,7 +102,7 @@ async def test_without_a_type_a_value_comes_back_as_json_data(backend: CacheBack
 
 
 @pytest.mark.parametrize("value", [None, 0, False, "", [], {}])
-async def test_a_value_that_is_false_is_no_miss(backend: CacheBackend, value: Any) -> None:
+async def test_a_falsy_value_is_a_hit(backend: CacheBackend, value: Any) -> None:
     await backend.set("key", value)
     assert await backend.get("key", default="missing") == value
     assert await backend.has("key")
@@ -197,7 +197,7 @@ async def test_a_damaged_value_is_a_miss(any_client: Redis, damage: bytes) -> No
     ],
     ids=str,
 )
-async def test_a_value_lives_as_long_as_was_said(
+async def test_a_value_expires_after_its_ttl(
     any_client: Redis, ttl: Any, least: int, most: int
 ) -> None:
     backend = backend_on(any_client, default_ttl=30)
@@ -214,7 +214,7 @@ async def test_a_lifetime_below_a_millisecond_is_not_forever(any_client: Redis) 
 
 
 @pytest.mark.parametrize("ttl", [-1, timedelta(seconds=-1), "60", True])
-async def test_what_is_no_lifetime_is_refused(backend: CacheBackend, ttl: Any) -> None:
+async def test_an_invalid_lifetime_is_refused(backend: CacheBackend, ttl: Any) -> None:
     with pytest.raises(ValueError, match="ttl="):
         await backend.set("key", 1, ttl=ttl)
 
@@ -282,7 +282,7 @@ async def test_an_async_factory_is_awaited(backend: CacheBackend) -> None:
     assert await backend.get_or_set("key", make, type=Product) == ONE
 
 
-async def test_what_a_factory_makes_lives_as_long_as_was_said(any_client: Redis) -> None:
+async def test_a_computed_value_expires_after_its_ttl(any_client: Redis) -> None:
     backend = backend_on(any_client)
     await backend.get_or_set("key", lambda: 1, ttl=timedelta(minutes=1))
     (key,) = await keys_of(any_client, "e:")
@@ -290,7 +290,7 @@ async def test_what_a_factory_makes_lives_as_long_as_was_said(any_client: Redis)
 
 
 @pytest.mark.parametrize("make", [None, 0, ""])
-async def test_a_made_value_that_is_false_is_stored(backend: CacheBackend, make: Any) -> None:
+async def test_a_computed_value_that_is_false_is_stored(backend: CacheBackend, make: Any) -> None:
     runs = Runs()
 
     def factory() -> Any:
@@ -314,7 +314,7 @@ async def test_an_error_of_a_factory_reaches_the_caller_and_stores_nothing(
     assert await backend.get_or_set("key", lambda: 2) == 2
 
 
-async def test_a_stored_value_that_does_not_fit_is_made_again(backend: CacheBackend) -> None:
+async def test_a_stored_value_that_does_not_fit_is_computed_again(backend: CacheBackend) -> None:
     await backend.set("key", {"id": 1})
     assert await backend.get_or_set("key", lambda: ONE, type=Product) is ONE
     assert await backend.get("key", type=Product) == ONE
@@ -626,7 +626,7 @@ def test_an_error_of_a_factory_reaches_the_calling_thread() -> None:
     assert found_by(use) == "made after"
 
 
-def test_a_stored_value_that_does_not_fit_is_made_again_in_a_thread() -> None:
+def test_a_stored_value_that_does_not_fit_is_computed_again_in_a_thread() -> None:
     def use(backend: SyncCacheBackend) -> Any:
         backend.set("key", {"id": 1})
         return backend.get_or_set("key", lambda: ONE, type=Product).name
@@ -658,7 +658,7 @@ def test_many_threads_run_one_factory() -> None:
     assert len(runs) == 1
 
 
-async def test_outside_of_a_worker_thread_it_says_so(fake_client: Redis) -> None:
+async def test_outside_of_a_worker_thread_it_is_an_error(fake_client: Redis) -> None:
     backend = SyncCacheBackend(backend_on(fake_client))
     with pytest.raises(RuntimeError):
         backend.get("key")

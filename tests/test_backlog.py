@@ -38,14 +38,14 @@ def test_a_name_is_owed_once() -> None:
     assert names(backlog) == ({"a"}, {"g:n:x"})
 
 
-def test_what_was_sent_is_owed_no_more() -> None:
+def test_a_sent_eviction_is_no_longer_owed() -> None:
     backlog = Backlog()
     backlog.keep(["a"], ["g:n:x"])
     backlog.settle(backlog.owed())
     assert not backlog
 
 
-def test_what_was_evicted_again_while_it_was_sent_stays_owed() -> None:
+def test_a_name_evicted_again_while_it_is_sent_stays_owed() -> None:
     backlog = Backlog()
     backlog.keep(["a", "b"], ["g:n:x"])
     sent = backlog.owed()
@@ -100,7 +100,7 @@ async def evicted_during_an_outage(engine: Engine, store: Interrupted, away: Exc
 
 
 @pytest.mark.parametrize("away", AWAY)
-async def test_no_hit_before_a_kept_eviction_was_sent(away: Exception) -> None:
+async def test_no_hit_before_an_owed_eviction_was_sent(away: Exception) -> None:
     async with interrupted() as (engine, store):
         await evicted_during_an_outage(engine, store, away)
         assert await engine.look_up(TARGET) == Bypass(Reason.UNAVAILABLE)
@@ -119,12 +119,12 @@ async def known_during_an_outage(engine: Engine, store: Interrupted) -> Outcome 
     return await engine.look_again(TARGET, known, wait=True)
 
 
-async def test_what_is_known_is_not_believed_before_a_kept_eviction_was_sent() -> None:
+async def test_a_known_entry_is_not_served_before_an_owed_eviction_was_sent() -> None:
     async with interrupted() as (engine, store):
         assert await known_during_an_outage(engine, store) == Bypass(Reason.UNAVAILABLE)
 
 
-async def test_control_where_nobody_looks_what_is_owed_it_is(
+async def test_control_without_settling_owed_evictions_it_is_served(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     async with interrupted() as (engine, store):
@@ -132,7 +132,7 @@ async def test_control_where_nobody_looks_what_is_owed_it_is(
         assert await known_during_an_outage(engine, store) == b"old"
 
 
-async def test_an_entry_that_no_kept_eviction_concerns_is_served_meanwhile() -> None:
+async def test_an_entry_that_no_owed_eviction_affects_is_served_meanwhile() -> None:
     async with interrupted() as (engine, store):
         assert await (await miss_of(engine)).fill(OLD, TTL_MS)
         store.away = AWAY[0]
@@ -147,7 +147,7 @@ async def test_control_without_the_backlog_an_older_entry_is_served() -> None:
         assert body_of(await engine.look_up(TARGET)) == b"old"
 
 
-async def test_a_kept_eviction_is_sent_even_if_nobody_looks_up() -> None:
+async def test_an_owed_eviction_is_sent_even_without_a_lookup() -> None:
     async with interrupted() as (engine, store):
         await evicted_during_an_outage(engine, store, AWAY[0])
         store.away = None
@@ -159,7 +159,7 @@ async def test_a_kept_eviction_is_sent_even_if_nobody_looks_up() -> None:
         assert isinstance(await other.look_up(TARGET), Miss)
 
 
-async def test_an_overflow_distrusts_everything() -> None:
+async def test_after_an_overflow_no_entry_is_served() -> None:
     async with interrupted() as (engine, store):
         engine._evictions._backlog = Backlog(most=2)
         assert await (await miss_of(engine)).fill(OLD, TTL_MS)
@@ -170,7 +170,7 @@ async def test_an_overflow_distrusts_everything() -> None:
         assert isinstance(await engine.look_up(TARGET), Miss)
 
 
-async def test_while_redis_is_known_to_be_away_a_write_does_not_wait() -> None:
+async def test_during_a_known_outage_a_write_does_not_wait() -> None:
     async with interrupted() as (engine, store):
         waits: list[float] = []
 
@@ -209,7 +209,9 @@ async def test_closing_sends_what_is_owed(caplog: pytest.LogCaptureFixture) -> N
     assert "lost" not in caplog.text
 
 
-async def test_what_closing_cannot_send_is_said(caplog: pytest.LogCaptureFixture) -> None:
+async def test_evictions_that_closing_cannot_send_are_logged(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     async with interrupted() as (engine, store):
         await evicted_during_an_outage(engine, store, AWAY[0])
         before = asyncio.all_tasks()
@@ -289,7 +291,7 @@ def test_strict_counts_for_a_write_that_raises_a_redirect(strict: bool, status: 
             server.start()
 
 
-def test_strict_changes_nothing_while_redis_answers() -> None:
+def test_strict_changes_nothing_while_redis_is_up() -> None:
     runs = Runs()
     app = shop(runs, "memory://", by_marker, strict=True)
     with serving(app) as client:
@@ -298,7 +300,7 @@ def test_strict_changes_nothing_while_redis_answers() -> None:
 
 
 @pytest.mark.parametrize("single_flight", [True, False])
-def test_without_single_flight_nobody_waits(single_flight: bool) -> None:
+def test_without_single_flight_no_request_waits(single_flight: bool) -> None:
     async def main() -> int:
         runs, meet = Runs(), asyncio.Event()
         app = FastAPI()

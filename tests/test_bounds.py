@@ -28,7 +28,7 @@ def state_sizes(engine: Engine) -> tuple[int, int, int, int]:
     return *running, len(engine._waiters), len(engine._evictions)
 
 
-async def test_look_ups_of_many_keys_leave_nothing_in_the_process() -> None:
+async def test_lookups_of_many_keys_leave_nothing_in_the_process() -> None:
     async with FakeAsyncRedis(server=FakeServer()) as client:
         engine = Engine(Store(client, prefix="t"))
         for number in range(MANY):
@@ -42,7 +42,7 @@ async def test_look_ups_of_many_keys_leave_nothing_in_the_process() -> None:
         await engine.aclose()
 
 
-async def test_one_look_up_too_many_computes_beside_those_that_wait() -> None:
+async def test_one_lookup_too_many_computes_beside_those_that_wait() -> None:
     async with FakeAsyncRedis(server=FakeServer()) as client:
         engine = Engine(Store(client, prefix="t"), wait_max=30.0)
         engine._waiters._most = 3
@@ -148,7 +148,7 @@ async def test_a_put_that_is_cancelled_before_it_is_sent_holds_no_lease() -> Non
         assert state_sizes(engine) == (0, 0, 0, 0)
 
 
-async def test_every_key_that_a_client_can_make_ends_by_itself() -> None:
+async def test_every_key_that_a_client_can_create_expires() -> None:
     app = new_app()
 
     @app.get("/items/{number}")

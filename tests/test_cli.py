@@ -67,32 +67,32 @@ def report_of(name: str) -> dict[str, Any]:
 # -- routes
 
 
-def test_routes_tell_key_ttl_and_groups() -> None:
+def test_routes_shows_key_ttl_and_groups() -> None:
     report = report_of("GET /products/{product_id}")
     assert report["ttl"] == 300
     assert report["key"] == ["/products/{product_id}", "header lang"]
     assert report["groups"] == ["products", "product:{product_id}"]
 
 
-def test_routes_tell_who_evicts_an_entry_whatever_the_fields_are_called() -> None:
+def test_routes_shows_which_writes_evict_an_entry() -> None:
     report = report_of("GET /products/{product_id}")
     assert report["evicted_by"] == ["PUT /products/{number}", "DELETE /products"]
     assert report_of("GET /page")["evicted_by"] == ["PUT /page"]
     assert report_of("GET /basket")["evicted_by"] == []
 
 
-def test_routes_tell_what_a_write_does() -> None:
+def test_routes_shows_what_a_write_does() -> None:
     assert report_of("PUT /products/{number}")["evicts"] == ["group product:{number}"]
     assert report_of("PUT /page")["writes"] == "/page"
 
 
-def test_routes_tell_for_whom_an_answer_is() -> None:
+def test_routes_shows_who_shares_a_response() -> None:
     report = report_of("GET /basket")
     assert report["flags"] == ["private", "per user"]
     assert report["key"] == ["/basket", "value of user.id"]
 
 
-def test_routes_tell_other_lifetimes_and_what_stays_as_stale() -> None:
+def test_routes_shows_other_lifetimes_and_stale_windows() -> None:
     app = FastAPI()
     FastAPIRedis(app).caching()
 
@@ -140,11 +140,11 @@ def test_every_route_of_the_example_shop_is_reported() -> None:
 # -- check
 
 
-def test_check_is_silent_about_what_is_right() -> None:
+def test_check_prints_nothing_about_correct_declarations() -> None:
     assert "Nothing to complain about" in run("check", "shop.main:app")
 
 
-def test_check_fails_where_a_start_would() -> None:
+def test_check_fails_where_start_up_would() -> None:
     assert "wrong_put" in run("check", "cli_app:wrong", code=1)
     assert len(run_json("check", "cli_app:wrong", code=1)["errors"]) == 1
 
@@ -169,7 +169,7 @@ def test_check_fails_on_a_setting_that_cannot_be_used(monkeypatch: pytest.Monkey
     assert "REDIS_PORT" in run("check", "cli_app:app", code=1)
 
 
-def test_check_tells_a_declaration_that_cannot_be_registered(
+def test_check_shows_a_declaration_that_cannot_be_registered(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "unregistrable.py").write_text(
@@ -195,7 +195,7 @@ def test_check_tells_a_declaration_that_cannot_be_registered(
         ("cli_app:RAN", "no FastAPI application but list"),
     ],
 )
-def test_an_application_that_is_not_there_is_told(name: str, message: str) -> None:
+def test_an_application_that_cannot_be_imported_is_an_error(name: str, message: str) -> None:
     assert message in run("check", name, code=1)
 
 
@@ -251,7 +251,7 @@ def warmed(*paths: str) -> list[str | None]:
 
 
 @pytest.mark.usefixtures("server")
-def test_explain_runs_no_endpoint_and_tells_the_entry_as_it_stands() -> None:
+def test_explain_shows_the_entry_without_running_the_endpoint() -> None:
     before = explained("GET", "/products/1")
     assert (before["entry"]["standing"], before["not_stored"]) == ("missing", [])
     assert before["groups"] == ["products", "product:1"]
@@ -266,7 +266,7 @@ def test_explain_runs_no_endpoint_and_tells_the_entry_as_it_stands() -> None:
     assert cli_app.RAN == ["get_product"]
 
 
-def test_the_key_that_is_told_is_the_key_in_redis(server: str) -> None:
+def test_the_reported_key_is_the_key_in_redis(server: str) -> None:
     warmed("/products/1")
     with redis.Redis.from_url(server) as client:
         assert client.keys("fastapi:e:*") == [explained("GET", "/products/1")["key"].encode()]
@@ -312,7 +312,7 @@ def test_dependencies_choose_the_key_and_may_refuse() -> None:
         (("GET", "/products/1", "-H", "Cache-Control: no-store"), "the request says no-store"),
     ],
 )
-def test_explain_says_why_nothing_is_stored(request_line: tuple[str, ...], reason: str) -> None:
+def test_explain_shows_why_nothing_is_stored(request_line: tuple[str, ...], reason: str) -> None:
     assert explained(*request_line)["not_stored"] == [reason]
     assert cli_app.RAN == []
 
@@ -335,7 +335,7 @@ def test_while_caching_is_off_an_explained_endpoint_does_not_run_either(
     assert cli_app.RAN == []
 
 
-def test_explain_without_redis_still_tells_the_key(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_explain_without_redis_still_shows_the_key(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("REDIS_URL", "redis://127.0.0.1:1")
     get_settings.cache_clear()
     found = explained("GET", "/products/1")
@@ -383,7 +383,7 @@ def counts(server: str) -> None:
 
 
 @pytest.mark.usefixtures("counts")
-def test_stats_tell_what_lies_in_redis_and_what_was_counted() -> None:
+def test_stats_shows_what_is_in_redis_and_what_was_counted() -> None:
     warmed("/products/1", "/products/2", "/page")
     found = run_json("stats", "cli_app:app")
     assert (found["entries"], found["complete"], found["processes"]) == (3, True, 2)
@@ -404,7 +404,7 @@ def test_stats_are_readable() -> None:
 
 
 @pytest.mark.usefixtures("server")
-def test_stats_look_at_no_more_entries_than_they_are_told() -> None:
+def test_stats_look_at_no_more_entries_than_the_limit() -> None:
     warmed("/products/1", "/products/2", "/page")
     found = run_json("stats", "--most", "2")
     assert (found["entries"], found["complete"]) == (2, False)
@@ -429,12 +429,12 @@ def test_stats_without_redis_are_an_error(monkeypatch: pytest.MonkeyPatch) -> No
         (["explain", "cli_app:app", "GET", "/page", "-H", "nonsense"], "write a header as"),
     ],
 )
-def test_a_wrong_call_is_exit_code_2(arguments: list[str], message: str) -> None:
+def test_wrong_usage_is_exit_code_2(arguments: list[str], message: str) -> None:
     assert message in run(*arguments, code=2)
 
 
 @pytest.mark.usefixtures("server")
-def test_warm_fills_what_is_missing_and_tells_what_failed(urls: Any) -> None:
+def test_warm_fills_what_is_missing_and_reports_what_failed(urls: Any) -> None:
     file = urls("/products/1", "", "# the page", "/page", "/broken", "/products/x", "/plain")
     told = run("warm", "cli_app:app", "--from", file, code=1)
     assert "5 requests: 2 stored, 0 there before, 2 failed." in told
@@ -518,7 +518,7 @@ def test_an_entry_is_judged_by_the_half_of_a_token_that_changed(
 # -- the command itself
 
 
-def test_without_the_extra_the_line_to_install_it_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_the_extra_the_line_to_install_it_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     def without_typer(name: str) -> Any:
         raise ModuleNotFoundError(f"No module named {name!r}", name="typer")
 

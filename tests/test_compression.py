@@ -43,7 +43,7 @@ def test_a_large_body_is_stored_smaller_and_comes_back() -> None:
     ],
     ids=["below-2-KB", "incompressible", "encoded-already"],
 )
-def test_what_compressing_does_not_help_is_stored_as_it_is(entry: Entry) -> None:
+def test_an_incompressible_body_is_stored_as_it_is(entry: Entry) -> None:
     assert encode(entry, VALIDITY, compressor("zstd")) == encode(entry, VALIDITY)
 
 
@@ -68,7 +68,7 @@ def test_without_the_package_a_compressed_entry_is_a_miss() -> None:
 
 
 @pytest.mark.usefixtures("without_zstandard")
-def test_without_the_package_the_start_says_what_to_install() -> None:
+def test_without_the_package_start_up_names_the_extra() -> None:
     with pytest.raises(CacheSetupError, match=r"pip install .*\[compression\]"):
         start_up(caching_app(memory_settings(compression="zstd")))
 

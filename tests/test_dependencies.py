@@ -152,7 +152,7 @@ def test_the_quick_start_misses_and_then_hits(shop: tuple[TestClient, Products])
     assert db.reads == 1
 
 
-def test_the_quick_start_answers_a_known_etag_with_304(shop: tuple[TestClient, Products]) -> None:
+def test_the_quick_start_sends_304_for_a_known_etag(shop: tuple[TestClient, Products]) -> None:
     client, _ = shop
     etag = client.get("/products/1").headers["etag"]
     not_modified = client.get("/products/1", headers={"if-none-match": etag})
@@ -249,14 +249,14 @@ def app_of(router: APIRouter, **inclusion: Any) -> FastAPI:
     return app
 
 
-def test_on_a_route_of_the_app() -> None:
+def test_the_dependency_works_on_a_route_of_the_app() -> None:
     app = new_app()
     app.get("/x", dependencies=[CACHE])(plain)
     with serving(app) as client:
         assert states(client, "/x", "/x") == ["MISS", "HIT"]
 
 
-def test_on_a_route_that_stood_before_caching_was_set_up() -> None:
+def test_the_dependency_works_on_a_route_added_before_caching() -> None:
     app = FastAPI()
     app.get("/x", dependencies=[CACHE])(plain)
     FastAPIRedis(app, settings()).lifespan().caching()
@@ -265,7 +265,7 @@ def test_on_a_route_that_stood_before_caching_was_set_up() -> None:
 
 
 @ROUTE_CLASSES
-def test_on_a_route_of_a_router(options: dict[str, Any]) -> None:
+def test_the_dependency_works_on_a_route_of_a_router(options: dict[str, Any]) -> None:
     router = APIRouter(**options)
     router.get("/x", dependencies=[CACHE])(plain)
     router.get("/y")(plain)
@@ -274,7 +274,7 @@ def test_on_a_route_of_a_router(options: dict[str, Any]) -> None:
 
 
 @ROUTE_CLASSES
-def test_on_a_router(options: dict[str, Any]) -> None:
+def test_the_dependency_works_on_a_router(options: dict[str, Any]) -> None:
     router = APIRouter(dependencies=[CACHE], **options)
     router.get("/x")(plain)
     with serving(app_of(router)) as client:
@@ -282,7 +282,7 @@ def test_on_a_router(options: dict[str, Any]) -> None:
 
 
 @ROUTE_CLASSES
-def test_on_an_inclusion(options: dict[str, Any]) -> None:
+def test_the_dependency_works_on_an_inclusion(options: dict[str, Any]) -> None:
     router = APIRouter(**options)
     router.get("/x")(plain)
     with serving(app_of(router, dependencies=[CACHE])) as client:
@@ -291,7 +291,7 @@ def test_on_an_inclusion(options: dict[str, Any]) -> None:
 
 @ROUTE_CLASSES
 @pytest.mark.parametrize("cached_first", [True, False])
-def test_a_router_included_twice_is_cached_where_the_inclusion_says_so(
+def test_a_router_included_twice_is_cached_where_the_inclusion_declares_it(
     options: dict[str, Any], cached_first: bool
 ) -> None:
     router = APIRouter(**options)
@@ -321,7 +321,7 @@ def test_a_router_included_twice_with_caching_has_two_resources(options: dict[st
 
 @ROUTE_CLASSES
 @pytest.mark.parametrize("level", ["inner", "inner include", "outer", "outer include"])
-def test_in_nested_routers(options: dict[str, Any], level: str) -> None:
+def test_the_dependency_works_in_nested_routers(options: dict[str, Any], level: str) -> None:
     def at(name: str) -> list[Any]:
         return [CACHE] if name == level else []
 
@@ -333,14 +333,14 @@ def test_in_nested_routers(options: dict[str, Any], level: str) -> None:
         assert states(client, "/out/in/x", "/out/in/x") == ["MISS", "HIT"]
 
 
-def test_on_the_whole_app() -> None:
+def test_the_dependency_works_on_the_whole_app() -> None:
     app = new_app(dependencies=[CACHE])
     app.get("/x")(plain)
     with serving(app) as client:
         assert states(client, "/x", "/x") == ["MISS", "HIT"]
 
 
-def test_a_route_added_after_caching_was_set_up() -> None:
+def test_the_dependency_works_on_a_route_added_after_caching() -> None:
     app = new_app()
     router = APIRouter()
     app.include_router(router)
@@ -351,7 +351,7 @@ def test_a_route_added_after_caching_was_set_up() -> None:
         assert states(client, "/late", "/late") == ["MISS", "HIT"]
 
 
-def test_a_route_of_a_router_with_a_class_of_its_own() -> None:
+def test_the_dependency_works_on_a_router_with_its_own_route_class() -> None:
     router = APIRouter(route_class=OwnRoute)
     router.get("/x", dependencies=[CACHE])(plain)
     app = app_of(router)
@@ -466,7 +466,7 @@ def test_many_requests_compile_a_policy_once() -> None:
 # -- without caching()
 
 
-def test_without_caching_the_app_is_plain_and_says_so_once(
+def test_without_caching_the_app_is_uncached_with_one_warning(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     app = FastAPI()
@@ -478,7 +478,7 @@ def test_without_caching_the_app_is_plain_and_says_so_once(
     assert "FastAPIRedis(app).caching()" in said[0]
 
 
-def test_without_a_lifespan_the_app_is_plain_and_says_so_once(
+def test_without_a_lifespan_the_app_is_uncached_with_one_warning(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     app = FastAPI()
@@ -686,7 +686,7 @@ def test_a_put_with_the_key_builder_writes_the_entry_it_names(builder: Any) -> N
         assert (state_of(after), after.json()) == ("HIT", written)
 
 
-def test_a_put_that_names_no_group_tells_its_key_builder_that_of_the_get() -> None:
+def test_a_put_without_a_group_passes_its_key_builder_that_of_the_get() -> None:
     app = new_app()
     runs = Runs()
 
@@ -702,7 +702,7 @@ def test_a_put_that_names_no_group_tells_its_key_builder_that_of_the_get() -> No
         assert client.get("/items/1").json() == written
 
 
-def test_a_put_whose_key_builder_several_gets_have_evicts_and_says_why(
+def test_a_put_whose_key_builder_is_shared_by_several_gets_evicts_with_a_warning(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     app = app_built_by(by_tenant)
@@ -742,7 +742,7 @@ def test_a_key_builder_that_raises_is_a_warning_and_no_error(
     assert len(said) == 1
 
 
-def test_what_the_endpoint_reads_selects_the_variant_beside_a_key_builder() -> None:
+def test_parameters_of_the_endpoint_select_the_variant_beside_a_key_builder() -> None:
     def constant(request: Request, eviction_group: str = "", prefix: str = "") -> str:
         return "constant"
 
@@ -760,7 +760,7 @@ def test_what_the_endpoint_reads_selects_the_variant_beside_a_key_builder() -> N
     assert found == ["de", "fr", "de"]
 
 
-def test_a_decorator_that_checks_who_asks_is_named_at_start_up(
+def test_a_decorator_that_reads_the_request_is_warned_about_at_start_up(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     app = new_app()

@@ -100,7 +100,7 @@ def test_every_program_runs(program: Program, directory: Path) -> None:
 @pytest.mark.parametrize(
     ("program", "shown"), [case for page in PAGES for case in refusals(page)], ids=str
 )
-def test_every_refused_program_is_refused_with_the_words_of_the_page(
+def test_every_refused_program_is_refused_with_the_message_on_the_page(
     program: Program, shown: str
 ) -> None:
     with pytest.raises(CacheDeclarationError) as refused:
@@ -114,7 +114,7 @@ def test_every_block_for_another_library_is_a_program(block: Block) -> None:
 
 
 @pytest.mark.parametrize("block", of_language("text", ""), ids=str)
-def test_no_program_hides_in_a_block_that_is_not_run(block: Block) -> None:
+def test_every_program_of_a_page_is_run(block: Block) -> None:
     assert not block.source.startswith("$ "), "a transcript is fenced as console"
     with pytest.raises(SyntaxError):
         ast.parse(block.source)
@@ -159,7 +159,7 @@ def follow(transcript: Transcript, directory: Path, address: str) -> None:
         assert agree(shown, output), f"{transcript}: {command}\nprints\n{output}"
 
 
-def test_the_example_of_the_readme_does_what_the_readme_says() -> None:
+def test_the_example_of_the_readme_works_as_described() -> None:
     with TestClient(executed(programs(README)[0])["app"]) as client:
 
         def get() -> tuple[str, str]:
@@ -177,7 +177,7 @@ MAKE_TARGET = re.compile(r"^make ([a-z-]+)", re.M)
 OUR_COMMAND = re.compile(r"^(?:\$ )?redis-fastapi ([a-z]+)", re.M)
 
 
-def test_every_command_of_a_page_is_there() -> None:
+def test_every_command_of_a_page_exists() -> None:
     typed = "\n".join(block.source for block in of_language("sh", "console"))
     makefile = (ROOT / "Makefile").read_text()
     for target in MAKE_TARGET.findall(typed):
@@ -188,7 +188,7 @@ def test_every_command_of_a_page_is_there() -> None:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
-def test_every_link_leads_to_a_file_and_every_named_test_is_there(page: Path) -> None:
+def test_every_linked_file_and_named_test_exists(page: Path) -> None:
     for text, target, _ in LINK.findall(page.read_text()):
         if not target or target.startswith("https://"):
             continue
@@ -257,7 +257,7 @@ def test_every_module_has_its_row_below_all_that_it_imports(folder: str) -> None
         assert not imported & later, f"{name} imports a module of a later row"
 
 
-def test_every_function_that_the_architecture_names_is_there() -> None:
+def test_every_function_that_the_architecture_names_exists() -> None:
     text = (ROOT / "docs" / "architecture.md").read_text()
     named = re.findall(r"`([\w/]+\.py): ([\w., ]+)`", text)
     assert named

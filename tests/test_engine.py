@@ -107,7 +107,7 @@ async def settled(engine: Engine) -> None:
         await asyncio.wait(engine._background.tasks)
 
 
-async def test_what_was_filled_is_a_hit(engine: Engine) -> None:
+async def test_a_filled_entry_is_a_hit(engine: Engine) -> None:
     lease = await miss_of(engine)
     assert lease.target == TARGET
     assert await lease.fill(OLD, TTL_MS)
@@ -141,7 +141,7 @@ async def test_a_corrupt_entry_is_a_miss(variant: Variant, engine: Engine, raw: 
     assert body_of(await engine.look_up(TARGET)) == b"new"
 
 
-async def test_has_tells_what_a_look_up_would_find(engine: Engine) -> None:
+async def test_has_agrees_with_a_lookup(engine: Engine) -> None:
     assert not await engine.has(TARGET)
     await (await miss_of(engine)).fill(OLD, TTL_MS)
     assert await engine.has(TARGET)
@@ -186,7 +186,7 @@ async def test_an_eviction_beats_a_fill_that_began_before_it(
 
 
 @pytest.mark.parametrize("evict", EVICTIONS)
-async def test_an_eviction_removes_what_is_there(engine: Engine, evict: Eviction) -> None:
+async def test_an_eviction_removes_the_entry(engine: Engine, evict: Eviction) -> None:
     await (await miss_of(engine)).fill(OLD, TTL_MS)
     assert await evict(engine)
     assert isinstance(await engine.look_up(TARGET), Miss)
@@ -209,7 +209,7 @@ async def test_control_with_tokens_of_the_fill_an_evicted_group_comes_back(
 
 
 @pytest.mark.parametrize("evict", EVICTIONS)
-async def test_a_look_up_after_an_eviction_does_not_wait_for_an_older_computation(
+async def test_a_lookup_after_an_eviction_does_not_wait_for_an_older_computation(
     engine: Engine, evict: Eviction
 ) -> None:
     older = await miss_of(engine)
@@ -221,7 +221,7 @@ async def test_a_look_up_after_an_eviction_does_not_wait_for_an_older_computatio
 
 
 @pytest.mark.parametrize("evict", EVICTIONS)
-async def test_control_a_follower_of_any_flight_gets_a_value_evicted_before_it_asked(
+async def test_control_a_follower_of_any_flight_gets_an_evicted_value(
     variant: Variant, evict: Eviction
 ) -> None:
     # The older fill is let through, so that only the choice of the flight is on trial.
@@ -235,7 +235,7 @@ async def test_control_a_follower_of_any_flight_gets_a_value_evicted_before_it_a
 
 
 @pytest.mark.parametrize("evict", EVICTIONS)
-async def test_a_follower_whose_leader_was_overtaken_by_an_eviction_asks_again(
+async def test_a_follower_looks_up_again_if_an_eviction_overtook_its_leader(
     variant: Variant, evict: Eviction
 ) -> None:
     engine = variant.engine()
@@ -250,7 +250,7 @@ async def test_a_follower_whose_leader_was_overtaken_by_an_eviction_asks_again(
     assert body_of(await follower) == b"new"
 
 
-async def test_a_put_is_seen_by_the_next_look_up(engine: Engine) -> None:
+async def test_a_put_is_seen_by_the_next_lookup(engine: Engine) -> None:
     await (await miss_of(engine)).fill(OLD, TTL_MS)
     assert await engine.put(await seized(engine), NEW, TTL_MS)
     assert body_of(await engine.look_up(TARGET)) == b"new"
@@ -321,7 +321,7 @@ async def put_racing_an_eviction(engine: Engine, evict: Eviction) -> Outcome:
 
 
 @pytest.mark.parametrize("evict", EVICTIONS)
-async def test_a_put_does_not_revive_what_was_evicted_meanwhile(
+async def test_a_put_does_not_revive_an_entry_evicted_meanwhile(
     engine: Engine, evict: Eviction
 ) -> None:
     assert isinstance(await put_racing_an_eviction(engine, evict), Miss)
@@ -403,7 +403,7 @@ async def test_a_reader_never_computes_under_the_lease_of_a_write(
     assert await engine.put(writer, NEW, TTL_MS)
 
 
-async def test_a_write_that_failed_leaves_what_is_there(engine: Engine) -> None:
+async def test_a_failed_write_leaves_the_entry(engine: Engine) -> None:
     await (await miss_of(engine)).fill(OLD, TTL_MS)
     await (await seized(engine)).release()
     assert body_of(await engine.look_up(TARGET)) == b"old"
@@ -417,7 +417,7 @@ async def test_followers_get_what_the_leader_filled(variant: Variant) -> None:
     assert hit_of(await here) == hit_of(await there) == (OLD, True)
 
 
-async def test_many_look_ups_in_many_processes_compute_once(variant: Variant) -> None:
+async def test_many_lookups_in_many_processes_compute_once(variant: Variant) -> None:
     engines = [variant.engine() for _ in range(3)]
     computations = 0
 
@@ -470,7 +470,7 @@ async def test_a_leader_cancelled_twice_hands_over(variant: Variant) -> None:
     assert isinstance(await follower, Miss)
 
 
-async def test_a_look_up_cancelled_while_it_claims_leaves_no_lease(variant: Variant) -> None:
+async def test_a_lookup_cancelled_while_it_claims_leaves_no_lease(variant: Variant) -> None:
     class AcquiresInTheEnd(Store):
         async def acquire(self, claim: Claim) -> Acquired:
             await super().acquire(claim)
@@ -509,7 +509,7 @@ async def test_control_followers_of_a_failed_computation_queue(variant: Variant)
 
 
 @pytest.mark.parametrize("options", [{"refresh": True}, {"wait": False}])
-async def test_a_look_up_that_does_not_wait_computes_beside_the_leader(
+async def test_a_lookup_that_does_not_wait_computes_beside_the_leader(
     variant: Variant, options: dict[str, bool]
 ) -> None:
     engine = variant.engine()
@@ -521,7 +521,7 @@ async def test_a_look_up_that_does_not_wait_computes_beside_the_leader(
 
 
 @pytest.mark.parametrize("evict", EVICTIONS)
-async def test_an_eviction_beats_the_fill_of_one_who_joined(
+async def test_an_eviction_beats_the_fill_of_a_joined_lease(
     variant: Variant, evict: Eviction
 ) -> None:
     engine = variant.engine()
@@ -532,7 +532,7 @@ async def test_an_eviction_beats_the_fill_of_one_who_joined(
     assert isinstance(await engine.look_up(TARGET), Miss)
 
 
-async def test_one_who_joined_and_failed_leaves_the_leader_its_lease(variant: Variant) -> None:
+async def test_a_failed_joiner_leaves_the_leader_its_lease(variant: Variant) -> None:
     lease = await miss_of(variant.engine())
     joined = await miss_of(variant.engine(), wait=False)
     await joined.release()
@@ -540,9 +540,7 @@ async def test_one_who_joined_and_failed_leaves_the_leader_its_lease(variant: Va
 
 
 @pytest.mark.parametrize("same_process", [True, False])
-async def test_a_look_up_that_waited_long_enough_joins(
-    variant: Variant, same_process: bool
-) -> None:
+async def test_a_lookup_that_waited_long_enough_joins(variant: Variant, same_process: bool) -> None:
     engine = variant.engine(wait_max=0.05)
     lease = await miss_of(engine)
     joined = await miss_of(engine if same_process else variant.engine(wait_max=0.05))
@@ -550,7 +548,7 @@ async def test_a_look_up_that_waited_long_enough_joins(
     assert not await lease.fill(OLD, TTL_MS)
 
 
-async def test_a_look_up_that_waited_for_a_write_long_enough_goes_without(
+async def test_a_lookup_that_waited_long_enough_for_a_write_is_a_bypass(
     variant: Variant,
 ) -> None:
     await seized(variant.engine())
@@ -558,19 +556,19 @@ async def test_a_look_up_that_waited_for_a_write_long_enough_goes_without(
     assert outcome == Bypass(Reason.WRITING)
 
 
-async def test_a_refresh_ignores_and_replaces_what_is_there(engine: Engine) -> None:
+async def test_a_refresh_ignores_and_replaces_the_entry(engine: Engine) -> None:
     await (await miss_of(engine)).fill(OLD, TTL_MS)
     assert await (await miss_of(engine, refresh=True)).fill(NEW, TTL_MS)
     assert body_of(await engine.look_up(TARGET)) == b"new"
 
 
-async def test_a_look_up_beside_a_refresh_is_a_hit(engine: Engine) -> None:
+async def test_a_lookup_beside_a_refresh_is_a_hit(engine: Engine) -> None:
     await (await miss_of(engine)).fill(OLD, TTL_MS)
     await miss_of(engine, refresh=True)
     assert body_of(await engine.look_up(TARGET)) == b"old"
 
 
-async def test_an_entry_filled_between_look_and_claim_is_a_hit(variant: Variant) -> None:
+async def test_an_entry_filled_between_read_and_claim_is_a_hit(variant: Variant) -> None:
     class FilledMeanwhile(Store):
         async def acquire(self, claim: Claim) -> Acquired:
             await (await miss_of(other)).fill(NEW, TTL_MS)
@@ -584,7 +582,7 @@ async def test_an_entry_filled_between_look_and_claim_is_a_hit(variant: Variant)
     assert (await variant.store().read(TARGET, lease=True)).lease is None
 
 
-async def test_generations_that_never_rest_end_in_a_bypass(variant: Variant) -> None:
+async def test_constantly_changing_generations_end_in_a_bypass(variant: Variant) -> None:
     class EvictedMeanwhile(Store):
         async def acquire(self, claim: Claim) -> Acquired:
             acquired = await super().acquire(claim)
@@ -685,7 +683,7 @@ async def test_round_trips_are_one_for_a_hit_three_for_a_miss_and_two_for_a_put(
     assert counting.taken() == 1
 
 
-async def test_a_miss_that_was_expected_takes_one_round_trip_less(redis_client: Redis) -> None:
+async def test_an_expected_miss_takes_one_round_trip_less(redis_client: Redis) -> None:
     store = Store(redis_client, prefix="t")
     engine = Engine(store)
     for _ in range(2):
@@ -700,7 +698,7 @@ async def test_a_miss_that_was_expected_takes_one_round_trip_less(redis_client: 
     assert counting.taken() == 3
 
 
-async def test_a_look_up_that_expected_nothing_leaves_no_lease_beside_what_is_there(
+async def test_a_lookup_that_expected_a_miss_leaves_no_lease_beside_an_entry(
     variant: Variant,
 ) -> None:
     engine = expecting_nothing(variant.engine())
@@ -733,14 +731,14 @@ async def leaders_after_an_eviction(engine: Engine, other: Engine) -> int:
     return 2 if await leader.fill(OLD, TTL_MS) is False else 1
 
 
-async def test_who_believes_in_evicted_generations_does_not_end_the_lease_of_who_knows(
+async def test_a_claim_with_evicted_tokens_does_not_end_a_lease_with_current_ones(
     variant: Variant,
 ) -> None:
     engine = expecting_nothing(variant.engine())
     assert await leaders_after_an_eviction(engine, variant.engine()) == 1
 
 
-async def test_control_where_a_claim_of_an_absent_entry_yields_to_nobody_it_does(
+async def test_control_a_claim_of_an_absent_entry_that_never_yields_ends_that_lease(
     redis_client: Redis,
 ) -> None:
     class Yielding(Store):
@@ -752,7 +750,7 @@ async def test_control_where_a_claim_of_an_absent_entry_yields_to_nobody_it_does
 
 
 @pytest.mark.parametrize("evict", EVICTIONS)
-async def test_what_is_known_is_not_believed_after_an_eviction(
+async def test_a_known_entry_is_not_served_after_an_eviction(
     variant: Variant, evict: Eviction
 ) -> None:
     engine = variant.engine()
@@ -766,7 +764,9 @@ async def test_what_is_known_is_not_believed_after_an_eviction(
     assert hit_of(await engine.look_up(TARGET)) == (NEW, False)
 
 
-async def test_control_what_is_known_by_its_bytes_alone_is_believed(variant: Variant) -> None:
+async def test_control_without_its_tokens_a_known_entry_is_served_after_an_eviction(
+    variant: Variant,
+) -> None:
     engine = variant.engine()
     await (await miss_of(engine)).fill(OLD, TTL_MS)
     known = await found_by(engine, RememberedByBytes)
@@ -774,7 +774,7 @@ async def test_control_what_is_known_by_its_bytes_alone_is_believed(variant: Var
     assert await engine.look_again(TARGET, known, wait=True) == b"old"
 
 
-async def test_what_is_there_instead_of_what_is_known_is_read_once(redis_client: Redis) -> None:
+async def test_another_entry_than_the_known_one_is_read_once(redis_client: Redis) -> None:
     store = Store(redis_client, prefix="t")
     engine, other = Engine(store), Engine(Store(redis_client, prefix="t"))
     await (await miss_of(engine)).fill(OLD, TTL_MS)
@@ -806,7 +806,7 @@ async def nothing_works_and_nothing_raises(engine: Engine, lease: Lease, writer:
 
 
 @pytest.mark.parametrize("outage", [RedisServer.kill, RedisServer.pause])
-async def test_without_redis_every_look_up_is_a_bypass(
+async def test_without_redis_every_lookup_is_a_bypass(
     redis_server: RedisServer, outage: Callable[[RedisServer], None]
 ) -> None:
     with RedisServer() as server:
@@ -817,7 +817,7 @@ async def test_without_redis_every_look_up_is_a_bypass(
             await nothing_works_and_nothing_raises(engine, lease, writer)
 
 
-async def test_without_the_embedded_redis_every_look_up_is_a_bypass() -> None:
+async def test_without_the_embedded_redis_every_lookup_is_a_bypass() -> None:
     server = FakeServer()
     async with FakeAsyncRedis(server=server, retry=Retry(NoBackoff(), 0)) as client:
         engine = Engine(Store(client, prefix="t"))
@@ -865,7 +865,7 @@ async def test_followers_of_a_leader_that_lost_redis_compute_by_themselves(
         assert await follower == Bypass(Reason.UNSTORABLE)
 
 
-async def test_a_lease_that_redis_did_not_hear_the_end_of_is_ended_later(variant: Variant) -> None:
+async def test_a_lease_whose_release_failed_is_released_later(variant: Variant) -> None:
     class AwayForAWhile(Store):
         async def release(self, *args: Any, **options: Any) -> None:
             attempts.append(None)
@@ -880,7 +880,7 @@ async def test_a_lease_that_redis_did_not_hear_the_end_of_is_ended_later(variant
     assert (await variant.store().read(TARGET, lease=True)).lease is None
 
 
-async def test_a_lease_is_ended_no_longer_than_it_would_have_lived(variant: Variant) -> None:
+async def test_a_release_is_retried_no_longer_than_the_lease_lives(variant: Variant) -> None:
     class Away(Store):
         async def release(self, *args: Any, **options: Any) -> None:
             attempts.append(None)
@@ -909,7 +909,7 @@ async def test_an_eviction_is_sent_again_until_it_is_acknowledged(variant: Varia
     assert isinstance(await engine.look_up(TARGET), Miss)
 
 
-async def test_an_orphaned_lease_holds_nobody_up_for_longer_than_it_lives(
+async def test_an_orphaned_lease_delays_others_only_until_it_expires(
     variant: Variant,
 ) -> None:
     dead = variant.engine(lease_ms=100)

@@ -60,7 +60,7 @@ def test_a_truncated_entry_is_none(entry: Entry, validity: bytes, data: st.DataO
 
 
 @given(entries, st.binary(max_size=300), st.data())
-def test_what_is_known_gives_no_body_but_that_of_an_entry_alike(
+def test_a_known_entry_gives_only_the_body_of_an_equal_entry(
     entry: Entry, body: bytes, data: st.DataObject
 ) -> None:
     known = stored_of(encode(entry, VALIDITY), TOKENS)
@@ -73,7 +73,7 @@ def test_what_is_known_gives_no_body_but_that_of_an_entry_alike(
         assert decode(bytes(other), VALIDITY) == entry._replace(body=found)
 
 
-def test_what_is_known_is_not_told_by_other_tokens_nor_from_a_part_of_it() -> None:
+def test_a_known_entry_needs_equal_tokens_and_every_byte() -> None:
     raw = encode(ENTRY, VALIDITY)
     known = stored_of(raw, TOKENS)
     assert known is not None
@@ -84,7 +84,7 @@ def test_what_is_known_is_not_told_by_other_tokens_nor_from_a_part_of_it() -> No
     assert known.body_in(None, TOKENS) is None
 
 
-def test_of_nothing_and_of_a_compressed_body_nothing_is_known() -> None:
+def test_a_missing_or_compressed_entry_is_never_a_known_one() -> None:
     raw = encode(ENTRY._replace(body=b"x" * 4_096), VALIDITY, compress=lambda body: body[:9])
     assert stored_of(raw, TOKENS) is None
     assert stored_of(None, TOKENS) is None
@@ -142,7 +142,7 @@ def test_an_entry_of_another_version_or_with_unknown_flags_is_none(position: int
 
 
 @pytest.mark.parametrize("status", [0, 99, 1_000, 2**16 - 1])
-def test_an_entry_with_a_status_that_is_none_is_none(status: int) -> None:
+def test_an_entry_with_an_invalid_status_is_none(status: int) -> None:
     raw = encode(ENTRY._replace(status=status), VALIDITY)
     assert decode(raw, VALIDITY) is None
 
@@ -175,7 +175,7 @@ def test_an_entry_is_outdated_where_only_second_halves_of_tokens_differ(
     assert decode_outdated(raw, VALIDITY) == (ENTRY if outdated else None)
 
 
-def test_what_is_kept_is_kept_for_the_longer_of_its_windows() -> None:
+def test_an_entry_is_kept_for_the_longer_of_its_windows() -> None:
     entry = ENTRY._replace(revalidate_ms=500, error_ms=3_000)
     assert entry.kept_ms(1_500) == 4_500
     assert entry.kept_ms(9_000) == 1

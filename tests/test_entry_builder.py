@@ -81,7 +81,7 @@ def stored(answer: Answer, heads: HeadCache) -> Entry | Reason:
 
 
 @given(st.lists(ANSWER, max_size=6))
-def test_what_is_remembered_changes_no_entry(answers: list[Answer]) -> None:
+def test_a_memoized_head_changes_no_entry(answers: list[Answer]) -> None:
     heads = HeadCache()
     for answer in answers * 2:
         assert stored(answer, heads) == stored(answer, HeadCache())
@@ -98,32 +98,32 @@ def lifetimes_of_one_head() -> list[int]:
     return [entry.fresh_ms for entry in entries if isinstance(entry, Entry)]
 
 
-def test_a_head_that_speaks_of_a_moment_is_judged_each_time() -> None:
+def test_a_head_with_a_date_is_evaluated_each_time() -> None:
     assert lifetimes_of_one_head() == [100_000, 60_000]
 
 
-def test_control_remembered_it_would_live_as_long_as_the_first(
+def test_control_memoized_its_lifetime_would_be_that_of_the_first(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(head_cache, "_PASSING", frozenset())
     assert lifetimes_of_one_head() == [100_000, 100_000]
 
 
-def test_a_length_that_is_not_the_bodys_is_refused_each_time() -> None:
+def test_a_content_length_other_than_the_bodys_is_refused_each_time() -> None:
     heads = HeadCache()
     answer = (POLICY, 200, [(b"x-first", b""), (b"content-length", b"3")])
     assert isinstance(stored((*answer, b"tea", 0, (), True, None), heads), Entry)
     assert stored((*answer, b"coffee", 0, (), True, None), heads) is Reason.UNFINISHED
 
 
-def test_a_lifetime_that_is_drawn_is_not_remembered() -> None:
+def test_a_lifetime_with_jitter_is_not_memoized() -> None:
     heads = HeadCache()
     drawn = replace(POLICY, staleness=Staleness(jitter=0.5))
     stored((drawn, 200, [], b"", 0, (), True, 200_000), heads)
     assert not heads._known
 
 
-def test_heads_are_bounded() -> None:
+def test_the_number_of_memoized_heads_is_bounded() -> None:
     heads = HeadCache()
     for number in range(1_000):
         stored((POLICY, 200, [], b"", 0, (), True, 1_000 + number), heads)

@@ -121,7 +121,7 @@ async def warm(http: httpx.AsyncClient, *paths: str) -> None:
         ("other", [], ["/products/1", "/products/2"]),
     ],
 )
-async def test_a_group_takes_its_entries_and_no_others(
+async def test_evicting_a_group_evicts_its_entries_and_no_others(
     shop: Shop, group: Any, gone: list[str], kept: list[str], any_client: Redis
 ) -> None:
     app = caching_app()
@@ -199,7 +199,7 @@ async def test_a_value_with_braces_or_colons_names_its_own_group_only(fake_clien
             assert await states(http, *paths) == expected
 
 
-async def test_a_key_takes_every_variant_of_its_path() -> None:
+async def test_evicting_a_key_evicts_every_variant_of_its_path() -> None:
     app = caching_app()
 
     @app.get("/products/{product_id}")
@@ -379,7 +379,7 @@ async def test_a_put_that_evicts_its_own_group_leaves_a_miss(
     ],
 )
 @pytest.mark.parametrize(("first", "second"), [("fill", "outdate"), ("outdate", "fill")])
-async def test_a_put_that_outdates_itself_never_leaves_what_was_there_before(
+async def test_a_put_that_outdates_itself_never_leaves_the_older_entry(
     shop: Shop, soft: Marker, first: str, second: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     app = caching_app()
@@ -449,7 +449,7 @@ async def test_a_predicate_that_raises_evicts(shop: Shop) -> None:
         assert await states(http, "/products/1") == ["MISS"]
 
 
-async def test_an_eviction_that_cannot_be_named_takes_everything() -> None:
+async def test_an_eviction_that_cannot_be_named_evicts_everything() -> None:
     app, shop = caching_app(), Shop()
     add_reader(app, shop)
 
@@ -463,7 +463,7 @@ async def test_an_eviction_that_cannot_be_named_takes_everything() -> None:
         assert await states(http, "/products/1", "/products/2") == ["MISS", "MISS"]
 
 
-async def test_an_eviction_by_text_path_of_nobody_harms_nobody(shop: Shop) -> None:
+async def test_an_eviction_by_an_unserved_path_evicts_nothing_else(shop: Shop) -> None:
     app = caching_app()
     add_reader(app, shop)
     add_writer(app, CacheEvict(key="/served/elsewhere/{product_id}"))
@@ -657,7 +657,7 @@ async def test_a_write_that_commits_after_it_was_given_up_evicts(
     assert (await reread_after_a_thread(shop, marker)).json() == COFFEE
 
 
-async def test_control_without_a_look_at_its_thread_the_older_entry_stays(
+async def test_control_without_noticing_the_end_of_its_thread_the_older_entry_stays(
     shop: Shop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Writing, "ended_in_thread", lambda _: None)
@@ -784,7 +784,7 @@ async def test_a_commit_after_the_response_is_followed_by_a_second_eviction(
 
 @pytest.mark.skipif(FASTAPI_VERSION < (0, 118), reason="sessions end before the response there")
 @pytest.mark.parametrize("marker", LATE)
-async def test_without_the_second_eviction_a_late_commit_leaves_a_stale_entry(
+async def test_control_without_the_second_eviction_a_late_commit_leaves_an_older_entry(
     shop: Shop, marker: Marker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def evict_no_more(*_: object) -> bool:
@@ -860,9 +860,7 @@ def add_put(router: FastAPI | APIRouter, shop: Shop, marker: Marker, **options: 
     return put_product
 
 
-async def test_a_put_makes_the_next_get_a_hit_with_its_answer(
-    shop: Shop, any_client: Redis
-) -> None:
+async def test_a_put_makes_the_next_get_a_hit_with_its_body(shop: Shop, any_client: Redis) -> None:
     app = caching_app()
     add_reader(app, shop)
     add_put(app, shop, CachePut(ttl=30))
@@ -879,7 +877,7 @@ async def test_a_put_makes_the_next_get_a_hit_with_its_answer(
     assert shop.runs == 2
 
 
-async def test_a_put_answers_like_a_get(shop: Shop) -> None:
+async def test_a_hit_after_a_put_has_the_headers_of_a_miss(shop: Shop) -> None:
     app = caching_app()
     add_reader(app, shop)
     add_put(app, shop, CachePut(), status_code=201)
@@ -962,7 +960,7 @@ async def test_a_put_beside_its_get_writes_it_wherever_both_stand(shop: Shop, pl
 
 @pytest.mark.parametrize("marker", [CachePut(), CacheEvict(key="/products/{product_id}")])
 @pytest.mark.parametrize("sent", ["1", "01", "%31"])
-async def test_a_text_parameter_meets_the_number_that_the_get_reads(
+async def test_a_str_parameter_evicts_the_int_path_that_the_get_reads(
     shop: Shop, marker: Marker, sent: str
 ) -> None:
     app = caching_app()
@@ -980,7 +978,7 @@ async def test_a_text_parameter_meets_the_number_that_the_get_reads(
 
 
 @pytest.mark.parametrize("marker", [CachePut(), CacheEvict(key="/products/{code}")])
-async def test_a_number_parameter_leaves_texts_that_look_like_it_alone(marker: Marker) -> None:
+async def test_an_int_parameter_does_not_evict_equal_looking_strings(marker: Marker) -> None:
     app = caching_app()
 
     @app.get("/products/{code}")
@@ -1037,9 +1035,7 @@ async def test_when_of_a_put_decides_between_writing_and_evicting(
 
 
 @pytest.mark.parametrize("status", [200, 201, 202, 204, 205, 206])
-async def test_an_answer_without_the_representation_is_evicted_not_written(
-    shop: Shop, status: int
-) -> None:
+async def test_a_put_without_the_representation_evicts(shop: Shop, status: int) -> None:
     app = caching_app()
     add_reader(app, shop)
 
@@ -1139,7 +1135,7 @@ def unserved(product_id: int) -> None: ...
         (CachePut(key=unserved), "redis-cache-put"),
     ],
 )
-async def test_a_key_that_nobody_serves_is_refused_at_start_up(
+async def test_a_key_without_a_route_is_refused_at_start_up(
     shop: Shop, marker: Marker, code: str
 ) -> None:
     app = caching_app()
@@ -1251,7 +1247,7 @@ async def test_a_put_that_races_a_reader_never_ends_in_the_older_value(
 
 
 @pytest.mark.parametrize("reader_first", [True, False])
-async def test_without_a_put_the_race_ends_in_the_older_value(
+async def test_control_without_a_put_the_race_ends_in_the_older_value(
     reader_first: bool, any_client: Redis
 ) -> None:
     unrelated = CacheEvict(group="others")
@@ -1285,7 +1281,7 @@ async def test_racing_puts_never_end_in_the_older_value(
     assert await value_after_two_puts(any_client, order) == "two"
 
 
-async def test_without_the_check_of_the_lease_racing_puts_end_in_the_older_value(
+async def test_control_without_the_lease_racing_puts_end_in_the_older_value(
     fake_client: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def store_whatever(

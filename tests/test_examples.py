@@ -29,7 +29,7 @@ def members_client(redis_cache: MemoryCache) -> Iterator[TestClient]:
         yield client
 
 
-def test_members_notes_are_each_users_own(members_client: TestClient) -> None:
+def test_each_user_has_notes_of_their_own(members_client: TestClient) -> None:
     for user in ("ada", "grace"):
         assert_miss(signed_in(members_client, user, "/notes"))
 
@@ -95,7 +95,7 @@ def test_a_cdn_drops_what_a_write_names_and_nothing_else(
         assert front.get("/teas/2") == ("cdn", 790)
 
 
-def test_prometheus_is_told_hits_and_misses_by_route(redis_cache: MemoryCache) -> None:
+def test_prometheus_gets_hits_and_misses_by_route(redis_cache: MemoryCache) -> None:
     pytest.importorskip("opentelemetry.exporter.prometheus", reason="no exporter for Prometheus")
     app: FastAPI = import_module("observed.main").app
     redis_cache.install(app)

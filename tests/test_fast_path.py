@@ -111,7 +111,7 @@ class Guard:
 
 
 @both_doors
-def test_a_hit_is_answered_in_front_of_the_routing(routed: Routed, door: Door) -> None:
+def test_a_hit_is_sent_without_routing(routed: Routed, door: Door) -> None:
     app, router = new_app(), door.router(prefix="/shop")
 
     @door.get(router, "/items/{item_id}")
@@ -167,7 +167,7 @@ def _with_files_for_the_rest() -> FastAPI:
         _with_files_for_the_rest,
     ],
 )
-def test_so_it_is_wherever_its_way_is_straight(
+def test_every_plain_arrangement_of_routers_takes_the_fast_path(
     routed: Routed, build: Callable[[], FastAPI]
 ) -> None:
     assert routings(routed, build()) == [1, 1, 0]
@@ -185,7 +185,7 @@ def within(outer: Starlette, app: FastAPI, path: str) -> Starlette:
 
 
 @pytest.mark.parametrize("outer", [FastAPI, Starlette])
-def test_a_mounted_application_has_a_front_of_its_own(
+def test_a_mounted_application_has_its_own_fast_path(
     routed: Routed, outer: type[Starlette]
 ) -> None:
     assert routings(routed, within(outer(), shop(), "/{tenant}"), f"/a{PATH}") == [2, 2, 1]
@@ -392,14 +392,14 @@ def strangers_status(app: Starlette) -> int:
 @pytest.mark.parametrize(
     ("build", "checks"), [*BARRED, barred(_behind_a_mount_at_its_prefix_and_beside_it)]
 )
-def test_nothing_that_stands_before_an_endpoint_is_passed_by(
+def test_nothing_in_front_of_an_endpoint_is_skipped(
     build: Callable[[], Starlette], checks: tuple[str, ...]
 ) -> None:
     assert strangers_status(build()) == 401
 
 
 @pytest.mark.parametrize(("build", "checks"), BARRED)
-def test_control_without_the_check_a_stranger_is_served(
+def test_control_without_the_check_authentication_is_bypassed(
     monkeypatch: pytest.MonkeyPatch, build: Callable[[], Starlette], checks: tuple[str, ...]
 ) -> None:
     for check in checks:
@@ -410,7 +410,7 @@ def test_control_without_the_check_a_stranger_is_served(
     assert strangers_status(build()) == 200
 
 
-def test_where_there_is_no_way_it_is_looked_for_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unsuitable_route_is_examined_once(monkeypatch: pytest.MonkeyPatch) -> None:
     chosen, looked = known_routes._chosen, []
 
     def choose_and_note(*given: Any) -> tuple[int, BaseRoute | None]:
@@ -423,7 +423,7 @@ def test_where_there_is_no_way_it_is_looked_for_once(monkeypatch: pytest.MonkeyP
     assert len(looked) == 1
 
 
-def test_what_was_put_in_the_place_of_routing_is_asked(
+def test_a_replaced_router_method_is_called(
     routed: Routed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Instrumentation replaces methods by ones that bear their names."""
@@ -445,7 +445,7 @@ def test_a_route_that_caches_nothing_is_handled_by_fastapi_alone() -> None:
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
-def test_a_route_class_handles_requests_in_its_own_way(method: str) -> None:
+def test_a_route_class_may_override_handle(method: str) -> None:
     class Guarded(CacheRoute):
         async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
             await Guard(super().handle)(scope, receive, send)
@@ -467,7 +467,7 @@ def test_a_limit_to_bodies_is_kept(routed: Routed) -> None:
     assert routings(routed, app) == [1, 1, 1]
 
 
-def test_fastapis_own_telemetry_hears_of_the_route(routed: Routed) -> None:
+def test_fastapis_own_telemetry_sees_the_route(routed: Routed) -> None:
     app = shop()
 
     @app.middleware("http")
@@ -489,7 +489,7 @@ def test_a_request_that_was_given_to_another_application_is_routed(routed: Route
     assert routings(routed, app) == [1, 1, 1]
 
 
-async def test_a_request_that_is_to_be_explained_is_not_answered(redis_url: str) -> None:
+async def test_an_explained_request_skips_the_fast_path(redis_url: str) -> None:
     app = shop(using=settings(url=redis_url))
     for _ in range(2):
         async with client_of(app) as client:
@@ -510,7 +510,7 @@ def test_without_the_lifespans_state_the_route_finds_its_cache_itself(routed: Ro
     assert routings(routed, app) == [1, 1, 1]
 
 
-def test_a_cache_that_is_off_has_no_front(routed: Routed) -> None:
+def test_without_caching_there_is_no_fast_path(routed: Routed) -> None:
     assert routings(routed, shop(using=settings(enabled=False))) == [1, 1, 1]
 
 
@@ -518,7 +518,9 @@ def test_a_long_query_is_not_remembered(routed: Routed) -> None:
     assert routings(routed, shop(), f"{PATH}?x={'x' * 2_000}") == [1, 1, 1]
 
 
-def test_a_client_cannot_make_it_grow(routed: Routed, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_clients_cannot_grow_it_without_bound(
+    routed: Routed, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(fast_path, "KnownRoutes", functools.partial(KnownRoutes, most=2))
     with serving(shop()) as client:
         found = []
@@ -548,7 +550,7 @@ def known_routes_of(app: FastAPI) -> KnownRoutes:
     return known
 
 
-def test_another_start_has_the_ways_and_a_cache_of_its_own(routed: Routed) -> None:
+def test_another_start_has_its_own_known_routes_and_cache(routed: Routed) -> None:
     app, states = shop(), []
     for _ in range(2):
         with serving(app) as client:
@@ -557,7 +559,7 @@ def test_another_start_has_the_ways_and_a_cache_of_its_own(routed: Routed) -> No
     assert routed.number == 3
 
 
-def test_listeners_hear_of_what_is_answered_in_front(routed: Routed) -> None:
+def test_listeners_see_hits_of_the_fast_path(routed: Routed) -> None:
     app, heard = shop(), list[Event]()
     FastAPIRedis(app).listen(heard.append)
     assert routings(routed, app) == [1, 1, 0]
@@ -622,7 +624,7 @@ ASKING = [
 
 
 @pytest.mark.parametrize(("headers", "status", "begun"), ASKING)
-def test_what_was_sent_is_sent_again_to_the_same_question_only(
+def test_a_prepared_response_is_sent_for_equal_requests_only(
     hits: FastAPI, passages: Passages, headers: dict[str, str], status: int, begun: int
 ) -> None:
     with passages.needless(hits) as client:
@@ -631,7 +633,7 @@ def test_what_was_sent_is_sent_again_to_the_same_question_only(
         assert passages.number - before == begun
 
 
-def test_control_without_the_fields_of_a_request_a_range_is_answered_with_the_whole(
+def test_control_without_comparing_conditions_a_range_gets_the_full_response(
     hits: FastAPI, passages: Passages, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(_http, "caching_fields", lambda _: [])
@@ -639,7 +641,7 @@ def test_control_without_the_fields_of_a_request_a_range_is_answered_with_the_wh
         assert client.get(PATH, headers={"range": "bytes=0-1"}).status_code == 200
 
 
-def test_a_condition_that_is_asked_again_is_answered_like_that_too(
+def test_a_repeated_conditional_request_gets_the_prepared_304(
     hits: FastAPI, passages: Passages
 ) -> None:
     with passages.needless(hits) as client:
@@ -650,7 +652,7 @@ def test_a_condition_that_is_asked_again_is_answered_like_that_too(
     assert [(one.status_code, one.content) for one in answers] == [(304, b"")] * 2
 
 
-def test_where_somebody_listens_they_hear_of_each_hit(redis_url: str) -> None:
+def test_listeners_see_each_hit(redis_url: str) -> None:
     app, heard = shop(using=settings(url=redis_url, local_cache=True)), list[Event]()
     FastAPIRedis(app).listen(heard.append)
 
@@ -770,7 +772,7 @@ def test_a_change_of_the_routes_is_seen_by_the_next_request(
 
 
 @pytest.mark.parametrize(("build", "change"), CHANGES)
-def test_control_where_nobody_looks_it_is_not(
+def test_control_without_the_check_the_old_route_serves(
     monkeypatch: pytest.MonkeyPatch,
     build: Callable[[], FastAPI],
     change: Callable[[FastAPI], None],
@@ -780,7 +782,7 @@ def test_control_where_nobody_looks_it_is_not(
     assert is_served_after(build, change)
 
 
-def test_after_a_change_the_ways_are_found_again(routed: Routed) -> None:
+def test_after_a_change_of_the_routes_they_are_learned_again(routed: Routed) -> None:
     app = shop()
     with serving(app) as client:
         found = []
@@ -840,7 +842,7 @@ def _mounted(router: APIRouter) -> FastAPI:
 
 
 @pytest.mark.parametrize("build", [_included, _mounted])
-def test_what_a_convertor_says_today_is_asked_today(
+def test_a_custom_convertor_is_called_for_every_request(
     monkeypatch: pytest.MonkeyPatch, build: Callable[[APIRouter], FastAPI]
 ) -> None:
     assert news_after_midnight(monkeypatch, build) == "tuesday"
@@ -853,7 +855,7 @@ def test_what_a_convertor_says_today_is_asked_today(
         (_mounted, shortcut, "_routed_alias_of", shortcut.alias_of),
     ],
 )
-def test_control_where_the_text_alone_is_compared_yesterdays_are_sent(
+def test_control_comparing_only_the_text_sends_outdated_responses(
     monkeypatch: pytest.MonkeyPatch,
     build: Callable[[APIRouter], FastAPI],
     module: Any,
@@ -929,7 +931,7 @@ def test_middleware_sees_the_scope_that_routing_leaves(
     assert told[0] == told[1] == told[2]
 
 
-def test_what_one_request_does_to_its_scope_is_not_seen_by_the_next(routed: Routed) -> None:
+def test_changes_to_one_scope_are_not_seen_by_the_next(routed: Routed) -> None:
     app = shop()
     seen: list[Any] = []
 
@@ -1033,7 +1035,7 @@ async def test_control_without_its_passage_a_miss_is_looked_up_again(
     assert await look_ups_of_a_miss(monkeypatch) == 2
 
 
-async def test_control_where_a_passage_is_not_told_what_was_found_it_looks_again(
+async def test_control_without_the_outcome_a_passage_looks_up_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     early = CachePassage.early
@@ -1071,14 +1073,14 @@ async def waits_when_a_route_comes_and_goes(monkeypatch: pytest.MonkeyPatch, com
 
 
 @pytest.mark.parametrize("comer", COMERS)
-async def test_no_lease_is_left_when_the_routes_change_during_the_look_up(
+async def test_no_lease_is_left_when_the_routes_change_during_the_lookup(
     monkeypatch: pytest.MonkeyPatch, comer: Comer
 ) -> None:
     assert await waits_when_a_route_comes_and_goes(monkeypatch, comer) == 0
 
 
 @pytest.mark.parametrize("comer", COMERS)
-async def test_control_of_a_passage_that_nobody_ends_the_lease_is_waited_for(
+async def test_control_the_lease_of_an_abandoned_passage_is_waited_for(
     monkeypatch: pytest.MonkeyPatch, comer: Comer
 ) -> None:
     async def do_nothing(*_: object) -> None: ...
@@ -1087,7 +1089,7 @@ async def test_control_of_a_passage_that_nobody_ends_the_lease_is_waited_for(
     assert await waits_when_a_route_comes_and_goes(monkeypatch, comer) > 0
 
 
-async def test_those_who_wait_in_front_get_what_one_computes() -> None:
+async def test_requests_waiting_on_the_fast_path_get_what_one_computes() -> None:
     async with open_shop() as shop:
         first = shop.begin()
         await shop.entered.wait()
@@ -1099,7 +1101,7 @@ async def test_those_who_wait_in_front_get_what_one_computes() -> None:
     assert len(shop.runs) == 1
 
 
-async def test_who_gives_up_waiting_in_front_takes_nothing_along() -> None:
+async def test_a_cancelled_waiter_of_the_fast_path_affects_no_other() -> None:
     async with open_shop() as shop:
         first, other = await shop.begin_two()
         other.cancel()
@@ -1109,7 +1111,7 @@ async def test_who_gives_up_waiting_in_front_takes_nothing_along() -> None:
         assert state_of(await shop.get()) == "HIT"
 
 
-async def test_of_one_who_gives_up_waiting_middleware_and_listeners_hear() -> None:
+async def test_middleware_and_listeners_see_a_request_cancelled_while_it_waits() -> None:
     app, heard, seen = new_app(), list[Event](), list[Scope]()
     FastAPIRedis(app).listen(heard.append)
     app.add_middleware(Noting, seen=seen)
@@ -1130,7 +1132,7 @@ async def test_of_one_who_gives_up_waiting_middleware_and_listeners_hear() -> No
         await first
 
 
-async def test_of_one_who_began_in_front_and_gives_up_the_next_takes_over() -> None:
+async def test_after_a_cancelled_leader_of_the_fast_path_the_next_request_leads() -> None:
     async with open_shop() as shop:
         first, other = await shop.begin_two()
         first.cancel()

@@ -310,7 +310,7 @@ def test_entity_tags_compare(one: bytes, other: bytes, strong: bool, weak: bool)
 
 
 @given(st.binary(), st.binary())
-def test_etag_is_a_strong_tag_and_tells_bodies_apart(one: bytes, other: bytes) -> None:
+def test_the_etag_is_strong_and_differs_by_body(one: bytes, other: bytes) -> None:
     parsed = parse_etag(etag_for(one))
     assert parsed is not None
     assert not parsed.weak
@@ -551,7 +551,7 @@ def test_9110_15_4_5_a_304_without_etag_keeps_last_modified() -> None:
     assert "last-modified" in names(not_modified_headers(untagged))
 
 
-def test_a_failure_says_nothing_about_the_representation_nor_its_lifetime() -> None:
+def test_a_failed_condition_has_no_representation_or_lifetime_fields() -> None:
     assert names(failure_headers(STORED)) == [
         "content-security-policy",
         "date",
@@ -1263,7 +1263,7 @@ FRACTIONS = st.floats(min_value=0, max_value=1)
 
 
 @given(st.integers(min_value=1, max_value=10**12), FRACTIONS, FRACTIONS)
-def test_jitter_only_shortens_and_by_no_more_than_asked(
+def test_jitter_only_shortens_and_by_no_more_than_its_fraction(
     ttl_ms: int, jitter: float, draw: float
 ) -> None:
     found = jittered_ttl_ms(ttl_ms, jitter=jitter, draw=draw)

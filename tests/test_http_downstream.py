@@ -53,7 +53,7 @@ def app_with(marker: Cached, own: dict[str, str] | None = None, **settings: Any)
         pytest.param(Cached(), {"no-cache"}, id="9111-5.2.2.4-without-ttl"),
     ],
 )
-async def test_cache_control_says_what_the_marker_says(marker: Cached, expected: set[str]) -> None:
+async def test_cache_control_follows_the_marker(marker: Cached, expected: set[str]) -> None:
     async with serving(app_with(marker)) as http:
         for _ in range(2):
             assert directives_of(await http.get("/read/a")) == expected
@@ -67,7 +67,9 @@ async def test_cache_control_says_what_the_marker_says(marker: Cached, expected:
         ({"expires": "Wed, 01 Jan 2099 00:00:00 GMT"}, set()),
     ],
 )
-async def test_the_endpoints_own_words_stand(own: dict[str, str], expected: set[str]) -> None:
+async def test_the_endpoints_own_cache_control_is_kept(
+    own: dict[str, str], expected: set[str]
+) -> None:
     marker = Cached(60, cdn_ttl=600, immutable=True, directives="no-transform")
     async with serving(app_with(marker, own)) as http:
         for _ in range(2):
@@ -76,7 +78,7 @@ async def test_the_endpoints_own_words_stand(own: dict[str, str], expected: set[
             assert "cdn-cache-control" not in response.headers
 
 
-async def test_a_cdn_is_told_its_own_lifetime() -> None:
+async def test_a_cdn_gets_its_own_lifetime() -> None:
     async with serving(app_with(Cached(60, cdn_ttl=600, statuses={404: 5}))) as http:
         for _ in range(2):
             assert (await http.get("/read/a")).headers["cdn-cache-control"] == "max-age=600"
@@ -85,7 +87,7 @@ async def test_a_cdn_is_told_its_own_lifetime() -> None:
             assert "cdn-cache-control" not in missing.headers
 
 
-async def test_age_counts_on_a_hit_what_the_answer_came_with() -> None:
+async def test_age_on_a_hit_includes_the_age_of_the_stored_response() -> None:
     async with serving(app_with(Cached(60), {"age": "7"})) as http:
         await http.get("/read/a")
         hit = await http.get("/read/a")
@@ -100,7 +102,7 @@ async def test_age_counts_on_a_hit_what_the_answer_came_with() -> None:
     ("header", "expected"),
     [("Surrogate-Key", "things thing:a%20b%2Cc"), ("Cache-Tag", "things,thing:a%20b%2Cc")],
 )
-async def test_groups_are_told_to_a_cdn_by_setting(header: Any, expected: str) -> None:
+async def test_groups_are_sent_to_a_cdn_by_setting(header: Any, expected: str) -> None:
     marker = Cached(60, group=("things", "thing:{name}"))
     async with serving(app_with(marker, surrogate_header=header)) as http:
         told = [(await http.get("/read/a b,c")).headers[header] for _ in range(2)]
@@ -108,18 +110,18 @@ async def test_groups_are_told_to_a_cdn_by_setting(header: Any, expected: str) -
     assert told == [expected] * 2
 
 
-async def test_groups_of_private_answers_are_told_to_nobody() -> None:
+async def test_groups_of_private_responses_are_not_sent() -> None:
     marker = Cached(60, group="things", private=True)
     async with serving(app_with(marker, surrogate_header="Cache-Tag")) as http:
         assert "cache-tag" not in (await http.get("/read/a")).headers
 
 
-async def test_without_the_setting_no_group_is_told() -> None:
+async def test_without_the_setting_no_group_is_sent() -> None:
     async with serving(app_with(Cached(60, group="things"))) as http:
         assert not {"cache-tag", "surrogate-key"} & set((await http.get("/read/a")).headers)
 
 
-async def test_what_a_put_stores_tells_its_groups_too() -> None:
+async def test_an_entry_of_a_put_sends_its_groups_too() -> None:
     app = caching_app(memory_settings(surrogate_header="Cache-Tag"))
 
     @app.get("/thing/{name}")
@@ -169,7 +171,7 @@ async def test_no_part_is_compressed_by_a_middleware_outside() -> None:
         assert (part.status_code, part.content) == (206, TEXT[:1000])
 
 
-async def test_an_encoded_answer_is_never_sent_to_a_client_that_did_not_ask() -> None:
+async def test_an_encoded_response_is_only_sent_to_clients_that_accept_it() -> None:
     app, runs = caching_app(), Runs()
 
     @app.get("/packed")

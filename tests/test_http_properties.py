@@ -132,7 +132,7 @@ STATUSES = st.sampled_from([100, 200, 204, 206, 301, 304, 404, 500])
 
 
 @given(SOUP, SOUP, METHODS, STATUSES, st.binary(max_size=12), TIMES, TIMES)
-def test_an_answer_survives_any_header_soup(
+def test_arbitrary_request_headers_never_raise(
     request: Headers,
     headers: Headers,
     method: str,
@@ -159,7 +159,7 @@ def test_an_answer_survives_any_header_soup(
 
 
 @given(SOUP, METHODS, STATUSES, st.booleans(), st.booleans(), TIMES)
-def test_storing_survives_any_header_soup(
+def test_arbitrary_headers_of_a_stored_response_never_raise(
     headers: Headers, method: str, status: int, shared: bool, authorized: bool, now_ms: int
 ) -> None:
     refused = storage_refusal(
@@ -182,7 +182,9 @@ def test_storing_survives_any_header_soup(
 
 
 @given(SOUP, SOUP, TIMES)
-def test_reading_survives_any_header_soup(request: Headers, headers: Headers, now_ms: int) -> None:
+def test_arbitrary_headers_of_a_lookup_never_raise(
+    request: Headers, headers: Headers, now_ms: int
+) -> None:
     found = assess_freshness(request_directives(request), age_ms=5_000, lifetime_ms=9_000)
     assert isinstance(found, Fresh | MustRevalidate)
     assert isinstance(stale_forbidden(response_directives(headers)), bool)
@@ -198,7 +200,7 @@ def test_reading_survives_any_header_soup(request: Headers, headers: Headers, no
 
 
 @given(SOUP, st.text(), st.text(), st.text())
-def test_invalidation_survives_any_header_soup(
+def test_arbitrary_headers_of_an_invalidation_never_raise(
     headers: Headers, scheme: str, host: str, path: str
 ) -> None:
     found = invalidation_targets("PUT", 200, headers, scheme=scheme, host=host, path=path)
@@ -430,7 +432,7 @@ def replied(asked: Asked, held: Held) -> ranges.Message:
 
 
 @pytest.mark.parametrize("status", [200, 206, 304, 412, 416])
-def test_the_reference_is_asked_for_every_answer(status: int) -> None:
+def test_the_reference_computes_every_response(status: int) -> None:
     asked, held = find(
         st.tuples(ASKED, HELD),
         lambda pair: reference_status(*pair) == status,
@@ -441,12 +443,12 @@ def test_the_reference_is_asked_for_every_answer(status: int) -> None:
 
 @settings(max_examples=1500)
 @given(ASKED, HELD)
-def test_the_chosen_answer_is_that_of_the_reference(asked: Asked, held: Held) -> None:
+def test_the_selected_response_is_that_of_the_reference(asked: Asked, held: Held) -> None:
     assert replied(asked, held)[0] == reference_status(asked, held)
 
 
 @given(st.lists(SPANS, min_size=1, max_size=6), st.integers(min_value=0, max_value=10))
-def test_a_206_has_every_byte_asked_for_once_and_at_its_place(
+def test_a_206_has_every_requested_byte_once_and_at_its_offset(
     spans: list[Span], length: int
 ) -> None:
     asked = Asked("GET", None, None, None, None, None, spans)

@@ -152,7 +152,7 @@ def shop(tmp_path: Path) -> Shop:
         ),
     ],
 )
-async def test_an_unchanged_answer_is_304_on_a_hit_and_on_a_miss(
+async def test_an_unchanged_response_is_304_on_a_hit_and_on_a_miss(
     shop: Shop, path: str, headers: dict[str, str], warm: bool
 ) -> None:
     async with serving(shop.app) as other:
@@ -180,7 +180,7 @@ async def test_an_unchanged_answer_is_304_on_a_hit_and_on_a_miss(
         pytest.param({"if-none-match": 'W/"'}, id="9110-13.1.2-bad-tag"),
     ],
 )
-async def test_a_changed_answer_is_sent_whole(shop: Shop, headers: dict[str, str]) -> None:
+async def test_a_changed_response_is_sent_in_full(shop: Shop, headers: dict[str, str]) -> None:
     async with serving(shop.app) as http:
         for _ in range(2):
             response = await http.get("/dated", headers=headers)
@@ -214,7 +214,7 @@ async def test_a_range_is_cut_from_a_hit_and_from_a_miss(
         assert (state_of(whole), whole.content) == ("HIT", BODY)
 
 
-async def test_several_ranges_are_one_multipart_answer(shop: Shop) -> None:
+async def test_several_ranges_are_one_multipart_response(shop: Shop) -> None:
     async with serving(shop.app) as http:
         response = await http.get("/text", headers={"range": "bytes=0-1, 5-6"})
 
@@ -236,7 +236,7 @@ async def test_if_range_takes_a_strong_validator_only(shop: Shop) -> None:
         assert [one.status_code for one in (same, other, weak)] == [206, 200, 200]
 
 
-async def test_a_partial_answer_of_the_endpoint_is_never_stored_as_whole(shop: Shop) -> None:
+async def test_a_partial_response_of_the_endpoint_is_never_stored_as_complete(shop: Shop) -> None:
     async with serving(shop.app) as http:
         part = await http.get("/part", headers={"range": "bytes=0-3"})
         whole = await http.get("/part")
@@ -245,7 +245,7 @@ async def test_a_partial_answer_of_the_endpoint_is_never_stored_as_whole(shop: S
         assert (whole.content, state_of(whole)) == (BODY, "MISS")
 
 
-async def test_control_without_the_rules_of_storing_a_part_is_served_as_the_whole(
+async def test_control_without_the_storage_rules_a_part_is_served_as_the_whole(
     shop: Shop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(_http, "storage_refusal", lambda *_, **__: None)
@@ -258,7 +258,7 @@ async def test_control_without_the_rules_of_storing_a_part_is_served_as_the_whol
 # HEAD
 
 
-async def test_head_is_answered_from_the_stored_get(shop: Shop) -> None:
+async def test_head_is_served_from_the_stored_get(shop: Shop) -> None:
     async with serving(shop.app) as http:
         await http.get("/text")
         response = await http.head("/text")
@@ -356,7 +356,7 @@ async def test_a_stream_is_stored_when_it_ends(shop: Shop, path: str) -> None:
         assert "max-age=60" in directives_of(miss)
 
 
-async def test_a_file_in_one_piece_is_stored_though_its_client_leaves_with_it(
+async def test_a_file_is_stored_though_its_client_disconnects_after_the_last_byte(
     tmp_path: Path,
 ) -> None:
     file = tmp_path / "leaf.txt"
@@ -400,14 +400,14 @@ scopes = pytest.mark.skipif(
 
 @scopes
 @pytest.mark.parametrize("whole", [True, False], ids=["whole", "stream"])
-async def test_what_a_dependency_kept_from_being_sent_is_not_stored_and_nobody_waits_for_it(
+async def test_a_response_that_a_failing_dependency_held_back_is_not_stored(
     whole: bool,
 ) -> None:
     assert await states_after_a_failed_commit(whole=whole) == ["MISS", "HIT"]
 
 
 @scopes
-async def test_control_without_its_withdrawal_what_was_not_sent_is_served(
+async def test_control_without_withdrawal_an_unsent_response_is_served(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(completion, "_withdraw_if_unsent", lambda *_: None)
@@ -535,7 +535,7 @@ async def test_an_error_that_a_dependency_makes_of_the_endpoints_is_never_stored
 
 
 @pytest.mark.skipif(FASTAPI_VERSION < (0, 121), reason="older ones clean up within the handler")
-async def test_control_without_a_look_at_its_clean_up_the_error_of_a_dependency_is_stored(
+async def test_control_without_the_cleanup_check_the_error_of_a_dependency_is_stored(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     async def look_away(*_: object) -> bool:
@@ -573,7 +573,7 @@ async def test_of_other_statuses_only_declared_ones_are_stored(
 # Cache-Status
 
 
-async def test_cache_status_tells_how_the_cache_was_used(shop: Shop) -> None:
+async def test_cache_status_shows_how_the_cache_was_used(shop: Shop) -> None:
     async with serving(shop.app) as http:
         told = [
             status_of(await http.get("/text")),
@@ -589,7 +589,7 @@ async def test_cache_status_tells_how_the_cache_was_used(shop: Shop) -> None:
     assert told[2:] == ["fwd=request; stored; ttl=60", "fwd=request", "fwd=uri-miss", ""]
 
 
-async def test_cache_status_tells_who_waited_for_the_run_of_another(shop: Shop) -> None:
+async def test_cache_status_shows_collapsed_requests(shop: Shop) -> None:
     gate = Gate()
 
     @shop.app.get("/slow")
@@ -613,7 +613,7 @@ async def test_cache_status_tells_who_waited_for_the_run_of_another(shop: Shop) 
     assert told[1] in ("fwd=miss; collapsed; ttl=59", "fwd=miss; collapsed; ttl=60")
 
 
-async def test_cache_status_tells_variants_other_methods_and_an_outage() -> None:
+async def test_cache_status_shows_variants_other_methods_and_an_outage() -> None:
     app = caching_app(memory_settings())
 
     async def either(language: Annotated[str, Header()] = "") -> str:
@@ -633,7 +633,7 @@ async def test_cache_status_tells_variants_other_methods_and_an_outage() -> None
     assert told == ["fwd=miss; stored; ttl=60", "fwd=method", "fwd=bypass"]
 
 
-async def test_cache_status_tells_key_and_reason_in_debug_only(tmp_path: Path) -> None:
+async def test_cache_status_shows_key_and_reason_in_debug_only(tmp_path: Path) -> None:
     shop = Shop(tmp_path, debug=True)
     async with serving(shop.app) as http:
         miss, hit = await http.get("/text"), await http.get("/text")
@@ -643,7 +643,7 @@ async def test_cache_status_tells_key_and_reason_in_debug_only(tmp_path: Path) -
         assert status_of(refused).endswith("; detail=status")
 
 
-async def test_why_an_answer_is_not_stored_is_logged_once_a_route_and_reason(
+async def test_the_reason_not_to_store_is_logged_once_per_route_and_reason(
     shop: Shop, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with serving(shop.app) as http:

@@ -79,7 +79,7 @@ async def test_every_variant_of_the_path_is_invalidated() -> None:
     "location", ["/things/1", "http://testserver/things/1", "things/1", "/things/01"]
 )
 @pytest.mark.parametrize("field", ["location", "content-location"])
-async def test_what_the_answer_names_on_the_same_origin_is_invalidated(
+async def test_paths_of_the_same_origin_in_a_response_are_invalidated(
     location: str, field: str
 ) -> None:
     asked = {"location": location, "field": field}
@@ -91,7 +91,7 @@ async def test_what_the_answer_names_on_the_same_origin_is_invalidated(
 
 
 @pytest.mark.parametrize("location", ["http://elsewhere/things/1", "http://[", "//"])
-async def test_what_the_answer_names_elsewhere_is_not_invalidated(location: str) -> None:
+async def test_paths_of_other_origins_in_a_response_are_not_invalidated(location: str) -> None:
     asked = {"location": location}
     left = await left_after(
         app_of(InvalidatingRoute), lambda http: http.post("/list", params=asked)
@@ -239,7 +239,7 @@ async def test_the_second_of_two_writers_with_one_validator_is_refused() -> None
 
 
 @pytest.mark.parametrize("error", [HTTPException(500), RuntimeError("the database is away")])
-async def test_what_cannot_be_learnt_fails_the_condition(error: Exception) -> None:
+async def test_an_unknown_validator_fails_the_condition(error: Exception) -> None:
     guarded = Guarded()
     guarded.error = error
     async with serving(guarded.app) as http:
@@ -249,7 +249,7 @@ async def test_what_cannot_be_learnt_fails_the_condition(error: Exception) -> No
         assert len(guarded.writes) == 0
 
 
-async def test_no_precondition_holds_by_what_is_stale() -> None:
+async def test_no_precondition_holds_because_of_a_stale_entry() -> None:
     guarded = Guarded(Cached(60, stale_while_revalidate=30, stale_if_error=30))
     async with serving(guarded.app) as http:
         etag = (await http.get("/things/1")).headers["etag"]
@@ -262,7 +262,7 @@ async def test_no_precondition_holds_by_what_is_stale() -> None:
         assert [unknown.status_code, changed.status_code] == [412, 412]
 
 
-async def test_preconditions_hold_while_redis_is_away() -> None:
+async def test_preconditions_are_checked_during_an_outage() -> None:
     guarded = Guarded(url="redis://localhost:1", deadline=0.05)
     async with serving(guarded.app) as http:
         etag = (await http.get("/things/1")).headers["etag"]
@@ -292,7 +292,7 @@ def test_preconditions_without_a_cached_get_are_named_at_start_up(
     ]
 
 
-async def test_control_without_preconditions_a_write_is_done_whatever_they_say() -> None:
+async def test_control_without_preconditions_every_write_is_done() -> None:
     guarded = Guarded()
     async with serving(guarded.app) as http:
         response = await http.patch("/things/1", headers={"if-match": '"other"'})

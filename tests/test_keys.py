@@ -64,7 +64,7 @@ def test_different_sequences_have_different_digests(one: list[str], other: list[
     assert (digest(one) == digest(other)) == (one == other)
 
 
-def test_texts_joined_by_a_separator_would_meet() -> None:
+def test_control_strings_joined_by_a_separator_collide() -> None:
     sequences = all_of(all_texts("a:", longest=2), longest=3)
     assert meet(sequences, ":".join)
     assert not meet(sequences, digest)
@@ -111,7 +111,7 @@ def test_different_values_between_slashes_are_different_resources(path: str) -> 
     resources_differ_as_values_do()
 
 
-def test_unquoted_values_would_meet() -> None:
+def test_control_unquoted_values_collide() -> None:
     pairs = list(product(all_texts("a/", longest=3), repeat=2))
     assert meet(pairs, lambda values: f"/{values[0]}/{values[1]}")
     template = ResourceTemplate.parse("/{a}/{b}")
@@ -143,7 +143,7 @@ def test_resources_are_quoted_like_urls(
     assert ResourceTemplate.parse(path).render(values) == resource
 
 
-def test_a_route_that_takes_slashes_says_so_for_its_template() -> None:
+def test_a_path_convertor_allows_slashes_in_the_template() -> None:
     template = ResourceTemplate.parse("/{a}", frozenset({"a"}))
     assert template.render({"a": "b/c"}) == "/b/c"
 
@@ -152,7 +152,7 @@ kinds = st.sampled_from(["path", "name"])
 
 
 @given(kinds, texts, texts, kinds, texts, texts)
-def test_paths_names_and_prefixes_never_meet(
+def test_paths_names_and_prefixes_never_collide(
     kind: str, prefix: str, text: str, other_kind: str, other_prefix: str, other_text: str
 ) -> None:
     def resource(kind: str, prefix: str, text: str) -> str:
@@ -175,7 +175,7 @@ def test_different_groups_are_different_generations(one: str, other: str) -> Non
 
 
 @given(st.text(max_size=200), st.text(max_size=200))
-def test_groups_paths_and_the_epoch_never_meet(group: str, path: str) -> None:
+def test_groups_paths_and_the_epoch_never_collide(group: str, path: str) -> None:
     assert len({group_name(group), path_name(path), EPOCH}) == 3
 
 
@@ -285,7 +285,7 @@ def test_every_single_selector_counts(one: dict[str, Any], name: str, data: st.D
 
 
 @given(asked, st.lists(st.tuples(st.text(max_size=3), st.text(max_size=3)), max_size=3))
-def test_what_nobody_declares_does_not_select(
+def test_undeclared_parameters_do_not_select(
     sent: dict[str, Any], junk: list[tuple[str, str]]
 ) -> None:
     declared = {"many", "r"}
@@ -386,7 +386,7 @@ def test_different_backend_keys_are_different_entries(
 
 
 @given(group_and_key, paths, some_texts)
-def test_backend_keys_never_meet_those_of_endpoints(
+def test_backend_keys_never_collide_with_those_of_endpoints(
     named: tuple[str, str], path: str, variant: list[str]
 ) -> None:
     entry = backend._target(named[1], named[0]).entry

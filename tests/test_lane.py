@@ -123,7 +123,7 @@ def soon(seconds: float = SOON) -> float:
     return asyncio.get_running_loop().time() + seconds
 
 
-async def test_look_ups_of_one_turn_travel_in_one_command_each_key_once(wire: Wire) -> None:
+async def test_lookups_of_one_write_are_one_command_with_each_key_once(wire: Wire) -> None:
     async with laid(wire) as lane:
         first = lane.look([b"a", b"g"], None)
         second = lane.look([b"g", b"b", b"a"], None)
@@ -132,7 +132,7 @@ async def test_look_ups_of_one_turn_travel_in_one_command_each_key_once(wire: Wi
     assert wire.written == [[("MGET", b"a", b"g", b"b")]]
 
 
-async def test_on_a_cluster_they_are_single_commands_in_one_write(wire: Wire) -> None:
+async def test_on_a_cluster_lookups_are_single_commands_in_one_write(wire: Wire) -> None:
     wire.answers = lambda command: command[1]
     async with laid(wire, spread=True) as lane:
         looks = [lane.look([b"a", b"g"], None), lane.look([b"g"], None)]
@@ -158,13 +158,13 @@ async def test_commands_keep_their_order_and_their_replies(wire: Wire) -> None:
     assert [command[-1] for command in wire.written[0]] == [b"0", b"0", b"1", b"1", b"2", b"2"]
 
 
-async def test_nothing_to_send_is_answered_at_once(wire: Wire) -> None:
+async def test_sending_no_command_returns_at_once(wire: Wire) -> None:
     async with laid(wire) as lane:
         empty, look = lane.send([], None), lane.look([b"a"], None)
         assert (await empty, await look) == ([], [b"a"])
 
 
-async def test_what_nobody_waits_for_any_more_is_not_sent(wire: Wire) -> None:
+async def test_commands_of_cancelled_callers_are_not_sent(wire: Wire) -> None:
     async with laid(wire) as lane:
         lane.look([b"a"], None).cancel()
         lane.send([GET], None).cancel()
@@ -172,7 +172,7 @@ async def test_what_nobody_waits_for_any_more_is_not_sent(wire: Wire) -> None:
     assert wire.written == [[("MGET", b"b")]]
 
 
-async def test_a_reply_to_one_who_gave_up_reaches_nobody_else(wire: Wire) -> None:
+async def test_a_reply_to_a_cancelled_caller_reaches_no_other(wire: Wire) -> None:
     wire.hangs = True
     async with laid(wire) as lane:
         given_up = lane.look([b"a"], None)
@@ -185,7 +185,7 @@ async def test_a_reply_to_one_who_gave_up_reaches_nobody_else(wire: Wire) -> Non
         assert await later == [b"b"]
 
 
-async def test_an_error_reply_is_the_answer_of_its_own_command(wire: Wire) -> None:
+async def test_an_error_reply_fails_its_own_command_only(wire: Wire) -> None:
     wire.answers = lambda command: ResponseError("no") if command[1] == b"key" else b"yes"
     async with laid(wire) as lane:
         refused, other = lane.send([GET], None), lane.send([keyed("GET", b"other")], None)
@@ -194,7 +194,7 @@ async def test_an_error_reply_is_the_answer_of_its_own_command(wire: Wire) -> No
         assert not lane.is_open
 
 
-async def test_an_error_reply_to_look_ups_fails_all_that_travelled_with_it(wire: Wire) -> None:
+async def test_an_error_reply_to_merged_lookups_fails_them_all(wire: Wire) -> None:
     wire.answers = lambda command: ResponseError("no")
     async with laid(wire) as lane:
         looks = (lane.look([b"a"], None), lane.look([b"b"], None))
@@ -204,7 +204,7 @@ async def test_an_error_reply_to_look_ups_fails_all_that_travelled_with_it(wire:
         assert not lane.is_open
 
 
-async def test_a_late_answer_is_given_up_and_the_next_call_gets_a_new_connection(
+async def test_after_a_late_reply_the_next_command_gets_a_new_connection(
     wire: Wire,
 ) -> None:
     wire.hangs = True
@@ -217,7 +217,7 @@ async def test_a_late_answer_is_given_up_and_the_next_call_gets_a_new_connection
     assert len(wire.connections) == 2
 
 
-async def test_late_answers_in_a_row_open_the_breaker(wire: Wire) -> None:
+async def test_consecutive_late_replies_open_the_breaker(wire: Wire) -> None:
     wire.hangs = True
     async with laid(wire) as lane:
         for _ in range(3):
@@ -226,7 +226,7 @@ async def test_late_answers_in_a_row_open_the_breaker(wire: Wire) -> None:
         assert lane.is_open
 
 
-async def test_an_answer_in_between_keeps_it_closed(wire: Wire) -> None:
+async def test_a_reply_in_between_keeps_the_breaker_closed(wire: Wire) -> None:
     async with laid(wire) as lane:
         for hangs in (True, True, False, True, True):
             wire.hangs = hangs
@@ -234,7 +234,7 @@ async def test_an_answer_in_between_keeps_it_closed(wire: Wire) -> None:
         assert not lane.is_open
 
 
-async def test_while_it_is_open_batching_fail_at_once_and_nothing_is_written(wire: Wire) -> None:
+async def test_while_the_breaker_is_open_commands_fail_at_once(wire: Wire) -> None:
     wire.refuses = ConnectionRefusedError()
     async with laid(wire) as lane:
         with pytest.raises(CacheUnavailableError):
@@ -273,7 +273,7 @@ async def test_a_demoted_primary_is_given_up_with_all_its_replies(wire: Wire) ->
         assert lane.is_open
 
 
-async def test_an_outage_is_said_once_when_it_begins_and_once_when_it_ends(
+async def test_an_outage_is_logged_once_when_it_begins_and_once_when_it_ends(
     wire: Wire, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("redis_fastapi._redis.lane._FIRST_PAUSE_SECONDS", 0.001)
@@ -436,7 +436,7 @@ async def test_a_secret_is_in_no_log_line(caplog: pytest.LogCaptureFixture) -> N
     assert "secret" not in caplog.text
 
 
-async def test_the_pool_is_not_asked_for_a_connection(redis_client: Redis) -> None:
+async def test_the_pool_lends_no_connection(redis_client: Redis) -> None:
     transport = hold(redis_client, prefix="t", name="here", deadline=5.0)
     store = Store(redis_client, prefix="t", deadline=5.0, transport=transport)
     await asyncio.gather(*(store.read(TARGET) for _ in range(50)))
@@ -446,7 +446,7 @@ async def test_the_pool_is_not_asked_for_a_connection(redis_client: Redis) -> No
     assert len(held) == 1
 
 
-async def test_a_lane_closes_in_the_moment_in_which_it_has_sought_elsewhere(wire: Wire) -> None:
+async def test_a_lane_can_close_right_after_it_looked_for_another_server(wire: Wire) -> None:
     seeks, found = asyncio.Event(), asyncio.Event()
 
     async def seek() -> None:

@@ -224,7 +224,7 @@ async def test_a_write_that_ends_after_the_shutdown_evicts(redis_url: str, metho
     assert await cancelled_at_shutdown(redis_url, method) == "MISS"
 
 
-async def test_control_without_a_connection_after_the_end_it_does_not_and_says_so(
+async def test_control_without_a_connection_after_shutdown_it_does_not(
     redis_url: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def refuse(*_: object) -> None:
@@ -414,7 +414,7 @@ def test_a_guard_that_a_lifespan_adds_to_an_included_route_runs() -> None:
     assert runs.names == ["guard", "guard"]
 
 
-def test_a_call_that_a_lifespan_wraps_is_named_and_nothing_is_said_twice(
+def test_an_endpoint_that_a_lifespan_wraps_is_warned_about_once(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     @asynccontextmanager
@@ -523,7 +523,7 @@ def test_a_websocket_is_given_client_and_backend() -> None:
 # -- without a lifespan
 
 
-def test_the_client_without_a_lifespan_says_what_to_add() -> None:
+def test_without_a_lifespan_the_client_names_the_line_to_add() -> None:
     client = TestClient(add_endpoints(FastAPI()))
     with pytest.raises(CacheSetupError, match=r"FastAPIRedis\(app\)\.lifespan\(\)") as said:
         client.get("/client")
@@ -532,7 +532,7 @@ def test_the_client_without_a_lifespan_says_what_to_add() -> None:
     )
 
 
-def test_a_test_client_without_context_manager_is_plain_and_says_so_once(
+def test_a_test_client_without_context_manager_is_uncached_with_one_warning(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     client = TestClient(cached_app())
@@ -845,7 +845,7 @@ async def test_requests_on_an_override_share_one_flight(
         assert [answer.json() for answer in await asyncio.gather(*tasks)] == [{"run": 1}] * 10
 
 
-async def test_an_override_with_a_client_that_blocks_says_so() -> None:
+async def test_an_override_with_a_blocking_client_is_an_error() -> None:
     app = cached_app()
     app.dependency_overrides[get_async_redis] = lambda: FakeRedis()
     async with calling(app) as client:
@@ -853,7 +853,7 @@ async def test_an_override_with_a_client_that_blocks_says_so() -> None:
             await client.get("/x")
 
 
-async def test_an_override_that_cannot_be_resolved_says_so(fake_client: Redis) -> None:
+async def test_an_override_that_cannot_be_resolved_is_an_error(fake_client: Redis) -> None:
     app = cached_app()
 
     async def needs(x_must: Annotated[str, Header()]) -> Redis:

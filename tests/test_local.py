@@ -46,7 +46,7 @@ def scene(max_bytes: int = 100_000) -> Scene:
     return Scene(LocalTier(changes, max_bytes=max_bytes, clock=clock), changes, clock)
 
 
-def test_what_was_kept_is_found() -> None:
+def test_a_kept_entry_is_found() -> None:
     at = scene()
     at.keep(target("a", "g"))
     found = at.tier.get(target("a", "g"))
@@ -72,7 +72,7 @@ def test_a_change_of_the_entry_or_of_a_generation_drops_it(changed: str) -> None
 
 
 @pytest.mark.parametrize("changed", ["a", group_name("g"), EPOCH, None])
-def test_what_changed_while_it_was_read_is_not_kept(changed: str | None) -> None:
+def test_an_entry_that_changed_while_it_was_read_is_not_kept(changed: str | None) -> None:
     at = scene()
     wanted = target("a", "g")
     marks = at.tier.begin(wanted)
@@ -90,7 +90,7 @@ def test_control_with_marks_taken_after_the_read_a_change_is_missed() -> None:
     assert at.tier.get(wanted) is not None
 
 
-def test_nothing_is_kept_while_changes_are_not_heard() -> None:
+def test_nothing_is_kept_while_changes_are_not_tracked() -> None:
     at = scene()
     at.changes.end()
     at.keep(target("a"))
@@ -98,7 +98,7 @@ def test_nothing_is_kept_while_changes_are_not_heard() -> None:
 
 
 @pytest.mark.parametrize("again", [True, False])
-def test_the_end_of_listening_empties_the_tier(again: bool) -> None:
+def test_the_end_of_tracking_empties_the_tier(again: bool) -> None:
     at = scene()
     at.keep(target("a"))
     marks = at.tier.begin(target("b"))
@@ -155,7 +155,7 @@ def test_an_entry_larger_than_the_tier_leaves_it_as_it_is() -> None:
 
 
 @pytest.mark.parametrize("body", [0, 500, 5_000])
-def test_what_is_kept_takes_no_more_memory_than_it_is_counted_for(body: int) -> None:
+def test_a_kept_entry_takes_no_more_memory_than_it_counts_for(body: int) -> None:
     bound = 2_000_000
     at = scene(max_bytes=bound)
     tracemalloc.start()
@@ -169,7 +169,7 @@ def test_what_is_kept_takes_no_more_memory_than_it_is_counted_for(body: int) -> 
     assert at.tier.cost / 2 < taken <= bound
 
 
-async def test_whoever_waits_for_a_change_is_woken_once() -> None:
+async def test_a_waiter_for_a_change_is_woken_once() -> None:
     changes = Changes()
     changes.begin()
     first, second, third = (changes.next_change(names) for names in (("a", "b"), ("b",), ("c",)))
@@ -180,7 +180,7 @@ async def test_whoever_waits_for_a_change_is_woken_once() -> None:
     assert third.done()
 
 
-async def test_nothing_is_left_of_those_who_gave_up() -> None:
+async def test_cancelled_lookups_leave_nothing_behind() -> None:
     changes = Changes()
     changes.begin()
     for _ in range(3):

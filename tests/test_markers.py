@@ -135,7 +135,7 @@ def test_metadata_keeps_its_order() -> None:
         (Annotated[Annotated[Product, Cached], "kept"], ("Cached",)),
     ],
 )
-def test_a_bare_class_is_told_from_a_marker(annotation: Any, classes: tuple[str, ...]) -> None:
+def test_a_bare_class_is_not_a_marker(annotation: Any, classes: tuple[str, ...]) -> None:
     found = find_markers(annotation)
 
     assert found.classes == classes

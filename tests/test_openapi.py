@@ -74,7 +74,7 @@ def shelf(app: FastAPI | APIRouter) -> None:
 # What is told
 
 
-def test_a_read_tells_lifetime_groups_and_what_selects() -> None:
+def test_a_read_documents_lifetime_groups_and_selectors() -> None:
     app = caching_app()
     shelf(app)
     operation = app.openapi()["paths"]["/products/{product_id}"]["get"]
@@ -94,7 +94,7 @@ def test_a_read_tells_lifetime_groups_and_what_selects() -> None:
     assert references == ["If-None-Match", "Cache-Control"]
 
 
-def test_a_write_tells_what_it_writes_and_evicts() -> None:
+def test_a_write_documents_what_it_writes_and_evicts() -> None:
     app = caching_app()
     shelf(app)
     item = app.openapi()["paths"]["/products/{product_id}"]
@@ -107,7 +107,7 @@ def test_a_write_tells_what_it_writes_and_evicts() -> None:
     assert ADDED_STATUSES.isdisjoint(item["delete"]["responses"])
 
 
-def test_a_write_under_preconditions_tells_if_match_and_412() -> None:
+def test_a_write_under_preconditions_documents_if_match_and_412() -> None:
     app = caching_app()
 
     @app.get("/p")
@@ -169,7 +169,7 @@ def test_headers_and_responses_of_the_author_win() -> None:
 
 
 @pytest.mark.parametrize("switch", ["openapi", "enabled"])
-def test_switched_off_nothing_is_told(switch: str) -> None:
+def test_switched_off_nothing_is_reported(switch: str) -> None:
     app = caching_app(memory_settings(**{switch: False}))
     shelf(app)
 
@@ -177,7 +177,7 @@ def test_switched_off_nothing_is_told(switch: str) -> None:
     assert "x-cache" not in repr(app.openapi())
 
 
-def test_what_clients_may_not_ask_is_not_told() -> None:
+def test_ignored_request_directives_are_not_documented() -> None:
     app = caching_app(memory_settings(obey_client_directives=False, default_ttl=90))
 
     @app.get("/p")
@@ -193,7 +193,7 @@ def test_what_clients_may_not_ask_is_not_told() -> None:
     ]
 
 
-def test_how_long_an_answer_may_be_stale_is_told() -> None:
+def test_stale_windows_are_announced() -> None:
     app = caching_app()
 
     @app.get("/p")
@@ -205,7 +205,7 @@ def test_how_long_an_answer_may_be_stale_is_told() -> None:
     assert (told["stale_while_revalidate"], told["stale_if_error"]) == (30, 90)
 
 
-def test_without_a_lifetime_the_document_says_none() -> None:
+def test_without_a_lifetime_the_document_has_none() -> None:
     app = caching_app()
 
     @app.get("/p")
@@ -218,7 +218,7 @@ def test_without_a_lifetime_the_document_says_none() -> None:
 # Where a route stands
 
 
-def test_routes_of_nested_routers_are_told_at_their_full_paths() -> None:
+def test_routes_shows_nested_routers_at_their_full_paths() -> None:
     app = caching_app()
     router, outer = cache_router(), APIRouter(prefix="/outer")
     shelf(router)
@@ -231,7 +231,7 @@ def test_routes_of_nested_routers_are_told_at_their_full_paths() -> None:
     assert item["put"]["x-cache"]["writes"] == "/outer/inner/products/{product_id}"
 
 
-async def test_what_an_inclusion_declares_is_told() -> None:
+async def test_what_an_inclusion_declares_is_documented() -> None:
     app, router = caching_app(), APIRouter()
 
     @router.get("/p")
@@ -246,7 +246,7 @@ async def test_what_an_inclusion_declares_is_told() -> None:
 
 
 @pytest.mark.filterwarnings("ignore:Duplicate Operation ID")
-def test_of_several_methods_only_get_is_answered_from_the_cache() -> None:
+def test_of_several_methods_only_get_is_served_from_the_cache() -> None:
     app = caching_app()
 
     @app.api_route(
@@ -273,7 +273,7 @@ def test_a_convertor_in_the_path_is_no_obstacle() -> None:
     assert "x-cache" in app.openapi()["paths"]["/files/{name}"]["get"]
 
 
-async def test_an_application_set_up_by_its_lifespan_and_one_mounted_in_it_tell() -> None:
+async def test_a_lifespan_set_up_and_a_mounted_application_report_events() -> None:
     app, inner = FastAPI(lifespan=redis_lifespan), FastAPI()
     for one in (app, inner):
         router = cache_router()

@@ -89,7 +89,7 @@ async def test_spans_stand_below_the_span_of_the_server(observed: Observed) -> N
         assert all((span.start_time or 0) <= (span.end_time or 0) for span in spans)
 
 
-async def test_a_span_says_by_the_conventions_what_happened(observed: Observed) -> None:
+async def test_a_span_follows_the_semantic_conventions(observed: Observed) -> None:
     app = with_items(caching_app())
     observed.watch(app)
     async with serving(app) as http:
@@ -129,7 +129,7 @@ async def test_metrics_count_requests_durations_and_bytes(observed: Observed) ->
     assert all(point.explicit_bounds[0] == 0.0001 for point in operations)
 
 
-def test_who_waited_what_was_stale_and_what_is_local_is_counted_apart(observed: Observed) -> None:
+def test_collapsed_stale_and_local_hits_are_counted_apart(observed: Observed) -> None:
     app = FastAPI()
     observed.watch(app)
     telemetry = telemetry_of(app, memory_settings())
@@ -178,7 +178,7 @@ def test_a_setting_switches_it_on() -> None:
     assert telemetry_of(FastAPI(), memory_settings()) is None
 
 
-def test_asked_for_twice_it_listens_once() -> None:
+def test_otel_enabled_twice_listens_once() -> None:
     app = FastAPI()
     FastAPIRedis(app).otel().otel()
 
@@ -188,7 +188,7 @@ def test_asked_for_twice_it_listens_once() -> None:
     assert len(telemetry.listeners) == 1
 
 
-def test_without_the_package_the_error_says_what_to_install(
+def test_without_the_package_the_error_names_the_extra(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     real_import = builtins.__import__

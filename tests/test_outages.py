@@ -269,7 +269,9 @@ async def test_requests_are_served_and_the_end_is_noticed(
 
 
 @pytest.mark.parametrize("kind", [*MET, NotEvicting])
-async def test_what_was_evicted_meanwhile_is_not_served_afterwards(kind: type[Trouble]) -> None:
+async def test_entries_evicted_during_an_outage_are_not_served_afterwards(
+    kind: type[Trouble],
+) -> None:
     async with troubled(kind) as (trouble, client, runs):
         assert (await states(client))[-1] == "HIT"
         await trouble.begin()
@@ -294,7 +296,7 @@ async def test_hits_go_on_where_redis_can_still_be_read(
 
 
 @pytest.mark.parametrize("kind", [OutOfMemory, NotStoring])
-async def test_where_nothing_can_be_stored_evictions_go_on_and_fills_stop(
+async def test_without_the_right_to_store_evictions_go_on_and_fills_stop(
     kind: type[Trouble], caplog: pytest.LogCaptureFixture
 ) -> None:
     async with troubled(kind) as (trouble, client, _):
@@ -308,7 +310,7 @@ async def test_where_nothing_can_be_stored_evictions_go_on_and_fills_stop(
     assert lines(caplog, "did not confirm") == 0
 
 
-async def test_where_nothing_may_be_evicted_nothing_evicted_is_believed(
+async def test_without_the_right_to_evict_no_evicted_entry_is_served(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     async with troubled(NotEvicting) as (trouble, client, _):
@@ -324,7 +326,7 @@ async def test_where_nothing_may_be_evicted_nothing_evicted_is_believed(
     assert lines(caplog, "did not confirm") == lines(caplog, "confirmed the evictions") == 1
 
 
-async def test_a_demoted_primary_is_believed_no_longer_than_to_the_first_write(
+async def test_a_demoted_primary_is_dropped_at_the_first_write(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     async with troubled(Demoted) as (trouble, client, _):
@@ -337,7 +339,7 @@ async def test_a_demoted_primary_is_believed_no_longer_than_to_the_first_write(
     assert lines(caplog, "is away") == lines(caplog, "is back after") == 1
 
 
-async def test_a_demoted_primary_that_is_only_read_is_believed_no_longer_than_to_a_proof(
+async def test_a_demoted_primary_that_is_only_read_is_dropped_at_the_next_check(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     async with troubled(Demoted) as (trouble, client, _):

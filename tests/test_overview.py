@@ -57,7 +57,7 @@ async def warnings_of(app: FastAPI, caplog: pytest.LogCaptureFixture) -> list[st
         ("products", "orders", None),
     ],
 )
-async def test_an_eviction_of_a_group_that_nobody_fills_is_a_warning(
+async def test_an_eviction_of_a_group_without_entries_is_a_warning(
     filled: str, evicted: str, meant: str | None, caplog: pytest.LogCaptureFixture
 ) -> None:
     app = caching_app()
@@ -79,7 +79,7 @@ async def test_an_eviction_of_a_group_that_nobody_fills_is_a_warning(
         (("a", "b"), "b"),
     ],
 )
-async def test_an_eviction_that_may_meet_a_filled_group_is_accepted(
+async def test_an_eviction_that_may_match_a_filled_group_is_accepted(
     filled: str | tuple[str, ...], evicted: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     app = caching_app()
@@ -89,7 +89,7 @@ async def test_an_eviction_that_may_meet_a_filled_group_is_accepted(
     assert await warnings_of(app, caplog) == []
 
 
-async def test_templates_meet_whatever_their_parameters_are_called(
+async def test_templates_match_whatever_their_parameters_are_called(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     app = caching_app()
@@ -187,7 +187,7 @@ async def test_dependencies_fill_and_evict_groups_too(caplog: pytest.LogCaptureF
     assert "evicts group 'b', which no GET fills" in message
 
 
-async def test_entries_that_nothing_ever_renews_are_a_warning(
+async def test_entries_that_never_expire_and_are_never_evicted_are_a_warning(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     app = caching_app()
@@ -344,7 +344,7 @@ async def test_a_put_whose_get_varies_is_a_warning(caplog: pytest.LogCaptureFixt
     assert "varies by more than its path" in message
 
 
-async def test_a_finding_is_said_once_however_often_a_route_is_served(
+async def test_a_finding_is_logged_once_however_often_a_route_is_included(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     app = caching_app()

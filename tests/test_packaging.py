@@ -57,7 +57,7 @@ def test_wheel_holds_the_package_and_nothing_else(wheel_names: frozenset[str]) -
     assert shipped == source_names()
 
 
-def test_wheel_says_that_the_package_is_typed(wheel_names: frozenset[str]) -> None:
+def test_wheel_marks_the_package_as_typed(wheel_names: frozenset[str]) -> None:
     assert "redis_fastapi/py.typed" in wheel_names
 
 
@@ -77,7 +77,7 @@ def test_every_lower_bound_is_a_pin_of_the_oldest_set(project: dict[str, Any]) -
     assert pins == {bound.replace(">=", "==") for bound in bounds(project)}
 
 
-def test_every_entry_point_leads_to_something(project: dict[str, Any]) -> None:
+def test_every_entry_point_can_be_loaded(project: dict[str, Any]) -> None:
     named = [
         target
         for table in (project.get("scripts", {}), *project["entry-points"].values())

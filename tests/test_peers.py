@@ -9,7 +9,7 @@ from peers.__main__ import LIBRARIES, ROWS, asked
 from servers import redis_server_available
 
 
-def test_the_comparison_says_of_this_library_what_it_does(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_comparison_shows_what_this_library_does(monkeypatch: pytest.MonkeyPatch) -> None:
     if reason := redis_server_available():
         pytest.skip(reason)
     # a busy machine may answer late; the table allows two seconds

@@ -212,7 +212,7 @@ def retries(client: Redis) -> tuple[int, type[object]]:
 
 
 @pytest.mark.parametrize("values", [{"url": "redis://localhost:6379"}, {"host": "localhost"}])
-async def test_what_is_not_set_keeps_the_default_of_redis_py(values: dict[str, Any]) -> None:
+async def test_unset_options_keep_the_defaults_of_redis_py(values: dict[str, Any]) -> None:
     plain = Redis(host="localhost")
     ours = single(open_client(RedisSettings(**values)))
 
@@ -308,7 +308,7 @@ async def test_tls_with_a_private_authority_and_a_client_certificate(
 
 
 @needs_server
-async def test_tls_refuses_a_server_of_another_name_unless_told_so(
+async def test_tls_refuses_a_server_of_another_name_by_default(
     tls_port: tuple[RedisServer, int], tls_files: dict[str, Path]
 ) -> None:
     url = f"rediss://{LOOPBACK}:{tls_port[1]}"
@@ -503,7 +503,7 @@ async def test_an_embedded_server_is_logged_once(caplog: pytest.LogCaptureFixtur
     ]
 
 
-def test_an_embedded_server_without_fakeredis_says_what_to_install(
+def test_memory_without_fakeredis_names_the_extra_to_install(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setitem(sys.modules, "fakeredis", None)

@@ -29,7 +29,7 @@ def said(caplog: pytest.LogCaptureFixture) -> list[str]:
     return [record.getMessage() for record in caplog.records]
 
 
-def test_a_refusal_is_said_once_and_its_end_once(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_refusal_is_logged_once_and_its_end_once(caplog: pytest.LogCaptureFixture) -> None:
     clock = Steady()
     for _ in range(3):
         clock.refuse()
@@ -42,7 +42,7 @@ def test_a_refusal_is_said_once_and_its_end_once(caplog: pytest.LogCaptureFixtur
     assert len(said(caplog)) == 3
 
 
-def test_each_kind_of_wish_is_told_apart(caplog: pytest.LogCaptureFixture) -> None:
+def test_each_kind_of_operation_is_tracked_separately(caplog: pytest.LogCaptureFixture) -> None:
     clock = Steady()
     clock.refuse(Operation.FILL)
     clock.refuse(Operation.EVICTION, NoPermissionError)
@@ -52,7 +52,7 @@ def test_each_kind_of_wish_is_told_apart(caplog: pytest.LogCaptureFixture) -> No
     assert said(caplog)[2:] == ["Redis takes evictions again"]
 
 
-def test_what_passes_by_itself_is_not_said(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_refusal_that_passes_by_itself_is_not_logged(caplog: pytest.LogCaptureFixture) -> None:
     clock = Steady()
     clock.refuse(why=ClusterDownError)
     clock.refusals.refused(Operation.FILL, CacheUnavailableError("no answer in time"))

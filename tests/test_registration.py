@@ -591,7 +591,7 @@ async def test_the_right_line_of_every_rule_is_accepted(rule: Rule) -> None:
     await serve(source_for(rule, rule.right), strict="REDIS_STRICT" in rule.seen)
 
 
-def test_rules_have_codes_of_their_own_and_say_why() -> None:
+def test_rules_have_unique_codes_and_a_reason() -> None:
     codes = [rule.code for rule in RULES]
 
     assert len(codes) == len(set(codes))
@@ -632,7 +632,7 @@ async def test_right_declarations_of_a_get_are_accepted(returns: str) -> None:
 
 
 @pytest.mark.parametrize("option", ["shared=True", "shared=False", "vary='user.id'"])
-async def test_a_secured_endpoint_is_accepted_once_it_says_who_sees_it(option: str) -> None:
+async def test_a_secured_endpoint_is_accepted_with_vary_or_shared(option: str) -> None:
     await serve(
         "router = APIRouter(route_class=CacheRoute)\n@router.get('/p')\n"
         f"async def read(user: CurrentUser) -> Annotated[Basket, Cached(ttl=3, {option})]: ..."
@@ -649,7 +649,7 @@ async def test_a_secured_endpoint_is_accepted_once_it_says_who_sees_it(option: s
     ],
 )
 @pytest.mark.parametrize("depth", [0, 1, 2])
-def test_a_scheme_is_found_at_any_depth(scheme: Any, depth: int) -> None:
+def test_a_security_scheme_is_found_at_any_depth(scheme: Any, depth: int) -> None:
     dependency = scheme
     for _ in range(depth):
         dependency = depending_on(dependency)
@@ -672,7 +672,7 @@ def depending_on(dependency: Any) -> Any:
     return above
 
 
-async def test_a_guard_that_nobody_receives_needs_no_word() -> None:
+async def test_a_guard_whose_value_is_not_received_needs_no_declaration() -> None:
     await serve(
         "router = APIRouter(route_class=CacheRoute)\n"
         "@router.get('/p', dependencies=[Depends(current_user)])\n"

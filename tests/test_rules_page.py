@@ -32,7 +32,7 @@ def codes(*markers: MarkerFacts, **facts: object) -> list[tuple[str, str | None]
     return [(problem.code, problem.argument) for problem in check(known)]
 
 
-def test_stale_on_purpose_needs_a_lifetime() -> None:
+def test_a_stale_window_needs_a_lifetime() -> None:
     stale = {"stale_while_revalidate": 30, "stale_if_error": 60}
     value = "redis-cache-value"
 
@@ -74,7 +74,7 @@ FACTS: dict[str, tuple[object, ...]] = {
 }
 
 
-def test_what_is_said_of_an_unknown_argument_is_true_of_each_of_its_values() -> None:
+def test_problems_of_an_unknown_argument_hold_for_each_of_its_values() -> None:
     for kind, (name, values), (other, others) in product(
         ("Cached", "CachePut", "CacheEvict"), SAMPLES.items(), SAMPLES.items()
     ):
@@ -84,7 +84,7 @@ def test_what_is_said_of_an_unknown_argument_is_true_of_each_of_its_values() -> 
                 assert set(said) <= set(codes(MarkerFacts(kind, {name: value, other: known})))
 
 
-def test_what_is_said_without_a_fact_is_true_of_each_of_its_values() -> None:
+def test_problems_without_a_fact_hold_for_each_of_its_values() -> None:
     for kind, (name, values), (fact, facts) in product(
         ("Cached", "CachePut", "CacheEvict"), SAMPLES.items(), FACTS.items()
     ):

@@ -112,7 +112,7 @@ def test_path_parameters_select_the_entry(door: Door) -> None:
 
 
 @both_doors
-def test_without_the_path_in_the_key_the_wrong_item_appears(
+def test_control_without_the_path_in_the_key_the_wrong_item_is_served(
     door: Door, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(ReadPolicy, "resource_at", lambda *_: "/items")
@@ -307,7 +307,7 @@ each_selector = pytest.mark.parametrize(
 
 @both_doors
 @each_selector
-def test_what_the_parameters_read_selects_the_entry(
+def test_values_of_parameters_select_the_entry(
     door: Door, endpoint: Callable[..., Any], one: dict[str, Any], other: dict[str, Any]
 ) -> None:
     with serving(app_with(door, endpoint)) as client:
@@ -322,7 +322,7 @@ def test_what_the_parameters_read_selects_the_entry(
 @both_doors
 @each_selector
 @pytest.mark.usefixtures("without_selectors")
-def test_without_selectors_in_the_key_the_wrong_body_appears(
+def test_control_without_selectors_in_the_key_the_wrong_body_is_served(
     door: Door, endpoint: Callable[..., Any], one: dict[str, Any], other: dict[str, Any]
 ) -> None:
     with serving(app_with(door, endpoint)) as client:
@@ -482,7 +482,9 @@ def test_undeclared_query_parameters_select_where_the_endpoint_takes_the_request
 
 @both_doors
 @pytest.mark.usefixtures("without_selectors")
-def test_without_the_query_in_the_key_a_request_reader_is_wrong(door: Door) -> None:
+def test_control_without_the_query_in_the_key_an_endpoint_with_the_request_is_wrong(
+    door: Door,
+) -> None:
     async def whole(request: Request) -> Any:
         return {"query": str(request.query_params)}
 
@@ -612,7 +614,7 @@ def test_vary_selects_by_the_value_that_the_author_names(door: Door) -> None:
 
 @both_doors
 @pytest.mark.usefixtures("without_selectors")
-def test_without_vary_in_the_key_a_user_reads_the_basket_of_another(door: Door) -> None:
+def test_control_without_vary_in_the_key_a_user_reads_the_basket_of_another(door: Door) -> None:
     found = bodies(app_with(door, basket, vary="user.id"), as_user("alice"), as_user("bob"))
     assert [body["basket"] for body in found] == ["alice", "alice"]
 
@@ -632,7 +634,7 @@ def test_vary_replaces_what_the_dependencies_read(door: Door) -> None:
 
 
 @both_doors
-def test_vary_makes_the_answer_private(door: Door) -> None:
+def test_vary_makes_the_response_private(door: Door) -> None:
     async def by_lang(lang: str = "de") -> Any:
         return {"lang": lang}
 
@@ -642,7 +644,7 @@ def test_vary_makes_the_answer_private(door: Door) -> None:
 
 
 @both_doors
-def test_what_vary_cannot_put_into_words_is_not_cached(
+def test_a_vary_value_without_a_string_form_is_not_cached(
     door: Door, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def basket_of(user: Annotated[Any, Depends(signed_in)]) -> Any:
@@ -726,7 +728,7 @@ def test_a_secured_endpoint_that_is_not_shared_is_keyed_by_credentials(
 
 
 @pytest.mark.usefixtures("without_selectors")
-def test_without_credentials_in_the_key_a_user_reads_the_basket_of_another() -> None:
+def test_control_without_credentials_in_the_key_a_user_reads_the_basket_of_another() -> None:
     found = bodies(app_with(DEPENDENCY, basket), as_user("alice"), as_user("bob"))
     assert found == [{"basket": "alice"}, {"basket": "alice"}]
 
@@ -844,7 +846,7 @@ def test_a_reader_of_the_whole_request_is_an_error_when_strict(
 
 @both_doors
 @pytest.mark.parametrize("said", [{"shared": True}, {"vary": "lang"}], ids=["shared", "vary"])
-def test_a_reader_of_the_whole_request_that_says_how_it_varies_is_fine(
+def test_an_endpoint_with_the_whole_request_and_vary_is_accepted(
     door: Door, said: dict[str, Any], caplog: pytest.LogCaptureFixture
 ) -> None:
     async def spoken_for(request: Request, lang: str = "de") -> Any:
@@ -912,7 +914,7 @@ async def by_user_of_state(user: Annotated[str, Depends(user_of)]) -> Any:
     ],
     ids=["header", "cookie"],
 )
-def test_what_a_guard_reads_selects_where_the_whole_request_is_taken(
+def test_inputs_of_a_guard_select_where_the_whole_request_is_taken(
     door: Door, endpoint: Any, guard: Any, alice: dict[str, Any], bob: dict[str, Any]
 ) -> None:
     app = new_app()
@@ -922,7 +924,9 @@ def test_what_a_guard_reads_selects_where_the_whole_request_is_taken(
 
 
 @both_doors
-def test_a_scheme_of_the_authors_own_keeps_what_takes_the_whole_request_out(door: Door) -> None:
+def test_behind_an_unknown_scheme_an_endpoint_with_the_whole_request_is_not_cached(
+    door: Door,
+) -> None:
     class OwnScheme(APIKeyHeader):
         async def __call__(self, request: HTTPConnection) -> str | None:
             request.state.user = request.headers["x-any"]
@@ -952,7 +956,7 @@ GUARDS = {
 @both_doors
 @pytest.mark.parametrize("place", ["route", "router", "include", "app"])
 @pytest.mark.parametrize("guard", GUARDS.values(), ids=GUARDS.keys())
-def test_behind_a_guard_the_answer_is_private(door: Door, guard: Any, place: str) -> None:
+def test_behind_a_guard_the_response_is_private(door: Door, guard: Any, place: str) -> None:
     guards = [Depends(guard)]
     app = new_app(dependencies=guards if place == "app" else None)
     router = door.router(dependencies=guards if place == "router" else None)
@@ -966,7 +970,7 @@ def test_behind_a_guard_the_answer_is_private(door: Door, guard: Any, place: str
 
 
 @both_doors
-def test_without_a_guard_the_answer_is_not_private(door: Door) -> None:
+def test_without_a_guard_the_response_is_not_private(door: Door) -> None:
     with serving(app_with(door, plain)) as client:
         assert directives_of(client.get("/x")) == {"max-age=60"}
         assert directives_of(client.get("/x")) == {"max-age=60"}
@@ -986,7 +990,7 @@ def test_an_endpoint_that_reads_a_cookie_is_private(
 
 @both_doors
 @pytest.mark.parametrize("place", ["route", "router", "include", "app"])
-def test_a_stranger_is_refused_on_a_warm_entry(door: Door, place: str) -> None:
+def test_without_credentials_a_cached_entry_is_refused(door: Door, place: str) -> None:
     guards = [Depends(signed_in)]
     app = new_app(dependencies=guards if place == "app" else None)
     router = door.router(dependencies=guards if place == "router" else None)
@@ -1000,7 +1004,7 @@ def test_a_stranger_is_refused_on_a_warm_entry(door: Door, place: str) -> None:
 
 
 @both_doors
-def test_where_the_guard_lets_a_stranger_in_the_warm_entry_is_served(door: Door) -> None:
+def test_a_guard_that_admits_a_request_lets_it_have_the_entry(door: Door) -> None:
     app = app_with(door, plain, dependencies=(Depends(signed_in),))
     with serving(app) as client:
         client.get("/x", **as_user("alice"))
@@ -1010,7 +1014,7 @@ def test_where_the_guard_lets_a_stranger_in_the_warm_entry_is_served(door: Door)
 
 
 @both_doors
-def test_an_etag_does_not_let_a_stranger_validate_a_warm_entry(door: Door) -> None:
+def test_an_etag_without_credentials_gets_no_304(door: Door) -> None:
     with serving(app_with(door, plain, dependencies=(Depends(signed_in),))) as client:
         etag = client.get("/x", **as_user("alice")).headers["etag"]
         assert client.get("/x", headers={"if-none-match": etag}).status_code == 401
@@ -1114,7 +1118,7 @@ def test_directives_of_a_client_are_obeyed_by_default(door: Door, directive: str
 
 @both_doors
 @pytest.mark.parametrize("directive", ["no-cache", "max-age=0", "no-store", "only-if-cached"])
-def test_directives_of_a_client_are_ignored_where_settings_say_so(
+def test_request_directives_are_ignored_if_the_settings_disable_them(
     door: Door, directive: str
 ) -> None:
     app = new_app(using=settings(obey_client_directives=False))
@@ -1126,7 +1130,7 @@ def test_directives_of_a_client_are_ignored_where_settings_say_so(
 
 
 @both_doors
-async def test_no_value_of_a_client_stands_in_a_key(door: Door, fake_client: Redis) -> None:
+async def test_no_client_supplied_value_appears_in_a_key(door: Door, fake_client: Redis) -> None:
     app = app_with(door, by_header)
     share_client(app, fake_client)
     async with calling(app) as client:
@@ -1193,14 +1197,14 @@ def answering(control: str | None = None, **fields: str) -> Callable[..., Any]:
 @pytest.mark.parametrize(
     "control", ["no-store", "private", "No-Store, max-age=60", "max-age=0", "no-cache"]
 )
-def test_an_answer_that_forbids_storing_is_not_stored(door: Door, control: str) -> None:
+def test_a_response_that_forbids_storing_is_not_stored(door: Door, control: str) -> None:
     found = bodies(app_with(door, answering(control)), {}, {})
     assert found == [{"run": 1}, {"run": 2}]
 
 
 @both_doors
 @pytest.mark.parametrize("control", ["no-store", "private"])
-def test_without_the_rules_of_storing_what_forbids_it_is_replayed(
+def test_control_without_the_storage_rules_a_no_store_response_is_replayed(
     door: Door, control: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(_http, "storage_refusal", lambda *_, **__: None)
@@ -1209,13 +1213,13 @@ def test_without_the_rules_of_storing_what_forbids_it_is_replayed(
 
 
 @both_doors
-def test_an_answer_that_allows_storing_is_stored(door: Door) -> None:
+def test_a_response_that_allows_storing_is_stored(door: Door) -> None:
     found = bodies(app_with(door, answering("public, max-age=60")), {}, {})
     assert found == [{"run": 1}, {"run": 1}]
 
 
 @both_doors
-def test_a_private_answer_is_stored_for_its_own_user(door: Door) -> None:
+def test_a_private_response_is_stored_for_its_own_user(door: Door) -> None:
     runs = Runs()
 
     async def own(user: CurrentUser, response: Response) -> Any:
@@ -1230,7 +1234,7 @@ def test_a_private_answer_is_stored_for_its_own_user(door: Door) -> None:
 
 @both_doors
 @pytest.mark.parametrize("control", ["no-store", "private"])
-def test_an_answer_that_a_dependency_forbids_to_store_is_not_stored(
+def test_a_response_that_a_dependency_marks_no_store_is_not_stored(
     door: Door, control: str
 ) -> None:
     runs = Runs()
@@ -1247,7 +1251,7 @@ def test_an_answer_that_a_dependency_forbids_to_store_is_not_stored(
 
 @both_doors
 @pytest.mark.parametrize("by", ["endpoint", "dependency"])
-def test_an_answer_that_varies_by_a_header_is_not_served_to_another(door: Door, by: str) -> None:
+def test_a_response_with_vary_is_not_served_to_other_header_values(door: Door, by: str) -> None:
     async def announce(response: Response) -> None:
         response.headers["vary"] = "Accept-Language"
 
@@ -1263,7 +1267,7 @@ def test_an_answer_that_varies_by_a_header_is_not_served_to_another(door: Door, 
 
 
 @both_doors
-def test_an_answer_that_varies_by_everything_is_not_stored(door: Door) -> None:
+def test_a_response_with_vary_star_is_not_stored(door: Door) -> None:
     found = bodies(app_with(door, answering(vary="*")), {}, {})
     assert found == [{"run": 1}, {"run": 2}]
 
@@ -1309,7 +1313,7 @@ def test_set_cookie_of_an_own_response_is_never_stored(door: Door) -> None:
 
 
 @both_doors
-def test_without_the_list_of_what_is_never_stored_a_cookie_is_given_to_another(
+def test_control_without_the_list_of_unstored_headers_a_cookie_is_shared(
     door: Door, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(storability, "_NEVER_STORED", frozenset({b"content-length"}))
@@ -1395,7 +1399,7 @@ def test_an_unchanged_response_model_keeps_the_entries_of_the_deploy_before(door
 
 
 @both_doors
-def test_without_the_fingerprint_the_old_shape_is_replayed(
+def test_control_without_the_fingerprint_the_old_shape_is_replayed(
     door: Door, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(ReadPolicy, "shape", b"the same")
@@ -1648,7 +1652,7 @@ def test_a_client_whose_every_call_raises_is_no_error(
 
 
 @both_doors
-def test_an_endpoint_that_fails_while_redis_is_away_fails_as_it_would_without(door: Door) -> None:
+def test_an_endpoint_that_raises_during_an_outage_raises_as_without_the_cache(door: Door) -> None:
     async def fails() -> Any:
         raise HTTPException(418)
 

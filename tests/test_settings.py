@@ -351,7 +351,7 @@ def test_an_unusable_url_is_refused_without_being_quoted(url: str) -> None:
     assert_hidden(error)
 
 
-def test_a_url_wins_and_one_warning_names_what_it_makes_idle(
+def test_a_url_wins_and_one_warning_names_the_unused_settings(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("REDIS_HOST", "other")
@@ -372,7 +372,7 @@ def test_sentinels_win_over_host_and_port() -> None:
         RedisSettings(sentinel=True, sentinel_nodes="a", host="b", port=1)
 
 
-def test_settings_without_doubt_do_not_warn() -> None:
+def test_consistent_settings_do_not_warn() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         RedisSettings(url="redis://cache", prefix="a")
@@ -466,7 +466,7 @@ def test_every_contradiction_has_a_line_of_its_own() -> None:
         {"sentinel_nodes": "a"},
     ],
 )
-def test_what_fits_together_is_accepted(values: dict[str, Any]) -> None:
+def test_consistent_settings_are_accepted(values: dict[str, Any]) -> None:
     assert RedisSettings(**values).model_fields_set == set(values)
 
 

@@ -58,7 +58,7 @@ def warm(shop: TestClient, path: str, **options: Any) -> Any:
     return get(shop, path, "HIT", **options)
 
 
-def test_the_second_visit_is_a_hit_with_the_same_answer(shop: TestClient) -> None:
+def test_the_second_visit_is_a_hit_with_the_same_body(shop: TestClient) -> None:
     first, second = shop.get("/products/1"), shop.get("/products/1")
 
     assert first.headers["x-redis-cache"] == "MISS"
@@ -81,7 +81,7 @@ def test_the_second_visit_is_a_hit_with_the_same_answer(shop: TestClient) -> Non
     assert "age" not in first.headers
 
 
-def test_who_holds_the_page_gets_304_without_a_body(shop: TestClient) -> None:
+def test_a_client_with_the_current_page_gets_304(shop: TestClient) -> None:
     etag = shop.get("/products/1").headers["etag"]
 
     again = shop.get("/products/1", headers={"If-None-Match": etag})
@@ -89,7 +89,7 @@ def test_who_holds_the_page_gets_304_without_a_body(shop: TestClient) -> None:
     assert (again.status_code, again.content) == (304, b"")
 
 
-def test_each_search_has_its_own_answer(shop: TestClient) -> None:
+def test_each_search_has_its_own_entry(shop: TestClient) -> None:
     grinders = warm(shop, "/products?search=grinder")
     cheap = get(shop, "/products?search=grinder&max_price=8900", "MISS")
 
@@ -208,7 +208,7 @@ def test_two_users_never_see_each_others_basket(shop: TestClient) -> None:
     assert [item["product"]["name"] for item in theirs["items"]] == ["Sencha", "Tea bowl"]
 
 
-def test_what_leaves_the_basket_is_gone_from_the_next_answer(shop: TestClient) -> None:
+def test_a_removed_product_is_gone_from_the_next_response(shop: TestClient) -> None:
     warm(shop, "/basket", headers=ADA)
 
     emptied = shop.delete("/basket/1", headers=ADA).json()
@@ -217,7 +217,7 @@ def test_what_leaves_the_basket_is_gone_from_the_next_answer(shop: TestClient) -
     assert emptied == {"owner": "ada", "items": [], "total": 0}
 
 
-def test_a_basket_cannot_hold_what_the_shop_does_not_have(shop: TestClient) -> None:
+def test_an_unknown_product_cannot_be_put_into_a_basket(shop: TestClient) -> None:
     warm(shop, "/basket", headers=ADA)
 
     assert shop.put("/basket/999", json={"quantity": 1}, headers=ADA).status_code == 404
@@ -227,7 +227,7 @@ def test_a_basket_cannot_hold_what_the_shop_does_not_have(shop: TestClient) -> N
 
 
 @pytest.mark.parametrize("path", ["/basket", "/offers"])
-def test_a_stranger_gets_401_from_a_warm_entry(shop: TestClient, path: str) -> None:
+def test_without_credentials_a_cached_page_is_a_401(shop: TestClient, path: str) -> None:
     warm(shop, path, headers=ADA)
 
     for headers in ({}, {"Authorization": "Bearer guessed"}, {"Authorization": "Basic YWRh"}):
@@ -284,9 +284,7 @@ def test_a_closed_shop_opens_with_the_rows_it_had(shop: TestClient) -> None:
         assert len(reopened.get("/products").json()) == 35
 
 
-def test_the_shop_stays_open_while_redis_is_away(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_shop_works_during_an_outage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SHOP_DB", str(tmp_path / "shop.sqlite3"))
     monkeypatch.setenv("REDIS_URL", f"redis://{LOOPBACK}:{free_port()}")
     get_settings.cache_clear()

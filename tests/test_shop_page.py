@@ -93,7 +93,7 @@ class Page:
         self._wait(lambda: self.state(name) == state)
 
 
-def test_the_second_request_is_a_hit_and_its_card_says_so(page: Page) -> None:
+def test_the_second_request_is_a_hit_and_its_card_shows_it(page: Page) -> None:
     first = page.press("Ask", page.card("Sencha"))
     page.becomes("Sencha", "cached")
     second = page.press("Ask", page.card("Sencha"))
@@ -117,7 +117,7 @@ def test_an_edit_keeps_its_own_page_and_evicts_every_list(page: Page) -> None:
     assert page.press("Ask", page.card("Yirgacheffe"))[2] == "HIT"
 
 
-def test_two_users_have_a_basket_each_and_a_stranger_has_none(page: Page) -> None:
+def test_two_users_have_a_basket_each_and_no_credentials_have_none(page: Page) -> None:
     for user in ("Ada", "Grace"):
         page.press(f"as {user}", page.card(f"{user}'s basket"))
         page.becomes(f"{user}'s basket", "cached")
@@ -129,7 +129,7 @@ def test_two_users_have_a_basket_each_and_a_stranger_has_none(page: Page) -> Non
     assert page.press("as a stranger", page.card("Grace's basket"))[2:4] == ["refused", "401"]
 
 
-def test_with_the_etag_along_the_answer_has_no_body(page: Page) -> None:
+def test_with_its_etag_the_response_has_no_body(page: Page) -> None:
     page.press("Ask", page.card("Tea"))
     page.becomes("Tea", "cached")
     page.send_etags()
@@ -137,7 +137,7 @@ def test_with_the_etag_along_the_answer_has_no_body(page: Page) -> None:
     assert page.press("Ask", page.card("Tea"))[2:4] == ["HIT", "304"]
 
 
-def test_an_outage_is_said_while_it_lasts(
+def test_the_page_shows_an_outage_while_it_lasts(
     browser: webdriver.Chrome, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SHOP_DB", str(tmp_path / "shop.sqlite3"))

@@ -104,7 +104,7 @@ def resolutions(resolved: Resolved, app: FastAPI, path: str, **options: Any) -> 
 
 
 @both_doors
-def test_a_hit_is_answered_before_dependencies_are_resolved(resolved: Resolved, door: Door) -> None:
+def test_a_hit_is_sent_before_dependencies_are_resolved(resolved: Resolved, door: Door) -> None:
     app, router = new_app(), door.router(prefix="/shop")
 
     @door.get(router, "/items/{item_id}")
@@ -131,7 +131,7 @@ def plain(
     return {}
 
 
-def test_bounds_enumerations_and_lists_keep_it_open(resolved: Resolved) -> None:
+def test_bounds_enumerations_and_lists_allow_an_early_shortcut(resolved: Resolved) -> None:
     path = "/shop/items/1?word=b&colour=red&kind=y&days=2026-01-01&days=2026-01-02"
     assert resolutions(resolved, app_with(plain), path) == [1, 0, 0]
 
@@ -214,7 +214,7 @@ def takes_endpoint_as_key(item_id: int) -> Annotated[Body, Cached(60, key=item)]
         takes_endpoint_as_key,
     ],
 )
-def test_what_reads_more_than_plain_path_and_query_has_none(
+def test_reading_more_than_path_and_query_excludes_a_shortcut(
     resolved: Resolved, endpoint: Callable[..., Any]
 ) -> None:
     app = app_with(endpoint)
@@ -276,13 +276,13 @@ def _guarded_at_the_route() -> FastAPI:
         _guarded_at_the_route,
     ],
 )
-def test_guards_wherever_they_stand_and_route_classes_of_the_users_close_it(
+def test_guards_and_route_classes_of_the_user_exclude_an_early_shortcut(
     resolved: Resolved, build: Callable[[], FastAPI]
 ) -> None:
     assert resolutions(resolved, build(), "/shop/items/1") == [1, 1, 1]
 
 
-def test_of_two_inclusions_only_the_open_one_has_one(resolved: Resolved) -> None:
+def test_of_two_inclusions_only_the_unguarded_one_has_a_shortcut(resolved: Resolved) -> None:
     app, shared = new_app(), _items()
     app.include_router(shared, prefix="/open")
     app.include_router(shared, prefix="/guarded", dependencies=[Depends(nothing)])
@@ -304,11 +304,11 @@ def stranger_after_members() -> int:
         return int(client.get("/shop/items/1", headers={"token": "wrong"}).status_code)
 
 
-def test_a_stranger_is_refused_after_a_member_has_been_served() -> None:
+def test_without_credentials_what_a_member_was_sent_is_refused() -> None:
     assert stranger_after_members() == 401
 
 
-def test_control_with_a_shortcut_everywhere_a_stranger_is_served(
+def test_control_with_a_shortcut_everywhere_authentication_is_bypassed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(route, "shortcut_for", lambda _, dependant, *__, **___: Shortcut(dependant))
@@ -358,12 +358,12 @@ def test_behind_dependencies_a_key_is_made_once(
     assert len(made) == 1
 
 
-def test_what_names_a_value_of_a_dependency_is_made_for_each_request() -> None:
+def test_a_group_named_by_a_dependency_is_computed_for_each_request() -> None:
     states = asked_by(app_with(in_the_group_of), "ada", "ada", "grace", "grace")
     assert [state for state, _ in states] == ["MISS", "HIT", "MISS", "HIT"]
 
 
-def test_control_with_any_template_one_is_served_from_the_group_of_another(
+def test_control_without_that_rule_an_entry_of_another_group_is_served(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(shortcut, "_keyed_by_text", lambda *_: True)
@@ -417,14 +417,14 @@ def baskets_of_ada_and_grace(path: str, endpoint: Any, guards: list[Any]) -> lis
 
 
 @pytest.mark.parametrize(("path", "endpoint", "guards"), CHANGED)
-def test_what_a_dependency_makes_of_the_request_selects(
+def test_changes_of_a_dependency_to_the_request_select(
     path: str, endpoint: Any, guards: list[Any]
 ) -> None:
     assert baskets_of_ada_and_grace(path, endpoint, guards) == ["ada", "ada", "grace"]
 
 
 @pytest.mark.parametrize(("path", "endpoint", "guards"), CHANGED)
-def test_control_where_it_is_not_asked_who_may_change_it_one_is_sent_the_basket_of_another(
+def test_control_without_that_check_one_user_gets_the_basket_of_another(
     monkeypatch: pytest.MonkeyPatch, path: str, endpoint: Any, guards: list[Any]
 ) -> None:
     monkeypatch.setattr(shortcut, "_reaches_endpoint_as_it_came", lambda _: True)
@@ -432,7 +432,7 @@ def test_control_where_it_is_not_asked_who_may_change_it_one_is_sent_the_basket_
     assert baskets_of_ada_and_grace(path, endpoint, guards) == ["ada", "ada", "ada"]
 
 
-def test_what_a_validator_refuses_from_now_on_is_refused() -> None:
+def test_a_value_that_a_validator_now_refuses_is_refused() -> None:
     open_until = {"last": 9}
 
     def still_open(value: int) -> int:
@@ -461,7 +461,7 @@ def test_a_default_that_changes_selects_another_entry() -> None:
         assert len({client.get("/shop/draw").json()["number"] for _ in range(3)}) == 3
 
 
-def test_what_was_refused_stays_refused() -> None:
+def test_a_refused_request_stays_refused() -> None:
     with serving(app_with()) as client:
         client.get("/shop/items/1")
         assert [client.get("/shop/items/x").status_code for _ in range(3)] == [422] * 3
@@ -474,7 +474,7 @@ def test_spellings_of_one_value_are_one_entry(resolved: Resolved) -> None:
     assert resolved.number == 2  # %31 is decoded by the server, as ever
 
 
-def test_an_eviction_is_seen(resolved: Resolved) -> None:
+def test_an_eviction_is_seen_by_the_next_request(resolved: Resolved) -> None:
     app = app_with()
 
     @app.delete("/shop/items/{item_id}")
@@ -501,7 +501,7 @@ def test_an_override_of_the_client_is_served_from_its_own(resolved: Resolved) ->
         assert resolved.number == before + 1
 
 
-def test_a_cache_that_is_off_answers_nothing() -> None:
+def test_switched_off_a_shared_router_is_not_cached() -> None:
     shared = _items()
     for enabled in (True, False):
         app = new_app(using=settings(enabled=enabled))
@@ -535,7 +535,7 @@ def scope_of(path: str) -> dict[str, Any]:
     return {"method": "GET", "path": path, "query_string": b""}
 
 
-def test_a_client_cannot_make_it_grow() -> None:
+def test_clients_cannot_grow_it_without_bound() -> None:
     shortcut = Shortcut(Dependant(), most=3)
     for number in range(9):
         shortcut.learn(scope_of(f"/{number}"), TARGET)
@@ -551,7 +551,7 @@ def test_a_client_cannot_make_it_grow() -> None:
     assert shortcut.find(long_at_root) is None
 
 
-def test_an_alias_of_one_mount_says_nothing_of_another() -> None:
+def test_an_alias_of_one_mount_does_not_lead_to_another() -> None:
     shortcut = Shortcut(Dependant())
     shortcut.learn({**scope_of("/a/x"), "root_path": "/a"}, TARGET)
     assert shortcut.find({**scope_of("/a/x"), "root_path": ""}) is None
@@ -619,12 +619,12 @@ def _are_the_same(clients: list[TestClient], number: int) -> None:
     are_the_same()
 
 
-def test_the_answers_are_those_of_the_long_way(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_all_paths_give_the_same_responses(monkeypatch: pytest.MonkeyPatch) -> None:
     with each(monkeypatch) as clients:
         _are_the_same(clients, 60)
 
 
-def test_what_the_process_keeps_is_answered_like_that_too(
+def test_a_local_hit_is_sent_without_routing_too(
     monkeypatch: pytest.MonkeyPatch, redis_url: str
 ) -> None:
     sent_again = []
@@ -648,7 +648,9 @@ def test_what_the_process_keeps_is_answered_like_that_too(
     assert {200, 304} <= set(sent_again)
 
 
-def test_behind_dependencies_too(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_all_paths_give_the_same_responses_behind_dependencies(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     done: list[str] = []
 
     def greet(
@@ -690,7 +692,7 @@ PLAIN_REQUEST: dict[str, Any] = {"method": "GET", "headers": []}
 
 
 @given(st.integers(10_500, 20_000), st.integers(0, 1_500), st.integers(0, 12_000))
-def test_a_prepared_answer_ends_when_one_made_anew_would_differ(
+def test_a_prepared_response_ends_when_a_new_one_would_differ(
     made_ms: int, later_ms: int, fresh_ms: int
 ) -> None:
     entry = ENTRY._replace(fresh_ms=fresh_ms)
@@ -714,9 +716,7 @@ def test_a_prepared_answer_ends_when_one_made_anew_would_differ(
 
 
 @pytest.mark.parametrize(("bytes_asked", "is_kept"), [(200, True), (300, False)])
-def test_an_answer_is_kept_with_what_was_asked_only_while_that_is_short(
-    bytes_asked: int, is_kept: bool
-) -> None:
+def test_no_response_is_prepared_for_long_conditions(bytes_asked: int, is_kept: bool) -> None:
     asked = [(b"if-none-match", b'"%s"' % (b"x" * bytes_asked))]
     request = {**PLAIN_REQUEST, "headers": asked}
     response = replayed(request, ENTRY, (), ENTRY.created_ms, [])

@@ -77,7 +77,7 @@ def stale_body(outcome: Outcome) -> bytes | None:
 
 
 @every_eviction
-async def test_what_was_softly_evicted_is_stale(variant: Variant, evict: Eviction) -> None:
+async def test_a_softly_evicted_entry_is_stale(variant: Variant, evict: Eviction) -> None:
     engine = engine_at(variant, SOON)
     await (await miss_of(engine)).fill(KEPT, TTL_MS)
     assert await evict(engine, soft=True)
@@ -110,7 +110,7 @@ async def test_a_soft_eviction_beats_a_put_that_began_before_it(
 
 
 @every_eviction
-async def test_what_is_computed_after_a_soft_eviction_is_a_hit(
+async def test_an_entry_computed_after_a_soft_eviction_is_a_hit(
     variant: Variant, evict: Eviction
 ) -> None:
     engine = engine_at(variant, SOON)
@@ -124,7 +124,7 @@ async def test_what_is_computed_after_a_soft_eviction_is_a_hit(
 
 @every_eviction
 @pytest.mark.parametrize("hard", EVICTIONS)
-async def test_an_eviction_ends_what_was_softly_evicted(
+async def test_a_hard_eviction_removes_a_softly_evicted_entry(
     scripted: Variant, evict: Eviction, hard: Eviction
 ) -> None:
     engine = engine_at(scripted, SOON)
@@ -139,7 +139,7 @@ async def is_gone(engine: Engine) -> bool:
     return isinstance(outcome, Miss) and outcome.stale is None
 
 
-async def test_a_soft_eviction_of_what_is_missing_makes_nothing(scripted: Variant) -> None:
+async def test_a_soft_eviction_of_a_missing_entry_creates_nothing(scripted: Variant) -> None:
     engine = engine_at(scripted, SOON)
     assert await engine.evict((TARGET.entry,), TARGET.generations, soft=True)
     snapshot = await scripted.store().read(TARGET, lease=True)
@@ -169,7 +169,7 @@ async def computed_between_two(engine: Engine) -> Outcome:
     return await engine.look_up(TARGET)
 
 
-async def test_each_soft_eviction_outdates_what_was_computed_before_it(
+async def test_each_soft_eviction_outdates_entries_computed_before_it(
     scripted: Variant,
 ) -> None:
     assert stale_body(await computed_between_two(engine_at(scripted, SOON))) == b"old"
@@ -191,11 +191,11 @@ async def evicted_after_soft_without_token(engine: Engine) -> bool:
     return await is_gone(engine)
 
 
-async def test_a_soft_eviction_brings_nothing_back(scripted: Variant) -> None:
+async def test_a_soft_eviction_revives_nothing(scripted: Variant) -> None:
     assert await evicted_after_soft_without_token(engine_at(scripted, SOON))
 
 
-async def test_control_where_a_missing_token_is_made_what_was_evicted_comes_back(
+async def test_control_creating_a_missing_token_revives_an_evicted_entry(
     scripted: Variant,
 ) -> None:
     class MakesMissing(Store):
@@ -206,7 +206,7 @@ async def test_control_where_a_missing_token_is_made_what_was_evicted_comes_back
 
 
 @pytest.mark.parametrize("change", ["DEL", "SETRANGE"])
-async def test_without_scripts_what_changes_meanwhile_is_removed(
+async def test_without_scripts_an_entry_that_changes_meanwhile_is_removed(
     embedded: Variant, change: str
 ) -> None:
     class Changing(Store):
@@ -235,7 +235,7 @@ async def test_without_scripts_what_changes_meanwhile_is_removed(
     assert await is_gone(engine)
 
 
-async def test_a_soft_eviction_that_redis_does_not_take_is_owed_as_an_eviction(
+async def test_an_unacknowledged_soft_eviction_is_owed_as_a_hard_one(
     variant: Variant,
 ) -> None:
     class Away(Store):
@@ -254,7 +254,7 @@ async def test_a_soft_eviction_that_redis_does_not_take_is_owed_as_an_eviction(
 
 
 @pytest.mark.parametrize("scripting", [True, False])
-async def test_what_a_full_redis_does_not_outdate_is_evicted_at_once(scripting: bool) -> None:
+async def test_a_soft_eviction_that_a_full_redis_refuses_is_a_hard_one(scripting: bool) -> None:
     with RedisServer("--maxmemory-policy", "noeviction") as server:
         full = partial(server.command, "CONFIG", "SET", "maxmemory")
         variant = Variant(lambda: Redis.from_url(server.url), scripting)
@@ -285,7 +285,7 @@ async def embedded() -> AsyncIterator[Variant]:
         yield ready
 
 
-async def test_after_its_lifetime_an_entry_is_stale_for_as_long_as_it_says(
+async def test_after_its_lifetime_an_entry_is_stale_for_its_window(
     embedded: Variant,
 ) -> None:
     await filled(embedded, KEPT)
@@ -297,13 +297,15 @@ async def test_after_its_lifetime_an_entry_is_stale_for_as_long_as_it_says(
     assert late.stale == Stale(KEPT, 30_000)
 
 
-async def test_a_client_may_tolerate_more_than_the_entry_says(embedded: Variant) -> None:
+async def test_a_client_may_tolerate_more_staleness_than_the_entry_allows(
+    embedded: Variant,
+) -> None:
     await filled(embedded, KEPT._replace(revalidate_ms=0))
     assert isinstance(await found_at(embedded, 62.0, tolerated_ms=2_000), Stale)
     assert isinstance(await found_at(embedded, 63.0, tolerated_ms=2_000), Miss)
 
 
-async def test_a_refresh_is_not_told_what_is_stale(embedded: Variant) -> None:
+async def test_a_refresh_is_not_sent_a_stale_entry(embedded: Variant) -> None:
     await filled(embedded, KEPT)
     outcome = await found_at(embedded, 100.0, refresh=True)
     assert isinstance(outcome, Miss)
@@ -322,7 +324,7 @@ async def test_one_caller_leads_the_refresh_of_a_stale_entry(embedded: Variant) 
     assert hit_of(await second.look_up(TARGET)) == (newer, False)
 
 
-async def test_who_may_not_have_the_stale_entry_waits_for_the_one_who_computes(
+async def test_a_client_that_refuses_stale_waits_for_the_computation(
     embedded: Variant,
 ) -> None:
     await filled(embedded, KEPT._replace(revalidate_ms=0))

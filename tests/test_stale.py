@@ -106,7 +106,7 @@ def redis(shop: Shop) -> Iterator[tuple[MemoryCache, TestClient]]:
 Running = tuple[MemoryCache, TestClient]
 
 
-def test_a_stale_answer_is_sent_and_the_next_one_is_new(shop: Shop, redis: Running) -> None:
+def test_a_stale_response_is_sent_and_the_next_one_is_new(shop: Shop, redis: Running) -> None:
     memory, client = redis
     client.get("/number")
     shop.number = 2
@@ -128,7 +128,7 @@ def test_after_the_window_the_client_waits(shop: Shop, redis: Running) -> None:
 
 
 @pytest.mark.parametrize("path", ["/soft", "/soft-path", "/soft-dependency"])
-def test_a_soft_eviction_makes_stale_what_is_there(shop: Shop, redis: Running, path: str) -> None:
+def test_a_soft_eviction_makes_entries_stale(shop: Shop, redis: Running, path: str) -> None:
     _, client = redis
     client.get("/number")
     shop.number = 2
@@ -164,7 +164,7 @@ def test_an_eviction_ends_stale_entries_at_once(
         ("only-if-cached", "STALE"),
     ],
 )
-def test_a_client_may_refuse_what_is_stale(redis: Running, asked: str, state: str) -> None:
+def test_a_client_may_refuse_stale_responses(redis: Running, asked: str, state: str) -> None:
     memory, client = redis
     client.get("/number")
     memory.advance(TTL + 5)
@@ -172,7 +172,7 @@ def test_a_client_may_refuse_what_is_stale(redis: Running, asked: str, state: st
 
 
 @pytest.mark.parametrize("own", ["must-revalidate", "stale-while-revalidate=0", "s-maxage=60"])
-def test_an_answer_may_forbid_that_it_is_sent_stale(shop: Shop, redis: Running, own: str) -> None:
+def test_a_response_may_forbid_that_it_is_sent_stale(shop: Shop, redis: Running, own: str) -> None:
     memory, client = redis
     control = f"max-age=60, {own}"
     shop.fails = partial(Response, "1", headers={"cache-control": control})
@@ -181,7 +181,9 @@ def test_an_answer_may_forbid_that_it_is_sent_stale(shop: Shop, redis: Running, 
     assert state_of(client.get("/number")) == "MISS"
 
 
-def test_the_answers_own_window_stands_for_that_of_the_marker(shop: Shop, redis: Running) -> None:
+def test_the_responses_own_stale_window_replaces_that_of_the_marker(
+    shop: Shop, redis: Running
+) -> None:
     memory, client = redis
     control = f"max-age=60, stale-while-revalidate={WINDOW * 2}"
     shop.fails = partial(Response, "1", headers={"cache-control": control})
@@ -190,7 +192,7 @@ def test_the_answers_own_window_stands_for_that_of_the_marker(shop: Shop, redis:
     assert state_of(client.get("/number")) == "STALE"
 
 
-def test_a_refresh_that_fails_leaves_what_is_there(
+def test_a_failed_refresh_leaves_the_entry(
     shop: Shop, redis: Running, caplog: pytest.LogCaptureFixture
 ) -> None:
     memory, client = redis
@@ -204,7 +206,7 @@ def test_a_refresh_that_fails_leaves_what_is_there(
     assert failed[0].startswith("GET /number (get_number): what is stale could not be refreshed")
 
 
-def test_the_dependency_form_says_the_same() -> None:
+def test_the_dependency_form_documents_the_same() -> None:
     app = caching_app()
     numbers = iter(range(9))
 
@@ -274,7 +276,7 @@ def runs_of(app: FastAPI) -> set[Any]:
     return set(refreshes._tasks)
 
 
-async def test_clients_are_answered_while_one_run_goes_on() -> None:
+async def test_clients_get_responses_while_one_run_goes_on() -> None:
     counted = Counted()
     async with serving(counted.app) as http:
         await http.get("/slow")
@@ -321,7 +323,7 @@ async def test_the_end_of_the_application_ends_the_run() -> None:
     assert set(counted.sessions) == {"closed"}
 
 
-async def test_runs_are_bounded() -> None:
+async def test_the_number_of_background_runs_is_bounded() -> None:
     counted = Counted()
     async with serving(counted.app) as http:
         counted.app.state.redis_fastapi._refreshes._most = 0
@@ -356,7 +358,9 @@ async def test_a_run_cleans_up_when_the_application_ends() -> None:
     assert await cleaned_up_at_the_end()
 
 
-async def test_control_cancelled_again_at_once_it_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_control_a_run_cancelled_twice_does_not_clean_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(refresh, "_CLEANUP_SECONDS", 0.0)
     assert not await cleaned_up_at_the_end()
 
@@ -368,7 +372,7 @@ async def test_closed_refreshes_begin_nothing() -> None:
     assert begun is None
 
 
-def test_a_run_has_the_head_of_its_request_and_nothing_else_of_it() -> None:
+def test_a_background_run_has_the_headers_of_its_request_and_nothing_else() -> None:
     app = FastAPI()
     scope = {
         **{"type": "http", "method": "HEAD", "path": "/x", "query_string": b"a=1"},
@@ -450,7 +454,7 @@ ERRORS: dict[str, tuple[int, Callable[[], Exception | Response]]] = {
 
 @pytest.mark.parametrize(("status", "fails"), ERRORS.values(), ids=ERRORS)
 @pytest.mark.parametrize("soft", [True, False], ids=["soft", "aged"])
-def test_a_stale_answer_stands_in_for_an_error(
+def test_a_stale_response_is_sent_in_place_of_an_error(
     failing: Shop, kept: Running, status: int, fails: Any, soft: bool
 ) -> None:
     memory, client = kept
@@ -478,7 +482,9 @@ def test_a_stale_answer_stands_in_for_an_error(
         (501, partial(Response, "", 501)),
     ],
 )
-def test_other_answers_are_answers(failing: Shop, kept: Running, status: int, fails: Any) -> None:
+def test_other_statuses_are_sent_as_they_are(
+    failing: Shop, kept: Running, status: int, fails: Any
+) -> None:
     memory, client = kept
     client.get("/number")
     memory.advance(TTL + 5)
@@ -487,9 +493,7 @@ def test_other_answers_are_answers(failing: Shop, kept: Running, status: int, fa
 
 
 @pytest.mark.parametrize("why", ["evicted", "too-late", "refused", "never-stored"])
-def test_an_error_stays_one_where_nothing_may_stand_in(
-    failing: Shop, kept: Running, why: str
-) -> None:
+def test_without_stale_if_error_an_error_is_sent(failing: Shop, kept: Running, why: str) -> None:
     memory, client = kept
     if why != "never-stored":
         client.get("/number")
@@ -501,7 +505,7 @@ def test_an_error_stays_one_where_nothing_may_stand_in(
     assert client.get("/number", headers=headers).status_code == 500
 
 
-def test_an_exception_that_the_application_answers_is_an_answer(
+def test_an_exception_with_a_handler_is_reported_as_its_response(
     failing: Shop, kept: Running
 ) -> None:
     memory, client = kept
@@ -511,7 +515,7 @@ def test_an_exception_that_the_application_answers_is_an_answer(
     assert client.get("/number").status_code == 410
 
 
-def test_an_error_in_whose_place_a_stale_answer_was_sent_is_logged(
+def test_an_error_is_logged_if_a_stale_response_is_sent_in_its_place(
     failing: Shop, kept: Running, caplog: pytest.LogCaptureFixture
 ) -> None:
     memory, client = kept
@@ -555,7 +559,7 @@ class Guarded:
             raise RuntimeError("the database is away")
 
 
-def test_dependencies_hear_of_the_error_that_the_client_does_not() -> None:
+def test_dependencies_see_the_error_that_a_stale_response_replaces() -> None:
     guarded = Guarded()
     with MemoryCache(guarded.app) as memory, TestClient(guarded.app) as client:
         client.get("/kept")
@@ -565,7 +569,7 @@ def test_dependencies_hear_of_the_error_that_the_client_does_not() -> None:
     assert guarded.ends == ["committed", "rolled back"]
 
 
-def test_nothing_stands_in_for_what_a_dependency_raises() -> None:
+def test_no_stale_response_replaces_the_error_of_a_dependency() -> None:
     guarded = Guarded()
     with MemoryCache(guarded.app) as memory, TestClient(guarded.app) as client:
         client.get("/kept")
@@ -574,7 +578,7 @@ def test_nothing_stands_in_for_what_a_dependency_raises() -> None:
         assert client.get("/kept").status_code == 503
 
 
-def test_nothing_stands_in_for_the_error_of_a_write() -> None:
+def test_no_stale_response_replaces_the_error_of_a_write() -> None:
     guarded = Guarded()
     with (
         MemoryCache(guarded.app),
@@ -604,7 +608,7 @@ def test_an_eager_marker_refreshes_before_the_end(beta: float, runs: int) -> Non
         assert told(client.get("/dear")) == ("HIT", runs)
 
 
-def test_what_cost_nothing_is_not_refreshed_early() -> None:
+def test_an_entry_that_cost_nothing_is_not_refreshed_early() -> None:
     app = caching_app()
     ran: list[int] = []
 
@@ -618,7 +622,7 @@ def test_what_cost_nothing_is_not_refreshed_early() -> None:
     assert len(ran) == 1
 
 
-def test_lifetimes_are_scattered_within_the_fraction() -> None:
+def test_jittered_lifetimes_stay_within_the_fraction() -> None:
     app = caching_app()
 
     @app.get("/{item}")

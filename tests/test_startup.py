@@ -96,7 +96,7 @@ def test_a_line_names_three_routes_and_counts_the_others() -> None:
 # Rights
 
 
-async def test_a_user_without_the_rights_is_told_which(
+async def test_missing_rights_are_named_in_a_warning(
     own_server: RedisServer, caplog: pytest.LogCaptureFixture
 ) -> None:
     rights = ("~fastapi:*", "+@all", "-mget", "-info")
@@ -110,7 +110,7 @@ async def test_a_user_without_the_rights_is_told_which(
     assert "secret" not in line
 
 
-def test_a_user_with_all_rights_hears_nothing() -> None:
+def test_a_user_with_all_rights_gets_no_warning() -> None:
     assert list(rights_warning({}, "fastapi")) == []
 
 
@@ -153,14 +153,14 @@ async def test_no_start_waits_for_a_server_that_hangs(own_server: RedisServer) -
 
 
 @pytest.mark.parametrize("switch", ["startup_checks", "enabled"])
-async def test_switched_off_nothing_is_looked_at(switch: str) -> None:
+async def test_switched_off_start_up_checks_nothing(switch: str) -> None:
     app = app_on("redis://127.0.0.1:1", **{switch: False})
 
     async with app.router.lifespan_context(app):
         assert runtime_of(app).looking is None
 
 
-async def test_under_test_nothing_is_looked_at() -> None:
+async def test_under_test_start_up_checks_nothing() -> None:
     app = app_on("redis://127.0.0.1:1")
 
     with MemoryCache(app):
@@ -184,13 +184,13 @@ async def test_under_test_nothing_is_looked_at() -> None:
         (["python"], {"WEB_CONCURRENCY": "many"}, 1),
     ],
 )
-def test_workers_are_those_that_the_server_was_asked_for(
+def test_the_number_of_workers_is_read_from_the_server(
     argv: list[str], environ: dict[str, str], workers: int
 ) -> None:
     assert workers_of(argv, environ) == workers
 
 
-async def test_memory_in_several_workers_is_told(
+async def test_memory_in_several_workers_is_warned_about(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("WEB_CONCURRENCY", "4")

@@ -52,7 +52,7 @@ def key(kind: str) -> str:
     return f"t:{kind}:{{{TARGET.entry}}}"
 
 
-async def test_nothing_is_there_at_first(store: Store) -> None:
+async def test_an_empty_store_has_no_entry(store: Store) -> None:
     assert await store.read(TARGET) == Snapshot(None, NOTHING)
     assert await store.read(TARGET, lease=True) == Snapshot(None, NOTHING, None)
     assert await store.probe(TARGET, size=8) == Snapshot(None, NOTHING)
@@ -68,7 +68,7 @@ async def test_a_claim_creates_what_is_missing_and_reads_it_back(store: Store) -
     assert lease_validity(wish.value) == validity_of(TARGET, acquired.snapshot.tokens)
 
 
-async def test_a_claim_does_not_replace_generations_that_are_there(store: Store) -> None:
+async def test_a_claim_does_not_replace_existing_generations(store: Store) -> None:
     await store.acquire(claim(TARGET, NOTHING))
     tokens = await store.tokens(TARGET)
     other = claim(TARGET, (None, b"other--1", None), b"nonce--2")
@@ -113,7 +113,7 @@ async def test_a_claim_of_an_absent_entry_yields_to_any_holder(store: Store) -> 
     assert (await store.read(TARGET, lease=True)).lease == held
 
 
-async def test_a_claim_of_an_absent_entry_takes_no_lease_where_one_is(store: Store) -> None:
+async def test_a_claim_of_an_absent_entry_takes_no_lease_beside_an_entry(store: Store) -> None:
     assert await store.fill(TARGET, await lead(store), b"payload", TTL_MS)
     tokens = await store.tokens(TARGET)
     wish = claim(TARGET, tokens, b"nonce--2", if_absent=True)
@@ -139,7 +139,7 @@ async def test_a_fill_is_stored_and_ends_its_lease(variant: Variant, store: Stor
     assert not await store.fill(TARGET, held, b"again", TTL_MS)
 
 
-async def test_a_fill_replaces_what_is_there(store: Store) -> None:
+async def test_a_fill_replaces_the_entry(store: Store) -> None:
     assert await store.fill(TARGET, await lead(store), b"one", TTL_MS)
     assert await store.fill(TARGET, await lead(store, b"nonce--2"), b"two", TTL_MS)
     assert (await store.read(TARGET)).raw == b"two"
@@ -192,7 +192,7 @@ async def lives_asked(client: Redis) -> int:
     return int(stats.get("cmdstat_pttl", {"calls": 0})["calls"])
 
 
-async def test_a_fill_asks_only_for_lives_that_its_process_does_not_know(
+async def test_a_fill_queries_only_lifetimes_that_its_process_does_not_know(
     redis_client: Redis,
 ) -> None:
     ours, other = Store(redis_client, prefix="t"), Store(redis_client, prefix="t")
@@ -206,7 +206,9 @@ async def test_a_fill_asks_only_for_lives_that_its_process_does_not_know(
     assert await lives_asked(redis_client) == before + 6
 
 
-async def test_a_generation_made_anew_by_another_is_asked_for(redis_client: Redis) -> None:
+async def test_the_lifetime_of_a_generation_that_another_process_created_is_queried(
+    redis_client: Redis,
+) -> None:
     ours, other = Store(redis_client, prefix="t"), Store(redis_client, prefix="t")
     assert await ours.fill(TARGET, await lead(ours), b"payload", TTL_MS)
     before = await lives_asked(redis_client)
@@ -218,7 +220,7 @@ async def test_a_generation_made_anew_by_another_is_asked_for(redis_client: Redi
     assert await lives_asked(redis_client) == before + 1
 
 
-async def test_a_generation_that_was_made_long_ago_outlives_a_new_entry(
+async def test_an_old_generation_outlives_a_new_entry(
     redis_client: Redis,
 ) -> None:
     now = 0.0
@@ -269,7 +271,7 @@ async def test_an_eviction_removes_the_named_generations(store: Store) -> None:
     assert await store.tokens(TARGET) == (before[0], None, None)
 
 
-async def test_an_eviction_of_nothing_asks_nobody() -> None:
+async def test_an_empty_eviction_sends_no_command() -> None:
     server = FakeServer()
     server.connected = False
     await Store(FakeAsyncRedis(server=server), prefix="t").evict((), ())
@@ -280,13 +282,13 @@ async def test_a_probe_reads_the_head_only(store: Store) -> None:
     assert await store.probe(TARGET, size=4) == Snapshot(b"head", await store.tokens(TARGET))
 
 
-async def test_prefixes_are_apart(variant: Variant, store: Store) -> None:
+async def test_prefixes_are_separate_caches(variant: Variant, store: Store) -> None:
     assert await store.fill(TARGET, await lead(store), b"payload", TTL_MS)
     other = Store(variant.client(), prefix="u", scripting=variant.scripting)
     assert await other.read(TARGET, lease=True) == Snapshot(None, NOTHING)
 
 
-async def test_operations_of_many_tasks_do_not_mix(variant: Variant, store: Store) -> None:
+async def test_concurrent_operations_do_not_mix(variant: Variant, store: Store) -> None:
     async def round_trip(number: int) -> None:
         target = Target(f"{number:032x}", TARGET.generations, TARGET.shape)
         wish = claim(target, (await store.read(target)).tokens, b"n%07d" % number)

@@ -97,7 +97,7 @@ async def test_an_instrumented_handler_keeps_what_an_inclusion_declares() -> Non
         assert await states(http, "/x", "/x") == ["MISS", "HIT"]
 
 
-async def test_an_instrumented_handler_hears_of_hits(wrapped_handlers: list[str]) -> None:
+async def test_an_instrumented_handler_sees_hits(wrapped_handlers: list[str]) -> None:
     app = caching_app()
 
     @app.get("/x")
@@ -128,7 +128,7 @@ def as_view(router: APIRouter, view: type) -> None:
 
 
 @pytest.mark.parametrize("name", ["solve_dependencies", "run_endpoint_function"])
-async def test_what_hears_within_a_handler_hears_of_hits(
+async def test_instrumentation_within_the_handler_sees_hits(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     app = caching_app()
@@ -181,7 +181,7 @@ def signed_in(key: Annotated[str, Depends(APIKeyHeader(name="x-key"))]) -> str:
     return key
 
 
-async def test_a_view_behind_a_sign_in_says_who_shares_its_entries() -> None:
+async def test_a_view_behind_authentication_needs_vary_or_shared() -> None:
     router = cache_router()
 
     class Baskets:
@@ -329,7 +329,7 @@ class InjectingAround(Injecting, CacheRoute):
 
 
 @pytest.mark.parametrize("kind", [InjectingWithin, InjectingAround])
-async def test_a_route_class_may_give_the_endpoint_what_no_request_holds(
+async def test_a_route_class_may_pass_the_endpoint_values_that_no_request_has(
     kind: type[CacheRoute], caplog: pytest.LogCaptureFixture
 ) -> None:
     app = caching_app()
@@ -351,7 +351,7 @@ async def test_a_route_class_may_give_the_endpoint_what_no_request_holds(
 
 
 @pytest.mark.parametrize("shared", [None, True])
-async def test_who_wraps_the_call_of_a_route_may_know_the_user(
+async def test_a_wrapper_of_the_endpoint_may_depend_on_the_user(
     shared: bool | None, caplog: pytest.LogCaptureFixture
 ) -> None:
     app = caching_app()
@@ -407,7 +407,7 @@ async def test_a_response_that_sends_itself_is_not_stored() -> None:
         assert [(await http.get("/x")).content for _ in range(2)] == [b"streamed"] * 2
 
 
-async def test_an_answer_with_a_cookie_is_for_one_user() -> None:
+async def test_a_response_with_a_cookie_is_private() -> None:
     app = caching_app()
 
     def visit(response: Response) -> None:
@@ -436,7 +436,7 @@ async def test_a_head_of_the_author_does_not_fill_what_get_reads() -> None:
         assert (await http.get("/x")).json() == "body"
 
 
-async def test_a_put_asks_the_predicate_of_its_get() -> None:
+async def test_a_put_applies_the_predicate_of_its_get() -> None:
     app = caching_app()
     shelf = {1: Product(id=1, name="tea")}
 
@@ -572,7 +572,7 @@ async def test_two_puts_that_commit_in_the_other_order_end_in_a_miss() -> None:
         assert (await http.get("/p/1")).json() == "first"
 
 
-async def test_a_put_with_a_late_commit_stays_when_nobody_else_writes() -> None:
+async def test_a_put_with_a_late_commit_stays_without_another_write() -> None:
     data = {1: "none"}
 
     async def session() -> AsyncIterator[dict[int, str]]:

@@ -46,7 +46,7 @@ def heard_app(**settings: Any) -> tuple[FastAPI, Heard]:
 # Events
 
 
-async def test_an_answered_read_tells_state_size_and_time() -> None:
+async def test_an_event_of_a_read_has_state_size_and_duration() -> None:
     app, heard = heard_app()
     async with serving(app) as http:
         for _ in range(2):
@@ -59,7 +59,7 @@ async def test_an_answered_read_tells_state_size_and_time() -> None:
     assert min(hit.lookup_seconds, miss.lookup_seconds) > 0
 
 
-async def test_an_answer_of_no_body_has_no_size() -> None:
+async def test_a_response_without_a_body_has_no_size() -> None:
     app, heard = heard_app()
     async with serving(app) as http:
         etag = (await http.get("/items/1")).headers["etag"]
@@ -68,7 +68,7 @@ async def test_an_answer_of_no_body_has_no_size() -> None:
     assert [event.body_bytes for event in heard.of(Answered)] == [1, 0]
 
 
-async def test_an_answer_tells_why_it_is_not_stored_and_that_its_endpoint_raised() -> None:
+async def test_an_event_has_the_reason_not_to_store_and_the_error() -> None:
     app, heard = heard_app()
 
     @app.get("/picky")
@@ -89,7 +89,7 @@ async def test_an_answer_tells_why_it_is_not_stored_and_that_its_endpoint_raised
     assert told == [("MISS", "when"), ("MISS", "failed"), (None, "request-no-store")]
 
 
-async def test_an_answer_tells_that_it_waited_for_another() -> None:
+async def test_the_span_of_a_collapsed_request_shows_it() -> None:
     app, heard, gate, second_claimed = caching_app(), Heard(), Gate(), asyncio.Event()
 
     def hear_claims(event: Event) -> None:
@@ -116,7 +116,7 @@ async def test_an_answer_tells_that_it_waited_for_another() -> None:
     assert told == {("MISS", False), ("HIT", True)}
 
 
-async def test_an_eviction_tells_what_it_named_and_that_redis_confirmed() -> None:
+async def test_an_event_of_an_eviction_has_its_names_and_confirmation() -> None:
     app, heard = heard_app()
     async with serving(app) as http:
         await http.delete("/items/1")
@@ -125,7 +125,7 @@ async def test_an_eviction_tells_what_it_named_and_that_redis_confirmed() -> Non
     assert (evicted.route, evicted.names, evicted.confirmed) == (WRITE, 1, True)
 
 
-async def test_operations_on_redis_tell_their_size_and_their_errors() -> None:
+async def test_events_of_redis_operations_have_size_and_error() -> None:
     app, heard = heard_app()
     async with serving(app) as http:
         for _ in range(2):
@@ -141,14 +141,14 @@ async def test_operations_on_redis_tell_their_size_and_their_errors() -> None:
 
 
 @pytest.mark.parametrize("scripting", [True, False])
-async def test_a_claim_tells_of_itself_once(fake_client: Redis, scripting: bool) -> None:
+async def test_a_claim_is_reported_once(fake_client: Redis, scripting: bool) -> None:
     heard = Heard()
     store = ObservedStore(fake_client, Telemetry((heard,)), prefix="t", scripting=scripting)
     await store.acquire(claim(TARGET, (None,) * len(TARGET.generations), if_absent=True))
     assert [event.operation for event in heard.of(Exchanged)] == ["acquire"]
 
 
-async def test_while_redis_is_away_reads_tell_that_they_went_without() -> None:
+async def test_during_an_outage_reads_report_a_bypass() -> None:
     app, heard = FastAPI(), Heard()
     settings = RedisSettings(url="redis://127.0.0.1:1", startup_checks=False)
     FastAPIRedis(app, settings).lifespan().caching().listen(heard)
@@ -165,7 +165,7 @@ async def test_while_redis_is_away_reads_tell_that_they_went_without() -> None:
 # Listeners
 
 
-async def test_a_listener_that_raises_changes_no_answer_and_is_said_once(
+async def test_a_listener_that_raises_changes_no_response_and_is_logged_once(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     app, heard = with_items(caching_app()), Heard()
@@ -183,7 +183,7 @@ async def test_a_listener_that_raises_changes_no_answer_and_is_said_once(
     assert sum("a listener failed" in record.getMessage() for record in caplog.records) == 1
 
 
-async def test_where_nobody_listens_nothing_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_without_listeners_nothing_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: Any, **__: Any) -> Any:
         raise AssertionError("measured")
 
@@ -281,7 +281,7 @@ def publisher_at(redis_client: redis.asyncio.Redis) -> Callable[..., Publisher]:
     return make
 
 
-async def test_counts_of_a_process_are_believed_for_three_intervals(
+async def test_counts_of_a_process_are_included_for_three_intervals(
     redis_client: redis.asyncio.Redis, publisher_at: Callable[..., Publisher]
 ) -> None:
     counters = Counters()

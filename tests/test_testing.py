@@ -154,7 +154,7 @@ def test_clients_and_backends_of_endpoints_are_in_memory(cache: MemoryCache) -> 
     assert cache.redis.get("visits") == b"2"
 
 
-def test_it_leaves_the_overrides_that_it_found() -> None:
+def test_overrides_are_restored() -> None:
     app = shelf()
 
     def own() -> None: ...
@@ -165,7 +165,7 @@ def test_it_leaves_the_overrides_that_it_found() -> None:
     assert app.dependency_overrides == {get_async_redis: own}
 
 
-def test_it_leaves_no_runtime_behind() -> None:
+def test_no_runtime_is_left_behind() -> None:
     app = shelf()
     with MemoryCache(app):
         TestClient(app).get("/products/1")
@@ -173,7 +173,7 @@ def test_it_leaves_no_runtime_behind() -> None:
     assert not hasattr(app.state, STATE)
 
 
-def test_installing_twice_removes_all_the_same(cache: MemoryCache) -> None:
+def test_installing_twice_is_undone_by_one_removal(cache: MemoryCache) -> None:
     app = shelf()
     cache.install(app)
     cache.install(app)
@@ -196,7 +196,7 @@ def test_mounted_applications_are_served_too(cache: MemoryCache) -> None:
 
 
 @pytest.mark.parametrize("attempt", [1, 2])
-def test_nothing_passes_from_one_cache_to_the_next(attempt: int, cache: MemoryCache) -> None:
+def test_caches_of_two_tests_share_nothing(attempt: int, cache: MemoryCache) -> None:
     app = shelf()
     cache.install(app)
     assert_miss(TestClient(app).get("/products/1"))
@@ -222,7 +222,7 @@ async def test_a_backend_serves_code_without_an_application(cache: MemoryCache) 
 # -- the clock
 
 
-def test_age_is_what_the_test_says(cache: MemoryCache) -> None:
+def test_age_follows_the_clock_of_the_test(cache: MemoryCache) -> None:
     app = shelf()
     cache.install(app)
     client = TestClient(app)
@@ -282,7 +282,7 @@ def test_time_that_passes_in_an_endpoint_does_not_end_its_lease(cache: MemoryCac
     assert_hit(client.get("/slow"))
 
 
-def test_a_refused_answer_is_waited_for_again_after_its_second(cache: MemoryCache) -> None:
+def test_followers_wait_again_a_second_after_a_response_was_not_stored(cache: MemoryCache) -> None:
     app = new_app()
 
     @app.get("/never")
@@ -318,7 +318,7 @@ def test_in_an_outage_endpoints_run_and_every_command_fails(cache: MemoryCache) 
         assert client.get("/visits").json() == 1
 
 
-def test_what_is_evicted_in_an_outage_goes_when_redis_is_back(cache: MemoryCache) -> None:
+def test_evictions_of_an_outage_are_sent_when_redis_is_back(cache: MemoryCache) -> None:
     app = shelf()
     cache.install(app)
     with serving(app) as client:
@@ -329,7 +329,7 @@ def test_what_is_evicted_in_an_outage_goes_when_redis_is_back(cache: MemoryCache
         assert_miss(client.get("/products/1"))
 
 
-def test_a_slow_redis_does_what_it_is_told_without_an_answer_in_time(cache: MemoryCache) -> None:
+def test_a_slow_redis_executes_commands_whose_replies_are_late(cache: MemoryCache) -> None:
     app = shelf()
     cache.install(app)
     with serving(app) as client:
@@ -344,7 +344,7 @@ def test_a_slow_redis_does_what_it_is_told_without_an_answer_in_time(cache: Memo
     assert cache.redis.get("visits") == b"1"
 
 
-def test_off_is_as_if_nothing_were_declared(cache: MemoryCache) -> None:
+def test_switched_off_behaves_as_if_nothing_were_declared(cache: MemoryCache) -> None:
     runs = Runs()
     app = shelf(runs)
     cache.install(app)
@@ -360,7 +360,7 @@ def test_off_is_as_if_nothing_were_declared(cache: MemoryCache) -> None:
         assert_hit(client.get("/products/1"))
 
 
-async def test_off_a_backend_holds_nothing(cache: MemoryCache) -> None:
+async def test_switched_off_a_backend_holds_nothing(cache: MemoryCache) -> None:
     await cache.backend().set("n", 1)
     with cache.off():
         backend = cache.backend()
@@ -449,7 +449,7 @@ def test_an_eviction_is_named_by_group_or_by_path(cache: MemoryCache) -> None:
 # -- counts
 
 
-def test_what_happened_is_counted_by_route(cache: MemoryCache) -> None:
+def test_events_are_counted_by_route(cache: MemoryCache) -> None:
     app = shelf()
     cache.install(app)
     with serving(app) as client:
@@ -466,7 +466,7 @@ def test_what_happened_is_counted_by_route(cache: MemoryCache) -> None:
     assert list(cache.stats) == []
 
 
-def test_a_stale_answer_is_counted_once_and_its_refresh_is_no_answer(cache: MemoryCache) -> None:
+def test_a_stale_response_is_counted_once_and_its_refresh_is_not(cache: MemoryCache) -> None:
     app = new_app(using=settings(url="redis://127.0.0.1:1"))
 
     @app.get("/p")
@@ -485,7 +485,7 @@ def test_a_stale_answer_is_counted_once_and_its_refresh_is_no_answer(cache: Memo
     assert counts.stale >= 1
 
 
-def test_listeners_of_the_application_hear_its_tests(cache: MemoryCache) -> None:
+def test_listeners_of_the_application_see_the_requests_of_its_tests(cache: MemoryCache) -> None:
     app, heard = shelf(), list[Event]()
     FastAPIRedis(app).listen(heard.append)
     cache.install(app)
@@ -506,7 +506,7 @@ def test_listeners_of_the_application_hear_its_tests(cache: MemoryCache) -> None
         (assert_not_cached, "BYPASS", r"expected no X-Redis-Cache, got X-Redis-Cache: BYPASS"),
     ],
 )
-def test_a_failed_assertion_says_what_came_and_what_that_means(
+def test_a_failed_assertion_shows_the_state_and_explains_it(
     check: Any, found: str | None, message: str
 ) -> None:
     with pytest.raises(AssertionError, match=message):

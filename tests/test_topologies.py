@@ -123,7 +123,7 @@ async def test_a_user_with_the_least_rights(
     assert caplog.records == []
 
 
-async def test_a_user_with_the_least_rights_that_is_told_of_changes(
+async def test_a_user_with_the_least_rights_and_tracking(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     with RedisServer() as server:
@@ -349,7 +349,7 @@ async def test_sentinels_fail_over() -> None:
             await caches_after(client, servers.primary.kill)
 
 
-async def test_processes_that_keep_entries_are_told_by_the_new_primary() -> None:
+async def test_processes_with_a_local_tier_track_the_new_primary() -> None:
     with ExitStack() as stack:
         servers = FailingOver(stack)
         nodes = ((LOOPBACK, servers.sentinel.port),)

@@ -111,7 +111,7 @@ async def two(redis_client: Redis) -> AsyncIterator[tuple[Process, Process]]:
 # -- what is heard
 
 
-async def test_every_kind_of_change_is_heard(redis_client: Redis) -> None:
+async def test_every_kind_of_change_is_reported(redis_client: Redis) -> None:
     heard: list[bytes | None] = []
     pool, turned = redis_client.connection_pool, asyncio.Event()
     tracker = Tracker(
@@ -137,7 +137,9 @@ async def test_every_kind_of_change_is_heard(redis_client: Redis) -> None:
     assert not tracker.hearing
 
 
-async def test_what_another_process_evicts_is_dropped(two: tuple[Process, Process]) -> None:
+async def test_an_entry_that_another_process_evicts_is_dropped(
+    two: tuple[Process, Process],
+) -> None:
     first, second = two
     for names in EVICTIONS:
         await fill(first)
@@ -164,7 +166,7 @@ async def test_a_writer_sees_its_own_write_at_once(two: tuple[Process, Process])
 
 
 @pytest.mark.parametrize("named", [group_name("g"), group_name("other")])
-async def test_what_an_eviction_names_that_redis_did_not_confirm_is_dropped(named: str) -> None:
+async def test_an_entry_of_an_unacknowledged_eviction_is_dropped(named: str) -> None:
     with RedisServer() as server:
         async with Redis.from_url(server.url) as client, process(client) as one:
             await fill(one)
@@ -175,7 +177,7 @@ async def test_what_an_eviction_names_that_redis_did_not_confirm_is_dropped(name
             server.resume()
 
 
-async def test_a_client_that_wants_to_refresh_is_not_answered_from_here(
+async def test_a_client_that_wants_a_refresh_skips_the_fast_path(
     two: tuple[Process, Process],
 ) -> None:
     await fill(two[0])
@@ -228,7 +230,7 @@ async def test_a_server_that_refuses_turns_it_off_with_one_warning(
         await assert_off_with_one_warning(client, caplog)
 
 
-async def test_a_server_that_has_refused_is_asked_again(
+async def test_a_server_that_refused_tracking_is_tried_again(
     redis_server: RedisServer, redis_url: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     user = ("ACL", "SETUSER", "limited")
@@ -278,7 +280,7 @@ def cluster() -> Any:
         yield nodes
 
 
-async def test_in_a_cluster_every_primary_has_to_be_heard(cluster: RedisCluster3) -> None:
+async def test_in_a_cluster_every_primary_must_be_tracked(cluster: RedisCluster3) -> None:
     cluster.flush()
     targets = [Target(digest([str(n)]), (EPOCH,), b"shape--1") for n in range(6)]
     async with AsyncExitStack() as stack:
@@ -296,9 +298,7 @@ async def test_in_a_cluster_every_primary_has_to_be_heard(cluster: RedisCluster3
 
 
 @pytest.mark.parametrize("told", [True, False])
-async def test_what_was_read_where_its_slot_moved_to_is_kept_only_by_a_tier_that_is_not_told(
-    cluster: RedisCluster3, told: bool
-) -> None:
+async def test_a_redirected_read_is_not_kept(cluster: RedisCluster3, told: bool) -> None:
     cluster.flush()
     async with AsyncExitStack() as stack:
         client = await stack.enter_async_context(RedisCluster.from_url(cluster.url))
@@ -342,7 +342,7 @@ async def test_a_waiter_is_woken_by_the_fill_of_another_process(
     assert followed.collapsed
 
 
-async def test_control_without_tracking_only_the_next_look_finds_the_fill(
+async def test_control_without_tracking_only_the_next_poll_finds_the_fill(
     redis_client: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("redis_fastapi._engine.waiting._SHORTEST_POLL_SECONDS", 60.0)
@@ -391,7 +391,7 @@ async def test_the_marker_wins_over_the_setting(
             await client.delete("/")
 
 
-async def test_listeners_hear_of_a_kept_hit_and_of_no_operation_on_redis(redis_url: str) -> None:
+async def test_listeners_see_a_local_hit_and_no_operation_on_redis(redis_url: str) -> None:
     app = new_app(using=RedisSettings(url=redis_url, local_cache=True, deadline=5.0))
     heard: list[Event] = []
     FastAPIRedis(app).listen(heard.append)
@@ -415,7 +415,9 @@ async def test_listeners_hear_of_a_kept_hit_and_of_no_operation_on_redis(redis_u
     assert [(one.state, one.local) for one in told] == [("HIT", True)] * 2 + [("HIT", False)]
 
 
-async def test_memory_is_not_kept_twice(caplog: pytest.LogCaptureFixture) -> None:
+async def test_entries_of_the_embedded_redis_are_not_kept_twice(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     app = new_app(using=RedisSettings(url="memory://", local_cache=True))
     with caplog.at_level(logging.WARNING):
         async with serving(app):

@@ -90,7 +90,7 @@ async def test_openapi_is_that_of_the_unmarked_endpoint(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", FORMS)
-async def test_answers_are_those_of_the_unmarked_endpoint(name: str) -> None:
+async def test_responses_are_those_of_the_unmarked_endpoint(name: str) -> None:
     async with both(name) as (plain, marked):
         for method, path, options in plain.bench.requests:
             expected = told(await plain.http.request(method, path, **options))
@@ -379,7 +379,7 @@ async def test_a_hit_runs_every_dependency_of_a_miss_once_in_its_order(kind: str
 
 
 @pytest.mark.parametrize("kind", ["app", "router", "nested"])
-async def test_a_warm_entry_lets_no_stranger_in(kind: str) -> None:
+async def test_a_cached_entry_does_not_bypass_authentication(kind: str) -> None:
     events: list[str] = []
     app, path = guarded_app(kind, events)
 
@@ -462,7 +462,7 @@ async def test_an_override_selects_by_what_it_reads_and_by_itself() -> None:
 
 
 @pytest.mark.parametrize("said", [{"shared": True}, {"vary": "user"}])
-async def test_where_the_author_speaks_for_dependencies_an_override_does_not_count(
+async def test_with_vary_or_shared_an_override_does_not_count(
     said: dict[str, Any],
 ) -> None:
     app = caching_app()
@@ -630,7 +630,7 @@ async def test_a_response_that_is_returned_again_and_again_stays_as_it_is(
 
 
 @pytest.mark.parametrize("built", [True, False])
-async def test_a_field_that_a_route_class_sets_on_an_answer_is_sent(built: bool) -> None:
+async def test_a_header_that_a_route_class_sets_is_sent(built: bool) -> None:
     class Signed(CacheRoute):
         def get_route_handler(self) -> Any:
             handler = super().get_route_handler()
@@ -681,7 +681,7 @@ async def test_fields_that_an_author_spelt_in_capitals_count(kind: type, put: bo
     assert hit.headers["cache-control"] == "max-age=5"
 
 
-async def test_a_dependency_that_swallows_exceptions_meets_none_on_a_hit() -> None:
+async def test_a_dependency_that_swallows_exceptions_sees_none_on_a_hit() -> None:
     app, swallowed = caching_app(), list[Exception]()
 
     def careless() -> Iterator[int]:
@@ -728,7 +728,7 @@ async def test_a_dependencys_scope_is_kept(scope: Any) -> None:
 # Without a cache
 
 
-async def test_without_a_lifespan_everything_works_and_one_warning_says_so(
+async def test_without_a_lifespan_everything_works_uncached_with_one_warning(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     app, ran = FastAPI(), list[int]()
@@ -745,7 +745,7 @@ async def test_without_a_lifespan_everything_works_and_one_warning_says_so(
     ]
 
 
-async def test_switched_off_the_answer_is_the_plain_one() -> None:
+async def test_switched_off_the_response_is_the_plain_one() -> None:
     app, ran = caching_app(memory_settings(enabled=False)), list[int]()
     add_product(app, ran)
     plain = FastAPI()

@@ -50,7 +50,7 @@ def found(module: Any, path: tuple[str, ...]) -> Any:
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(TYPINGS)))
-def test_what_a_stub_declares_is_there_and_takes_these_arguments(file: Path) -> None:
+def test_everything_a_stub_declares_exists_and_takes_these_arguments(file: Path) -> None:
     module = module_of(file)
     for declared in functions_in(ast.parse(file.read_text()).body):
         parameters = inspect.signature(found(module, declared.path)).parameters
@@ -73,7 +73,7 @@ def unexplained_in(file: Path) -> Iterator[str]:
             yield f"{file.relative_to(ROOT)}:{line}: {comment}"
 
 
-def test_every_ignore_says_why() -> None:
+def test_every_ignore_has_a_reason() -> None:
     files = [file for folder in CODE for file in sorted((ROOT / folder).rglob("*.py"))]
     cases = ROOT / "tests" / "mypy_plugin" / "cases"
 

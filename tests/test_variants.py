@@ -105,7 +105,7 @@ def test_an_eviction_reaches_every_variant(greeter: Greeter, client: TestClient,
     assert [said(client, one) for one in LANGUAGES] == [("MISS", f"bye:{one}") for one in LANGUAGES]
 
 
-def test_a_put_ends_every_variant(greeter: Greeter, client: TestClient) -> None:
+def test_a_put_evicts_every_variant(greeter: Greeter, client: TestClient) -> None:
     for one in LANGUAGES:
         said(client, one)
     greeter.word = "bye"
@@ -115,7 +115,9 @@ def test_a_put_ends_every_variant(greeter: Greeter, client: TestClient) -> None:
     assert all("hello" not in said(client, one)[1] for one in LANGUAGES)
 
 
-def test_names_that_come_later_select_as_well(greeter: Greeter, client: TestClient) -> None:
+def test_header_names_added_to_vary_later_select_as_well(
+    greeter: Greeter, client: TestClient
+) -> None:
     said(client, "de")
     greeter.names = "accept-language, x-tone"
     answers = [said(client, "fr", **{"x-tone": tone}) for tone in ("kind", "rude", "kind")]
@@ -165,7 +167,7 @@ def test_a_stale_variant_is_refreshed_as_itself() -> None:
         assert said(client, "de") == ("STALE", "hello:de")
 
 
-def test_only_its_own_variant_stands_in_for_an_error() -> None:
+def test_only_its_own_variant_replaces_an_error() -> None:
     greeter = Greeter(stale_if_error=30)
     with (
         MemoryCache(greeter.app) as memory,
@@ -178,7 +180,7 @@ def test_only_its_own_variant_stands_in_for_an_error() -> None:
         assert said(client, "de") == ("STALE", "hello:de")
 
 
-def test_a_hostile_client_makes_no_more_variants_than_there_are_places() -> None:
+def test_a_client_cannot_create_more_variants_than_the_limit() -> None:
     numbers = random.Random(1)
     entry = entry_for("de")
     base = Target(digest(["/word"]), (EPOCH,), b"shape--1")
@@ -194,7 +196,7 @@ def entry_for(language: str) -> Entry:
     return Entry(200, (*VARIES, *selected), b"", 0, 0)
 
 
-def test_a_place_that_two_variants_meet_in_is_believed_by_neither_for_the_other() -> None:
+def test_variants_that_share_a_key_never_serve_each_other() -> None:
     entry = entry_for("de")
     assert matches(entry, [(b"accept-language", b"de")])
     assert not matches(entry, [(b"accept-language", b"fr")])
@@ -234,7 +236,7 @@ async def test_a_cookie_in_the_key_does_not_stand_for_all_of_them() -> None:
 LANGUAGE: ContextVar[str] = ContextVar("language")
 
 
-async def test_what_a_process_keeps_is_sent_to_its_own_variant_only(redis_url: str) -> None:
+async def test_a_kept_variant_is_sent_to_matching_requests_only(redis_url: str) -> None:
     app = caching_app(RedisSettings(url=redis_url, deadline=5.0))
 
     @app.middleware("http")

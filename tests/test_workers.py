@@ -64,9 +64,7 @@ def test_a_hundred_requests_over_four_workers_run_the_endpoint_once(
     assert len({answer.headers["x-worker"] for answer in answers}) > 1
 
 
-def test_a_worker_that_is_killed_while_it_computes_is_followed_by_one_other(
-    redis_url: str, tmp_path: Path
-) -> None:
+def test_after_a_killed_worker_one_other_computes(redis_url: str, tmp_path: Path) -> None:
     def kill_the_leader() -> None:
         wait_until(lambda: (tmp_path / "runs").exists(), what="a run", seconds=30.0)
         (leader,) = tmp_path.glob("ran-*")
@@ -99,7 +97,7 @@ async def test_a_hundred_requests_in_one_process_run_the_endpoint_once(redis_url
     assert states_of(answers) == {"MISS": 1, "HIT": REQUESTS - 1}
 
 
-async def test_those_who_wait_for_an_answer_that_may_not_be_stored_run_side_by_side(
+async def test_followers_of_an_unstorable_response_run_in_parallel(
     redis_url: str,
 ) -> None:
     runs, all_run = Runs(), asyncio.Event()

@@ -71,13 +71,13 @@ def checked(tmp_path_factory: pytest.TempPathFactory, seed: Path) -> Run:
     return project.run("--warn-unused-ignores", *FILES)
 
 
-def test_mypy_comes_to_its_end(checked: Run) -> None:
+def test_mypy_finishes(checked: Run) -> None:
     assert (checked.status, checked.errors) == (1, "")
     assert "plugin failed" not in checked.output
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_mypy_reports_what_the_lines_say_and_nothing_else(name: str, checked: Run) -> None:
+def test_mypy_reports_the_expected_errors_and_no_others(name: str, checked: Run) -> None:
     expected = expected_in(text_of(name))
     said = [one for one in checked.of("error") if one.file == name]
 
@@ -88,7 +88,7 @@ def test_mypy_reports_what_the_lines_say_and_nothing_else(name: str, checked: Ru
     assert len(said) == len(expected)
 
 
-def test_the_notes_say_what_the_lines_say(checked: Run) -> None:
+def test_the_notes_of_mypy_are_as_expected(checked: Run) -> None:
     expected = [
         (name, number, text)
         for name in FILES
@@ -102,7 +102,7 @@ def test_the_notes_say_what_the_lines_say(checked: Run) -> None:
     assert expected
 
 
-def test_every_error_of_ours_says_what_to_write_instead(checked: Run) -> None:
+def test_every_error_shows_what_to_write_instead(checked: Run) -> None:
     fixes = {one[:2] for one in checked.of("note") if one.message.startswith("Write instead: ")}
     errors = {one[:2] for one in checked.of("error") if one.code.startswith("redis-cache")}
 

@@ -167,7 +167,7 @@ def warm(tmp_path_factory: pytest.TempPathFactory, seed: Path) -> Project:
 
 
 @pytest.mark.parametrize("name", EDITS)
-def test_a_warm_run_says_what_a_cold_run_says(
+def test_a_warm_run_reports_what_a_cold_run_reports(
     name: str, warm: Project, cold: dict[str, list[str]]
 ) -> None:
     lay_out(warm, "p", EDITS[name])

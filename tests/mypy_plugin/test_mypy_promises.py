@@ -91,7 +91,7 @@ def test_a_failure_in_the_plugin_is_one_note_and_the_run_goes_on(
     assert [one.code for one in run.of("error")] == ["assignment"]
 
 
-def test_what_mypy_refuses_by_itself_is_no_failure_of_the_plugin(project: Project) -> None:
+def test_errors_of_mypy_itself_are_no_failure_of_the_plugin(project: Project) -> None:
     route = '@router.get("/three")\nasync def three() -> Annotated[()]: ...\n'
     project.write("wrong.py", WRONG + route)
 
@@ -101,7 +101,7 @@ def test_what_mypy_refuses_by_itself_is_no_failure_of_the_plugin(project: Projec
     assert [one.code for one in run.of("error")].count("redis-cache-value") == 3
 
 
-def test_the_same_project_has_errors_while_the_rules_are_whole(project: Project) -> None:
+def test_control_with_the_rules_intact_the_same_project_has_errors(project: Project) -> None:
     project.write("wrong.py", WRONG)
 
     codes = [one.code for one in project.run().of("error")]
@@ -144,7 +144,7 @@ def test_the_codes_can_be_turned_off(codes: str, project: Project) -> None:
     assert "Success" in project.run().output
 
 
-def test_any_that_the_plugin_makes_is_nobodys_error(project: Project, bare: Project) -> None:
+def test_any_from_the_plugin_causes_no_error_elsewhere(project: Project, bare: Project) -> None:
     right = WRONG.replace("ttl=0", "ttl=5, when=lambda one: one.id > 1").replace("ttl=-1", "ttl=5")
     right = right.replace("field: Annotated[Product, Cached(ttl=5)]", "")
     for one in (project, bare):
@@ -156,7 +156,7 @@ def test_any_that_the_plugin_makes_is_nobodys_error(project: Project, bare: Proj
     assert "Expression type contains" in without.output
 
 
-def test_a_file_for_a_newer_python_is_said_to_be_unchecked(
+def test_a_file_for_a_newer_python_is_reported_as_unchecked(
     project: Project, mypy: tuple[int, ...]
 ) -> None:
     if sys.version_info >= (3, 12) or sys.executable != PYTHON:
