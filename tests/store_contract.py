@@ -14,8 +14,8 @@ from redis.asyncio import Redis, RedisCluster
 from redis_fastapi._engine.engine import Engine, Hit, Miss, Outcome
 from redis_fastapi._engine.leases import Lease
 from redis_fastapi._redis.entry import Entry, Stored, head_size, stored_of
-from redis_fastapi._redis.held import hold
 from redis_fastapi._redis.keys import EPOCH, Target, digest, group_name, path_name
+from redis_fastapi._redis.shared_transport import shared_transport
 from redis_fastapi._redis.store import Claim, Snapshot, Store, _guarded
 from redis_fastapi._redis.tokens import SOFT_SIZE, lease_value, validity_of
 from redis_fastapi._redis.transport import keyed
@@ -31,7 +31,7 @@ TTL_MS = 60_000
 
 VARIANTS = (
     *("fakeredis", "fakeredis-plain", "redis", "redis-acl", "cluster"),
-    *("redis-held", "cluster-held"),
+    *("redis-shared", "cluster-shared"),
 )
 
 PATIENT = 5.0
@@ -46,7 +46,7 @@ class Variant:
 
     connect: Callable[[], Redis | RedisCluster]
     scripting: bool
-    held: bool = False
+    shared: bool = False
     clients: list[Redis | RedisCluster] = field(default_factory=list)
     stores: list[Store] = field(default_factory=list)
 
@@ -59,8 +59,10 @@ class Variant:
     def store(self, kind: type[Store] = Store, **options: Any) -> Store:
         """A store over a client of its own."""
         client = self.client()
-        if self.held:
-            options["transport"] = hold(client, prefix="t", name="test", deadline=PATIENT)
+        if self.shared:
+            options["transport"] = shared_transport(
+                client, prefix="t", name="test", deadline=PATIENT
+            )
         store = kind(client, prefix="t", scripting=self.scripting, **options)
         self.stores.append(store)
         return store
@@ -78,9 +80,9 @@ class Variant:
 
 def variant_of(name: str, servers: Callable[[str], Any]) -> Variant:
     """The variant called `name`; `servers` yields the fixture of a server by its name."""
-    bare, held, _ = name.partition("-held")
+    bare, shared, _ = name.partition("-shared")
     variant = _variant_of(bare, servers)
-    return replace(variant, held=bool(held))
+    return replace(variant, shared=bool(shared))
 
 
 def _variant_of(name: str, servers: Callable[[str], Any]) -> Variant:

@@ -35,7 +35,7 @@ from redis_fastapi import (
 )
 from redis_fastapi._app import runtime
 from redis_fastapi._policy.handlers import INCLUDES_LAZILY
-from redis_fastapi._redis.lane import Lane
+from redis_fastapi._redis.shared_connection import SharedConnection
 from redis_fastapi.testing import MemoryCache
 from servers import RedisServer, free_port
 from support import (
@@ -230,7 +230,7 @@ async def test_control_without_a_connection_after_shutdown_it_does_not(
     async def refuse(*_: object) -> None:
         raise CacheUnavailableError("closed")
 
-    monkeypatch.setattr(Lane, "_send_alone", refuse)
+    monkeypatch.setattr(SharedConnection, "_send_after_close", refuse)
     assert await cancelled_at_shutdown(redis_url, "DELETE") == "HIT"
     assert [one.message for one in caplog.records if one.levelname == "ERROR"] == [
         "evictions of 1 names are lost with this process"

@@ -41,7 +41,7 @@ SOON = 2.0
 Eviction = Callable[..., Awaitable[bool]]
 
 
-@pytest_asyncio.fixture(params=["redis", "cluster-held"])
+@pytest_asyncio.fixture(params=["redis", "cluster-shared"])
 async def scripted(request: pytest.FixtureRequest) -> AsyncIterator[Variant]:
     """Where a soft eviction is a script."""
     async with opened(variant_of(request.param, request.getfixturevalue)) as ready:

@@ -15,8 +15,8 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.cluster import LoadBalancingStrategy
 
-from redis_fastapi._redis.held import hold
 from redis_fastapi._redis.keys import EPOCH, Target
+from redis_fastapi._redis.shared_transport import shared_transport
 from redis_fastapi._redis.store import Acquired, Snapshot, Store
 from redis_fastapi._redis.tokens import PASS, lease_kind, lease_validity, pass_after, validity_of
 from redis_fastapi.exceptions import CacheSetupError, CacheUnavailableError
@@ -417,7 +417,7 @@ async def test_a_lost_reply_is_an_error_and_the_token_is_not_sent_again(
         redis_url, connection_class=DropsAfterSending, retry=Retry(NoBackoff(), 5)
     )
     async with Redis(connection_pool=pool) as client:
-        held_transport = hold(client, prefix="t", name="here", deadline=5.0)
+        held_transport = shared_transport(client, prefix="t", name="here", deadline=5.0)
         store = Store(client, prefix="t", transport=held_transport if held else None)
         await store.tokens(TARGET)
         await redis_client.config_resetstat()

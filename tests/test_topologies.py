@@ -17,9 +17,9 @@ from outages.topologies import FailingOver
 from redis_fastapi import RedisSettings
 from redis_fastapi._engine.engine import Engine
 from redis_fastapi._redis import store
-from redis_fastapi._redis.held import HeldClusterTransport, hold
 from redis_fastapi._redis.keys import Target
 from redis_fastapi._redis.pool import close_client
+from redis_fastapi._redis.shared_transport import SharedClusterTransport, shared_transport
 from redis_fastapi._redis.store import Store
 from redis_fastapi._redis.transport import AwayError, primary_of
 from redis_fastapi.exceptions import CacheUnavailableError
@@ -237,10 +237,10 @@ async def test_seeking_the_primary_of_a_key_leaves_no_connection(
     cluster: ClusterWithReplicas,
 ) -> None:
     client = RedisCluster.from_url(cluster.url)
-    held = HeldClusterTransport(client, prefix="t", name="here", deadline=PATIENCE)
+    held = SharedClusterTransport(client, prefix="t", name="here", deadline=PATIENCE)
     await held.get_many([b"t:key"], until=None)
     await client.aclose()  # as the client does by itself where a slot has no node
-    await held._ask_others(primary_of(client, b"t:key").name)
+    await held._query_another(primary_of(client, b"t:key").name)
     await held.aclose()
     await close_client(client)
     await until(lambda: connections(cluster) == 0)
@@ -311,7 +311,7 @@ async def test_an_eviction_reaches_the_nodes_that_are_there() -> None:
         async with RedisCluster.from_url(nodes.url) as client:
             for name in groups.values():
                 await client.set(f"t:{name}", b"token")
-            held = hold(client, prefix="t", name="here", deadline=DEADLINE)
+            held = shared_transport(client, prefix="t", name="here", deadline=DEADLINE)
             engine = Engine(Store(client, prefix="t", deadline=DEADLINE, transport=held))
             await engine.evict((), ("g:n:none",))
             hung, *others = groups

@@ -21,8 +21,8 @@ from redis_fastapi._engine.engine import Engine, Hit, Miss
 from redis_fastapi._engine.local import LocalTier
 from redis_fastapi._redis.changes import Changes
 from redis_fastapi._redis.entry import Entry
-from redis_fastapi._redis.held import clone, hold
 from redis_fastapi._redis.keys import EPOCH, Target, digest, entry_key, group_name, tracked
+from redis_fastapi._redis.shared_transport import clone, shared_transport
 from redis_fastapi._redis.store import Store
 from redis_fastapi._redis.tracker import Tracker
 from redis_fastapi._redis.tracking import Tracking
@@ -81,7 +81,7 @@ async def process(
     changes = Changes()
     tracking = Tracking(client, changes, prefix=PREFIX, name="here", silence=silence)
     options: dict[str, Any] = {"prefix": PREFIX, "name": "here", "deadline": 5.0}
-    transport = hold(client, **options, read_from=tracking.read_from if told else None)
+    transport = shared_transport(client, **options, read_from=tracking.read_from if told else None)
     tier = LocalTier(changes, max_bytes=1_000_000)
     store = Store(client, prefix=PREFIX, deadline=5.0, transport=transport)
     engine = Engine(store, local=tier)

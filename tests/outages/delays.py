@@ -20,8 +20,8 @@ from redis.asyncio import Redis
 from outages.proxy import Proxy
 from redis_fastapi._engine.engine import Engine, Hit, Miss
 from redis_fastapi._redis.entry import Entry
-from redis_fastapi._redis.held import HeldTransport
 from redis_fastapi._redis.keys import EPOCH, Target, digest
+from redis_fastapi._redis.shared_transport import SharedTransport
 from redis_fastapi._redis.store import Store
 from servers import LOOPBACK, RedisServer
 
@@ -50,7 +50,7 @@ class Scene:
     server: RedisServer
     proxy: Proxy
     engine: Engine
-    transport: HeldTransport
+    transport: SharedTransport
 
 
 @asynccontextmanager
@@ -59,7 +59,7 @@ async def scene() -> AsyncIterator[Scene]:
         async with Proxy(server.port) as proxy:
             url = f"redis://{LOOPBACK}:{proxy.port}/0"
             async with Redis.from_url(url) as client:
-                transport = HeldTransport(client, prefix="t", name=url, deadline=DEADLINE)
+                transport = SharedTransport(client, prefix="t", name=url, deadline=DEADLINE)
                 store = Store(client, prefix="t", deadline=DEADLINE, transport=transport)
                 engine = Engine(store)
                 yield Scene(server, proxy, engine, transport)
@@ -68,14 +68,14 @@ async def scene() -> AsyncIterator[Scene]:
 
 async def look_up(scene: Scene, seen: Seen) -> None:
     while True:
-        is_open, began = scene.transport.is_open, time.perf_counter()
+        is_away, began = scene.transport.is_away, time.perf_counter()
         outcome = await scene.engine.look_up(TARGET)
         took = (time.perf_counter() - began) * 1_000
         if isinstance(outcome, Miss):
             await outcome.lease.fill(Entry(200, (), b"x" * 600, 0, 0), None)
         if seen.ended is None:
-            seen.first = seen.first if is_open else max(seen.first, took)
-            seen.then = max(seen.then, took) if is_open else seen.then
+            seen.first = seen.first if is_away else max(seen.first, took)
+            seen.then = max(seen.then, took) if is_away else seen.then
         elif seen.back is None and isinstance(outcome, Hit):
             seen.back = (time.perf_counter() - seen.ended) * 1_000
         await asyncio.sleep(0.02)

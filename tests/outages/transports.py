@@ -1,4 +1,4 @@
-"""Compares the held connection with the client's pool: `python -m outages.transports` in tests.
+"""Compares the shared connection with the client's pool: `python -m outages.transports` in tests.
 
 Both serve the same engine operations on one server, in turns within one run. Printed is the median
 of the turns in microseconds an operation, and the CPU time of this process in the same unit.
@@ -16,8 +16,8 @@ from redis.asyncio import Redis
 
 from redis_fastapi._engine.engine import Engine, Hit, Miss
 from redis_fastapi._redis.entry import Entry
-from redis_fastapi._redis.held import hold
 from redis_fastapi._redis.keys import EPOCH, Target, digest, group_name
+from redis_fastapi._redis.shared_transport import shared_transport
 from redis_fastapi._redis.store import Store
 from servers import RedisServer
 
@@ -63,17 +63,18 @@ async def timed(engine: Engine, operation: Operation, lanes: int, each: int) -> 
 
 async def compare(url: str, rounds: int, calls: int) -> None:
     async with Redis.from_url(url) as client:
-        transport = hold(client, prefix="t", name=url, deadline=DEADLINE)
+        transport = shared_transport(client, prefix="t", name=url, deadline=DEADLINE)
         engines = {
             "pool": Engine(Store(client, prefix="t", deadline=DEADLINE)),
-            "held": Engine(Store(client, prefix="t", deadline=DEADLINE, transport=transport)),
+            "shared": Engine(Store(client, prefix="t", deadline=DEADLINE, transport=transport)),
         }
         for lane in range(max(LANES)):
             outcome = await engines["pool"].look_up(target(f"hit {lane}"))
             assert isinstance(outcome, Miss)
             await outcome.lease.fill(ENTRY, None)
         print(
-            f"{'':14}{'pool wall/cpu':>20}{'held wall/cpu':>20}{'wall ratio':>12}{'cpu ratio':>12}"
+            f"{'':14}{'pool wall/cpu':>20}{'shared wall/cpu':>20}"
+            f"{'wall ratio':>12}{'cpu ratio':>12}"
         )
         for operation in OPERATIONS:
             for lanes in LANES:
@@ -89,14 +90,14 @@ async def print_row(
     for _ in range(rounds):
         for name, engine in engines.items():
             taken[name].append(await timed(engine, operation, lanes, each))
-    (pool_wall, pool_cpu), (held_wall, held_cpu) = (
+    (pool_wall, pool_cpu), (shared_wall, shared_cpu) = (
         (median(wall for wall, _ in turns), median(cpu for _, cpu in turns))
         for turns in taken.values()
     )
     print(
         f"{operation.__name__:>6} x {lanes:<5}{pool_wall:11.0f} /{pool_cpu:6.0f} "
-        f"{held_wall:12.0f} /{held_cpu:6.0f} {pool_wall / held_wall:11.1f} "
-        f"{pool_cpu / held_cpu:11.1f}"
+        f"{shared_wall:12.0f} /{shared_cpu:6.0f} {pool_wall / shared_wall:11.1f} "
+        f"{pool_cpu / shared_cpu:11.1f}"
     )
 
 

@@ -21,8 +21,8 @@ from redis_fastapi._engine.engine import Engine, Hit, Miss
 from redis_fastapi._engine.local import LocalTier
 from redis_fastapi._redis.changes import Changes
 from redis_fastapi._redis.entry import Entry
-from redis_fastapi._redis.held import hold
 from redis_fastapi._redis.keys import EPOCH, Target, digest
+from redis_fastapi._redis.shared_transport import shared_transport
 from redis_fastapi._redis.store import Snapshot, Store
 from redis_fastapi._redis.tracking import Tracking
 from servers import RedisServer
@@ -45,7 +45,7 @@ class CountingStore(Store):
 @asynccontextmanager
 async def engine_on(client: Redis, *, told: bool) -> AsyncIterator[tuple[Engine, CountingStore]]:
     changes = Changes()
-    transport = hold(client, prefix="t", name="here", deadline=DEADLINE)
+    transport = shared_transport(client, prefix="t", name="here", deadline=DEADLINE)
     store = CountingStore(client, prefix="t", deadline=DEADLINE, transport=transport)
     engine = Engine(store, local=LocalTier(changes))
     tracking = Tracking(client, changes, prefix="t", name="here")

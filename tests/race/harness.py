@@ -23,8 +23,8 @@ from typing_extensions import Self
 
 from redis_fastapi._engine.engine import Engine, Hit, Miss, Outcome
 from redis_fastapi._redis.entry import Entry
-from redis_fastapi._redis.held import hold
 from redis_fastapi._redis.keys import EPOCH, Target, digest, group_name
+from redis_fastapi._redis.shared_transport import shared_transport
 from redis_fastapi._redis.store import Store
 from store_contract import Remembered, remembered
 
@@ -98,7 +98,7 @@ def engine_for(setup: Setup, **options: Any) -> tuple[Engine, Redis | RedisClust
     """An engine as one worker has it, and its client."""
     factory: Any = RedisCluster if setup.cluster else Redis
     client: Redis | RedisCluster = factory.from_url(setup.url)
-    transport = hold(client, prefix=PREFIX, name=setup.url, deadline=DEADLINE)
+    transport = shared_transport(client, prefix=PREFIX, name=setup.url, deadline=DEADLINE)
     store = setup.kind(client, prefix=PREFIX, deadline=DEADLINE, transport=transport)
     return Engine(store, lease_ms=LEASE_MS, wait_max=0.25, **options), client
 

@@ -28,8 +28,8 @@ from redis_fastapi._engine.engine import Engine, Hit, Miss
 from redis_fastapi._engine.local import LocalTier
 from redis_fastapi._redis.changes import Changes, Marks
 from redis_fastapi._redis.entry import Entry
-from redis_fastapi._redis.held import hold
 from redis_fastapi._redis.keys import EPOCH, Target, digest, group_name, path_name
+from redis_fastapi._redis.shared_transport import shared_transport
 from redis_fastapi._redis.store import Snapshot, Store
 from redis_fastapi._redis.tracking import Tracking
 from servers import RedisCluster3, RedisServer
@@ -136,7 +136,7 @@ class Worker:
         self._client: Any = factory.from_url(url)
         self.tracking = Tracking(self._client, changes, prefix=PREFIX, name=url)
         self.tier = setup.tier(changes, max_bytes=1_000_000)
-        transport = hold(
+        transport = shared_transport(
             self._client,
             prefix=PREFIX,
             name=url,

@@ -26,8 +26,8 @@ from .._engine.local import LocalTier
 from .._engine.no_engine import NoEngine
 from .._redis.changes import Changes
 from .._redis.compression import compressor
-from .._redis.held import hold
 from .._redis.pool import close_client, open_client
+from .._redis.shared_transport import shared_transport
 from .._redis.store import Store
 from .._redis.tracking import Tracking
 from .._redis.transport import Transport
@@ -124,7 +124,7 @@ class Runtime:
     def _held(self) -> Transport:
         """The cache's own connections, for a client that this runtime closes."""
         settings = self.settings
-        return hold(
+        return shared_transport(
             self.client,
             prefix=settings.prefix,
             name=settings.location,

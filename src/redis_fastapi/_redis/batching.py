@@ -20,7 +20,7 @@ _MERGED_KEYS = 256
 _WORDS_KNOWN = 1_024
 """Names, options and numbers whose packed form is memoized."""
 
-_LOOKS_KNOWN = 1_024
+_LOOKUPS_KNOWN = 1_024
 """Lookups whose packed form is memoized."""
 
 Arguments = tuple[str | bytes | int, ...]
@@ -43,13 +43,13 @@ def _word(value: str | int) -> bytes:
     return _bulk(str(value).encode())
 
 
-@lru_cache(_LOOKS_KNOWN)
+@lru_cache(_LOOKUPS_KNOWN)
 def _packed_mget(keys: tuple[bytes, ...]) -> bytes:
     return packed((b"MGET", *keys))
 
 
-class _Asked:
-    """A caller's future and its deadline, in the event loop's time."""
+class _Pending:
+    """The future that a caller awaits, and its deadline in the event loop's time."""
 
     __slots__ = ("future", "until")
 
@@ -58,7 +58,7 @@ class _Asked:
         self.until = until
 
     @property
-    def waited_for(self) -> bool:
+    def is_pending(self) -> bool:
         return not self.future.done()
 
     def fail(self, error: Exception) -> None:
@@ -66,7 +66,7 @@ class _Asked:
             self.future.set_exception(_unavailable(error))
 
 
-class Call(_Asked):
+class Call(_Pending):
     """The commands of one caller, and the replies received so far."""
 
     __slots__ = ("commands", "graces", "replies")
@@ -80,18 +80,18 @@ class Call(_Asked):
         self.replies: list[Any] = []
 
     @property
-    def is_answered(self) -> bool:
+    def is_complete(self) -> bool:
         return len(self.replies) == len(self.commands)
 
     def packed(self) -> bytes:
         return b"".join([packed(command) for command in self.commands])
 
-    def land(self) -> None:
+    def resolve(self) -> None:
         if not self.future.done():
             self.future.set_result(self.replies)
 
 
-class Look(_Asked):
+class Lookup(_Pending):
     """A lookup: the keys that one caller reads."""
 
     __slots__ = ("keys",)
@@ -105,49 +105,49 @@ class Look(_Asked):
         self.keys = keys
 
 
-class Lone:
+class SingleLookup:
     """A lookup that is sent alone, to a server that holds all its keys."""
 
-    __slots__ = ("_look", "graces", "replies")
+    __slots__ = ("_lookup", "graces", "replies")
 
-    def __init__(self, look: Look) -> None:
-        self._look = look
+    def __init__(self, lookup: Lookup) -> None:
+        self._lookup = lookup
         self.graces = 0
         self.replies: list[Any] = []
 
     @property
     def until(self) -> float:
-        return self._look.until
+        return self._lookup.until
 
     @property
-    def waited_for(self) -> bool:
-        return self._look.waited_for
+    def is_pending(self) -> bool:
+        return self._lookup.is_pending
 
     @property
-    def is_answered(self) -> bool:
+    def is_complete(self) -> bool:
         return bool(self.replies)
 
     def packed(self) -> bytes:
-        return _packed_mget(tuple(self._look.keys))
+        return _packed_mget(tuple(self._lookup.keys))
 
-    def land(self) -> None:
+    def resolve(self) -> None:
         (values,) = self.replies
         if isinstance(values, Exception):
             self.fail(values)
-        elif self._look.waited_for:
-            self._look.future.set_result(values)
+        elif self._lookup.is_pending:
+            self._lookup.future.set_result(values)
 
     def fail(self, error: Exception) -> None:
-        self._look.fail(error)
+        self._lookup.fail(error)
 
 
-class Merged:
+class MergedLookups:
     """Lookups that are sent together; each key is read once."""
 
-    __slots__ = ("_at", "_looks", "_spread", "graces", "replies")
+    __slots__ = ("_at", "_lookups", "_spread", "graces", "replies")
 
     def __init__(self, *, spread: bool) -> None:
-        self._looks: list[Look] = []
+        self._lookups: list[Lookup] = []
         self._at: dict[bytes, int] = {}
         self._spread = spread
         self.graces = 0
@@ -159,19 +159,19 @@ class Merged:
 
     @property
     def until(self) -> float:
-        return min((look.until for look in self._looks if look.waited_for), default=inf)
+        return min((lookup.until for lookup in self._lookups if lookup.is_pending), default=inf)
 
     @property
-    def waited_for(self) -> bool:
-        return any(look.waited_for for look in self._looks)
+    def is_pending(self) -> bool:
+        return any(lookup.is_pending for lookup in self._lookups)
 
-    def add(self, look: Look) -> None:
-        self._looks.append(look)
-        for key in look.keys:
+    def add(self, lookup: Lookup) -> None:
+        self._lookups.append(lookup)
+        for key in lookup.keys:
             self._at.setdefault(key, len(self._at))
 
     @property
-    def is_answered(self) -> bool:
+    def is_complete(self) -> bool:
         return len(self.replies) == (len(self._at) if self._spread else 1)
 
     def packed(self) -> bytes:
@@ -179,20 +179,20 @@ class Merged:
             return packed((b"MGET", *self._at))
         return b"".join([packed((b"GET", key)) for key in self._at])
 
-    def land(self) -> None:
+    def resolve(self) -> None:
         values = self.replies
         if not self._spread:
             (values,) = values
             if isinstance(values, Exception):
                 self.fail(values)
                 return
-        for look in self._looks:
-            if not look.future.done():
-                look.future.set_result([values[self._at[key]] for key in look.keys])
+        for lookup in self._lookups:
+            if not lookup.future.done():
+                lookup.future.set_result([values[self._at[key]] for key in lookup.keys])
 
     def fail(self, error: Exception) -> None:
-        for look in self._looks:
-            look.fail(error)
+        for lookup in self._lookups:
+            lookup.fail(error)
 
 
 def _unavailable(error: Exception) -> CacheUnavailableError:
@@ -201,25 +201,27 @@ def _unavailable(error: Exception) -> CacheUnavailableError:
     return unavailable
 
 
-def batched(queue: Sequence[Call | Look], *, spread: bool) -> Iterator[Call | Lone | Merged]:
+def batched(
+    queue: Sequence[Call | Lookup], *, spread: bool
+) -> Iterator[Call | SingleLookup | MergedLookups]:
     """The calls to write at once, with lookups merged and cancelled calls left out.
 
     Args:
         queue: Calls in the order in which they were made.
         spread: Whether keys are spread over the slots of a cluster, so that MGET cannot read them.
     """
-    merged: Merged | None = None
+    merged: MergedLookups | None = None
     for call in queue:
-        if not call.waited_for:
+        if not call.is_pending:
             continue
         if isinstance(call, Call):
             yield call
             continue
         if len(queue) == 1 and not spread:
-            yield Lone(call)
+            yield SingleLookup(call)
             return
         if merged is None:
-            merged = Merged(spread=spread)
+            merged = MergedLookups(spread=spread)
         merged.add(call)
         if merged.full:
             yield merged

@@ -20,8 +20,8 @@ from redis.exceptions import ResponseError
 
 from .._background import cancel
 from .changes import Changes
-from .held import clone
 from .keys import tracked, tracked_name
+from .shared_transport import clone
 from .tracker import Tracker
 from .transport import Connection, timeout_at
 

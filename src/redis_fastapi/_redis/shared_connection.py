@@ -6,7 +6,7 @@
 - A reply that misses its deadline breaks the connection, since all later replies would be late too.
   Delays of the event loop itself do not count against the server.
 - The breaker opens if no connection can be made in time, after several late replies in a row, and
-  if the server is not a primary. While it is open, calls fail immediately, and a task of the lane
+  if the server is not a primary. While it is open, calls fail immediately, and a background task
   reconnects; a connection is used once the server has accepted a write over it in time. While
   lookups use it, the server must accept a write every second, since a demoted primary would
   otherwise be read for ever.
@@ -30,7 +30,7 @@ from redis.exceptions import ConnectionError, ReadOnlyError
 
 from .._background import cancel
 from ..exceptions import CacheUnavailableError
-from .batching import Call, Lone, Look, Merged, batched
+from .batching import Call, Lookup, MergedLookups, SingleLookup, batched
 from .transport import (
     AwayError,
     Command,
@@ -51,19 +51,19 @@ _FAILURES = 3
 """Consecutive late replies that open the breaker."""
 
 _CONNECT_SECONDS = 1.0
-_SEEK_SECONDS = 0.5
+_REDISCOVER_SECONDS = 0.5
 _FIRST_PAUSE_SECONDS = 0.1
 _LONGEST_PAUSE_SECONDS = 1.0
 """Between attempts to connect; short enough that a recovery is noticed within two seconds."""
 
-_PROOF_SECONDS = 1.0
-"""Between proofs that the server is still a primary, while lookups are sent to it."""
+_PRIMARY_CHECK_SECONDS = 1.0
+"""Between checks that the server is still a primary, while lookups are sent to it."""
 
 _MOST_WAITING = 10_000
 """Calls that may wait to be written; further ones are refused."""
 
 
-class Lane:
+class SharedConnection:
     """The shared connection to one server.
 
     Args:
@@ -72,7 +72,7 @@ class Lane:
         name: The server in log lines.
         deadline: Seconds within which a reachable server replies.
         spread: Whether keys are spread over the slots of a cluster, so that MGET cannot read them.
-        seek: Called after a failed attempt to connect, to find another server.
+        rediscover: Called after a failed attempt to connect, to find another server.
         demoted: Called if the server is no longer a primary.
     """
 
@@ -84,60 +84,60 @@ class Lane:
         name: str,
         deadline: float,
         spread: bool = False,
-        seek: Callable[[], Awaitable[object]] | None = None,
+        rediscover: Callable[[], Awaitable[object]] | None = None,
         demoted: Callable[[], None] | None = None,
     ) -> None:
         self._make = make
         # a write that replicas refuse, and that primaries accept even if out of memory
-        self._trial = keyed("DEL", f"{prefix}:trial".encode())
+        self._trial_write = keyed("DEL", f"{prefix}:trial".encode())
         self._name = name
         self._deadline = deadline
         self._spread = spread
-        self._seek = seek
+        self._rediscover = rediscover
         self._demoted = demoted
         self._loop: asyncio.AbstractEventLoop | None = None
         self._keeper: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
-        self._queue: list[Call | Look] = []
-        self._sent: deque[Call | Lone | Merged] = deque()
+        self._queue: list[Call | Lookup] = []
+        self._sent: deque[Call | SingleLookup | MergedLookups] = deque()
         self._idle: asyncio.Future[None] | None = None
         self._work: list[asyncio.Task[None]] = []
         self._failures = 0
         self._since: float | None = None
-        self._looked = False
+        self._has_read = False
         self._closed = False
-        self._refused_loop = False
+        self._has_warned_of_loop = False
 
     @property
-    def is_open(self) -> bool:
+    def is_away(self) -> bool:
         """Whether the breaker is open, so that calls fail immediately."""
         return self._since is not None
 
-    def look(self, keys: Sequence[bytes], until: float | None) -> asyncio.Future[list[Any]]:
-        """The values of keys, None for missing ones; in a spread lane also error replies.
+    def get_many(self, keys: Sequence[bytes], until: float | None) -> asyncio.Future[list[Any]]:
+        """The values of keys, None for missing ones; if `spread` also error replies.
 
         Args:
             keys: The keys to read.
             until: Deadline in the event loop's time; None means no deadline.
 
         Raises:
-            CacheUnavailableError: If the breaker is open, the lane closed or its queue full. The
+            CacheUnavailableError: If the breaker is open, this is closed or its queue is full. The
                 future raises it if the connection breaks or the reply misses the deadline.
         """
         future = self._begin()
-        self._looked = True
-        self._enqueue(Look(keys, future, inf if until is None else until))
+        self._has_read = True
+        self._enqueue(Lookup(keys, future, inf if until is None else until))
         return future
 
     def send(self, commands: Sequence[Command], until: float | None) -> asyncio.Future[list[Any]]:
-        """The replies in order, error replies as ResponseError instances; raises as `look` does.
+        """The replies in order, error replies as ResponseError instances; raises like `get_many`.
 
         Args:
             commands: Sent in this order.
             until: Deadline in the event loop's time; None means no deadline.
         """
-        if self._closed and not self.is_open:
-            return asyncio.ensure_future(self._send_alone(commands, until))
+        if self._closed and not self.is_away:
+            return asyncio.ensure_future(self._send_after_close(commands, until))
         future = self._begin()
         packed = [command.args for command in commands]
         if not packed:  # without a reply of its own, it would block the calls behind it
@@ -146,9 +146,9 @@ class Lane:
         self._enqueue(Call(packed, future, inf if until is None else until))
         return future
 
-    def require_closed(self) -> None:
+    def raise_if_away(self) -> None:
         """Raise AwayError while the breaker is open."""
-        if self.is_open:
+        if self.is_away:
             raise AwayError(f"Redis at {self._name} is away")
 
     async def aclose(self) -> None:
@@ -163,7 +163,7 @@ class Lane:
 
     def _begin(self) -> asyncio.Future[list[Any]]:
         if self._since is not None:
-            self.require_closed()
+            self.raise_if_away()
         loop = asyncio.get_running_loop()
         if self._loop is not loop:
             self._start(loop)
@@ -178,11 +178,11 @@ class Lane:
             self._refuse_other_loop()
         self._loop = loop
         # in an empty context, since the task outlives the request that starts it
-        self._keeper = Context().run(loop.create_task, self._keep())
+        self._keeper = Context().run(loop.create_task, self._stay_connected())
 
     def _refuse_other_loop(self) -> NoReturn:
-        if not self._refused_loop:
-            self._refused_loop = True
+        if not self._has_warned_of_loop:
+            self._has_warned_of_loop = True
             _log.warning(
                 "Redis at %s: the application was asked on another event loop than it started on, "
                 "and runs without the cache there. Ask it on the loop of its lifespan",
@@ -191,7 +191,7 @@ class Lane:
             )
         raise CacheUnavailableError("the connection belongs to another event loop")
 
-    def _enqueue(self, call: Call | Look) -> None:
+    def _enqueue(self, call: Call | Lookup) -> None:
         if self._idle is not None and not self._idle.done():
             self._idle.set_result(None)
         self._queue.append(call)
@@ -202,11 +202,11 @@ class Lane:
         assert self._loop is not None
         if self._timer is not None:
             self._timer.cancel()
-        self._timer = self._loop.call_at(when, self._check, when)
+        self._timer = self._loop.call_at(when, self._check_deadlines, when)
 
-    def _check(self, due: float) -> None:
+    def _check_deadlines(self, due: float) -> None:
         self._timer = None
-        oldest = min(self._under_way(), key=lambda call: call.until, default=None)
+        oldest = min(self._pending(), key=lambda call: call.until, default=None)
         if oldest is None or oldest.until == inf:
             return
         assert self._loop is not None
@@ -218,12 +218,14 @@ class Lane:
         else:
             self._break(TimeoutError("no answer in time"))
 
-    def _under_way(self) -> Iterator[Call | Look | Lone | Merged]:
-        return (call for call in chain(self._sent, self._queue) if call.waited_for)
+    def _pending(self) -> Iterator[Call | Lookup | SingleLookup | MergedLookups]:
+        return (call for call in chain(self._sent, self._queue) if call.is_pending)
 
-    def _deserves_grace(self, call: Call | Look | Lone | Merged, *, late: float) -> bool:
+    def _deserves_grace(
+        self, call: Call | Lookup | SingleLookup | MergedLookups, *, late: float
+    ) -> bool:
         """Whether the reply may have arrived without the event loop having read it yet."""
-        if isinstance(call, Look):  # not written yet
+        if isinstance(call, Lookup):  # not written yet
             return late > _GRACE_SECONDS
         call.graces += 1
         return call.graces == 1 or (late > _GRACE_SECONDS and call.graces <= _MOST_GRACES)
@@ -236,7 +238,7 @@ class Lane:
         self._fail_all(error)
         for task in self._work:  # immediately, or it would still write the next calls
             task.cancel()
-        if (opens or self._failures >= _FAILURES) and not self.is_open:
+        if (opens or self._failures >= _FAILURES) and not self.is_away:
             self._since = asyncio.get_running_loop().time()
             _log.warning(
                 "Redis at %s is away, endpoints run without it: %s: %s",
@@ -251,7 +253,7 @@ class Lane:
         for call in calls:
             call.fail(error)
 
-    def _come_back(self) -> None:
+    def _close_breaker(self) -> None:
         if self._since is None:
             return
         seconds = asyncio.get_running_loop().time() - self._since
@@ -260,8 +262,8 @@ class Lane:
             "Redis at %s is back after %.1f s", self._name, seconds, extra={"redis": self._name}
         )
 
-    async def _keep(self) -> None:
-        """Connect, and reconnect after failures, until the lane is closed."""
+    async def _stay_connected(self) -> None:
+        """Connect, and reconnect after failures, until closed."""
         pause = _FIRST_PAUSE_SECONDS
         now = asyncio.get_running_loop().time
         while True:
@@ -270,18 +272,18 @@ class Lane:
                 connection = await self._connect_in_time()
             except Exception as error:
                 self._break(error, opens=True)
-                await self._seek_elsewhere()
+                await self._find_another_server()
                 await asyncio.sleep(again - now())
                 pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
                 continue
             pause = _FIRST_PAUSE_SECONDS
-            self._come_back()
+            self._close_breaker()
             await self._serve(connection)
 
-    async def _seek_elsewhere(self) -> None:
-        if self._seek is not None:
+    async def _find_another_server(self) -> None:
+        if self._rediscover is not None:
             with suppress(Exception):  # cluster clients raise errors of any type
-                await asyncio.wait_for(self._seek(), _SEEK_SECONDS)
+                await asyncio.wait_for(self._rediscover(), _REDISCOVER_SECONDS)
 
     async def _connect_in_time(self) -> Connection:
         connecting = asyncio.ensure_future(self._connect())
@@ -305,13 +307,15 @@ class Lane:
             async with timeout_at(now() + max(_CONNECT_SECONDS, self._deadline)):
                 await connection.connect()
             async with timeout_at(now() + self._deadline + _GRACE_SECONDS):
-                await exchange(connection, (self._trial,))
+                await exchange(connection, (self._trial_write,))
         except BaseException:
             await _drop(connection)
             raise
         return connection
 
-    async def _send_alone(self, commands: Sequence[Command], until: float | None) -> list[Any]:
+    async def _send_after_close(
+        self, commands: Sequence[Command], until: float | None
+    ) -> list[Any]:
         """The replies to commands sent after `aclose`, over a temporary connection."""
         latest = asyncio.get_running_loop().time() + max(_CONNECT_SECONDS, self._deadline)
         async with timeout_at(latest if until is None else min(until, latest)):
@@ -323,7 +327,7 @@ class Lane:
 
     async def _serve(self, connection: Connection) -> None:
         """Write and read until the connection breaks or is abandoned."""
-        parts = (self._read(connection), self._write(connection), self._prove())
+        parts = (self._read(connection), self._write(connection), self._check_primary())
         work = self._work = [asyncio.get_running_loop().create_task(part) for part in parts]
         try:
             await asyncio.wait(work, return_when=asyncio.FIRST_COMPLETED)
@@ -335,24 +339,24 @@ class Lane:
             await _drop(connection)
         for error in ends:
             if isinstance(error, Exception):
-                self._lose(error)
+                self._handle_loss(error)
 
-    async def _prove(self) -> None:
+    async def _check_primary(self) -> None:
         """Send a write every second in which lookups were made; a replica's refusal ends `_serve`.
 
         A call that is late breaks the connection as any other does.
         """
         while True:
-            await asyncio.sleep(_PROOF_SECONDS)
-            if self._looked:
-                self._looked = False
+            await asyncio.sleep(_PRIMARY_CHECK_SECONDS)
+            if self._has_read:
+                self._has_read = False
                 with suppress(CacheUnavailableError):
                     await self.send(
-                        (self._trial,), asyncio.get_running_loop().time() + self._deadline
+                        (self._trial_write,), asyncio.get_running_loop().time() + self._deadline
                     )
 
-    def _lose(self, error: Exception) -> None:
-        """Handle a connection that the server ended, or over which it refused a write as replica.
+    def _handle_loss(self, error: Exception) -> None:
+        """Fail pending calls; the server ended the connection, or refused a write as a replica.
 
         Losing an idle connection is no failure.
         """
@@ -382,9 +386,9 @@ class Lane:
             call = self._sent[0]
             call.replies.append(reply)
             self._failures = 0
-            if call.is_answered:
+            if call.is_complete:
                 self._sent.popleft()
-                call.land()
+                call.resolve()
 
 
 async def _drop(connection: Connection) -> None:

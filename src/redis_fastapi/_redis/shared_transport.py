@@ -1,7 +1,8 @@
-"""Transports over the cache's own connections, one per primary, cloned from the client's.
+"""Transports over shared connections: one per primary, cloned from the client's.
 
-The client's connections remain for what endpoints send. They also carry exclusive use, and fills
-so large that lookups would wait behind them, but nothing while the breaker is open.
+The client's own connections remain for the commands of endpoints. The cache uses them only where it
+needs a connection for itself, and for fills so large that lookups would wait behind them; while the
+breaker is open it uses none.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from redis.exceptions import (
 
 from .._background import cancel
 from ..exceptions import CacheUnavailableError
-from .lane import Lane
+from .shared_connection import SharedConnection
 from .transport import (
     AwayError,
     ClusterTransport,
@@ -71,7 +72,7 @@ def _ignore(node: str | None) -> None:
     """Do nothing."""
 
 
-def hold(
+def shared_transport(
     client: Redis | RedisCluster,
     *,
     prefix: str,
@@ -88,12 +89,12 @@ def hold(
         deadline: Seconds within which a reachable server replies.
         read_from: Called with the primary that serves reads, when that may have changed.
     """
-    told = read_from or _ignore
+    notify = read_from or _ignore
     if isinstance(client, RedisCluster):
-        return HeldClusterTransport(
-            client, prefix=prefix, name=name, deadline=deadline, read_from=told
+        return SharedClusterTransport(
+            client, prefix=prefix, name=name, deadline=deadline, read_from=notify
         )
-    return HeldTransport(client, prefix=prefix, name=name, deadline=deadline, read_from=told)
+    return SharedTransport(client, prefix=prefix, name=name, deadline=deadline, read_from=notify)
 
 
 def clone(connection_class: Any, options: dict[str, Any]) -> Connection:
@@ -107,7 +108,7 @@ def clone(connection_class: Any, options: dict[str, Any]) -> Connection:
     return cast("Connection", connection_class(**kept | own))
 
 
-class HeldTransport:
+class SharedTransport:
     """One connection to one server, or to the master that Sentinel names."""
 
     spread = False
@@ -125,39 +126,41 @@ class HeldTransport:
         self._pool = PoolTransport(cast("Pool", pool))
         make = partial(clone, pool.connection_class, pool.connection_kwargs)
         demoted = partial(read_from, None)
-        self._lane = Lane(make, prefix=prefix, name=name, deadline=deadline, demoted=demoted)
+        self._connection = SharedConnection(
+            make, prefix=prefix, name=name, deadline=deadline, demoted=demoted
+        )
 
     @property
-    def is_open(self) -> bool:
+    def is_away(self) -> bool:
         """Whether the breaker is open, so that nothing is sent."""
-        return self._lane.is_open
+        return self._connection.is_away
 
     def get_many(
         self, keys: Sequence[bytes], *, until: float | None
     ) -> Awaitable[list[bytes | None]]:
         """The values of keys, merged with other lookups in this iteration of the event loop."""
-        return self._lane.look(keys, until)
+        return self._connection.get_many(keys, until)
 
     async def send(
         self, commands: Sequence[Command], *, until: float | None, heavy: bool = False
     ) -> list[Any]:
         """The replies in order, error replies as ResponseError instances."""
         if not heavy:
-            return await self._lane.send(commands, until)
-        self._lane.require_closed()
+            return await self._connection.send(commands, until)
+        self._connection.raise_if_away()
         return await self._pool.send(commands, until=until)
 
     def exclusive(self, key: bytes) -> AbstractAsyncContextManager[Exchange]:
         """A connection of the client's pool."""
-        self._lane.require_closed()
+        self._connection.raise_if_away()
         return self._pool.exclusive(key)
 
     async def aclose(self) -> None:
         """Close the connection."""
-        await self._lane.aclose()
+        await self._connection.aclose()
 
 
-class HeldClusterTransport:
+class SharedClusterTransport:
     """One connection to each primary; redirections are followed through the client."""
 
     spread = True
@@ -176,23 +179,23 @@ class HeldClusterTransport:
         self._prefix = prefix
         self._deadline = deadline
         self._read_from = read_from
-        self._map = _Map(client, name, deadline)
-        self._lanes: dict[str, Lane] = {}
+        self._topology = _Topology(client, name, deadline)
+        self._connections: dict[str, SharedConnection] = {}
         self._examples: dict[str, bytes] = {}
         self._retired: set[asyncio.Task[None]] = set()
 
     async def get_many(self, keys: Sequence[bytes], *, until: float | None) -> list[bytes | None]:
         """The values of keys in any slots, read from their nodes concurrently."""
-        await self._map.known(until)
+        await self._topology.known(until)
         replies: list[Any] = [None] * len(keys)
         parts = self._by_node(keys)
-        lanes = self._lanes_to(parts, keys)
-        _require_closed(lanes)
-        looks = [
-            lane.look([keys[p] for p in at], until)
-            for lane, (_, at) in zip(lanes, parts, strict=True)
+        connections = self._connections_to(parts, keys)
+        _raise_if_away(connections)
+        reads = [
+            connection.get_many([keys[p] for p in at], until)
+            for connection, (_, at) in zip(connections, parts, strict=True)
         ]
-        for (_, at), values in zip(parts, await _all(looks), strict=True):
+        for (_, at), values in zip(parts, await _all(reads), strict=True):
             for position, value in zip(at, values, strict=True):
                 replies[position] = value
         astray = [p for p, reply in enumerate(replies) if isinstance(reply, _REDIRECTED)]
@@ -210,16 +213,16 @@ class HeldClusterTransport:
 
         If a node is unreachable, the others have executed their commands when this raises.
         """
-        await self._map.known(until)
+        await self._topology.known(until)
         keys = [command.key for command in commands]
         parts = self._by_node(keys)
-        lanes = self._lanes_to(parts, keys)
+        connections = self._connections_to(parts, keys)
         if heavy:
-            _require_closed(lanes)
+            _raise_if_away(connections)
             return await self._followed.send(commands, until=until)
         sent = [
-            _sent(lane, [commands[p] for p in at], until)
-            for lane, (_, at) in zip(lanes, parts, strict=True)
+            _sent(connection, [commands[p] for p in at], until)
+            for connection, (_, at) in zip(connections, parts, strict=True)
         ]
         replies: list[Any] = [None] * len(commands)
         for (_, at), values in zip(parts, await _all(sent), strict=True):
@@ -230,13 +233,15 @@ class HeldClusterTransport:
 
     def exclusive(self, key: bytes) -> AbstractAsyncContextManager[Exchange]:
         """A separate connection to the primary of `key`."""
-        _require_closed(self._lanes.values())
+        _raise_if_away(self._connections.values())
         return self._followed.exclusive(key)
 
     async def aclose(self) -> None:
         """Close the connections."""
-        await self._map.aclose()
-        await asyncio.gather(*(lane.aclose() for lane in self._lanes.values()), *self._retired)
+        await self._topology.aclose()
+        await asyncio.gather(
+            *(connection.aclose() for connection in self._connections.values()), *self._retired
+        )
 
     async def _follow(
         self, commands: Sequence[Command], replies: list[Any], until: float | None
@@ -271,38 +276,38 @@ class HeldClusterTransport:
             parts.setdefault(node.name, (node, []))[1].append(position)
         return list(parts.values())
 
-    def _lanes_to(
+    def _connections_to(
         self, parts: Sequence[tuple[Any, list[int]]], keys: Sequence[bytes]
-    ) -> list[Lane]:
-        """The lanes to the nodes of `parts`, in order."""
-        return [self._lane_to(node, keys[at[0]]) for node, at in parts]
+    ) -> list[SharedConnection]:
+        """The connections to the nodes of `parts`, in order."""
+        return [self._connection_to(node, keys[at[0]]) for node, at in parts]
 
-    def _lane_to(self, node: Any, key: bytes) -> Lane:
+    def _connection_to(self, node: Any, key: bytes) -> SharedConnection:
         self._examples[node.name] = key
         self._read_from(node.name)
-        lane = self._lanes.get(node.name)
-        if lane is None:
-            self._retire_strangers()
-            lane = self._lanes[node.name] = Lane(
+        connection = self._connections.get(node.name)
+        if connection is None:
+            self._retire_former_primaries()
+            connection = self._connections[node.name] = SharedConnection(
                 partial(clone, node.connection_class, node.connection_kwargs),
                 prefix=self._prefix,
                 name=node.name,
                 deadline=self._deadline,
                 spread=True,
-                seek=partial(self._ask_others, node.name),
+                rediscover=partial(self._query_another, node.name),
             )
-        return lane
+        return connection
 
-    def _retire_strangers(self) -> None:
+    def _retire_former_primaries(self) -> None:
         """Close the connections to nodes that have left the cluster or are no longer primaries."""
         names = {node.name for node in self._client.get_primaries()}
-        for name in [name for name in self._lanes if name not in names]:
+        for name in [name for name in self._connections if name not in names]:
             del self._examples[name]
-            task = asyncio.get_running_loop().create_task(self._lanes.pop(name).aclose())
+            task = asyncio.get_running_loop().create_task(self._connections.pop(name).aclose())
             self._retired.add(task)
             task.add_done_callback(self._retired.discard)
 
-    async def _ask_others(self, away: str) -> None:
+    async def _query_another(self, away: str) -> None:
         """Read from another primary, so that the client learns of a failover of `away`."""
         # first, since redis-py 6 would otherwise connect to a chosen node that it has dropped
         await self._client.initialize()
@@ -312,17 +317,17 @@ class HeldClusterTransport:
             await self._client.execute_command("GET", key, target_nodes=random.choice(others))
 
 
-def _require_closed(lanes: Iterable[Lane]) -> None:
-    for lane in lanes:
-        lane.require_closed()
+def _raise_if_away(connections: Iterable[SharedConnection]) -> None:
+    for connection in connections:
+        connection.raise_if_away()
 
 
 def _sent(
-    lane: Lane, commands: Sequence[Command], until: float | None
+    connection: SharedConnection, commands: Sequence[Command], until: float | None
 ) -> asyncio.Future[list[Any]]:
-    """A future of the replies, which raises the error if the lane refuses to send."""
+    """A future of the replies, which raises the error if the connection refuses to send."""
     try:
-        return lane.send(commands, until)
+        return connection.send(commands, until)
     except CacheUnavailableError as error:
         refused = asyncio.get_running_loop().create_future()
         refused.set_exception(error)
@@ -340,7 +345,7 @@ async def _all(futures: Sequence[asyncio.Future[list[Any]]]) -> list[list[Any]]:
     return cast("list[list[Any]]", ends)
 
 
-class _Map:
+class _Topology:
     """Loads the cluster's topology into the client once, in the background."""
 
     def __init__(self, client: RedisCluster, name: str, deadline: float) -> None:
@@ -368,7 +373,7 @@ class _Map:
             wait = until - asyncio.get_running_loop().time() + _GRACE_SECONDS
         await asyncio.wait((self._learning,), timeout=max(0.0, wait))
         if not self._is_known:
-            self._say_away("no answer in time")
+            self._report_away("no answer in time")
             raise AwayError(f"Redis Cluster at {self._name} is away")
 
     async def aclose(self) -> None:
@@ -382,13 +387,13 @@ class _Map:
                 await asyncio.wait_for(self._client.initialize(), _LEARN_SECONDS)
                 self._is_known = True
             except Exception as error:  # cluster clients raise errors of any type
-                self._say_away(f"{type(error).__name__}: {error}")
+                self._report_away(f"{type(error).__name__}: {error}")
                 await asyncio.sleep(_LEARN_PAUSE_SECONDS)
         if self._is_away:
             self._is_away = False
             _log.warning("Redis Cluster at %s is back", self._name, extra={"redis": self._name})
 
-    def _say_away(self, reason: str) -> None:
+    def _report_away(self, reason: str) -> None:
         if self._is_away:
             return
         self._is_away = True

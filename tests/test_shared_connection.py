@@ -1,4 +1,4 @@
-"""The held connection: what travels together, what counts as an outage, what an outage costs."""
+"""The shared connection: what is sent together, what counts as an outage, what an outage costs."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from redis.asyncio import Redis
 from redis.exceptions import AuthenticationError, ReadOnlyError, ResponseError
 
 from redis_fastapi._redis import batching
-from redis_fastapi._redis.held import hold
-from redis_fastapi._redis.lane import Lane
+from redis_fastapi._redis.shared_connection import SharedConnection
+from redis_fastapi._redis.shared_transport import shared_transport
 from redis_fastapi._redis.store import Store
 from redis_fastapi._redis.transport import keyed
 from redis_fastapi.exceptions import CacheUnavailableError
@@ -103,11 +103,13 @@ def wire() -> Wire:
 
 
 @asynccontextmanager
-async def laid(wire: Wire, *, deadline: float = 5.0, **options: Any) -> AsyncIterator[Lane]:
+async def connected(
+    wire: Wire, *, deadline: float = 5.0, **options: Any
+) -> AsyncIterator[SharedConnection]:
     make: Any = wire.connect
-    lane = Lane(make, prefix="t", name="here", deadline=deadline, **options)
-    yield lane
-    await lane.aclose()
+    connection = SharedConnection(make, prefix="t", name="here", deadline=deadline, **options)
+    yield connection
+    await connection.aclose()
 
 
 async def turns(condition: Callable[[], bool]) -> None:
@@ -124,9 +126,9 @@ def soon(seconds: float = SOON) -> float:
 
 
 async def test_lookups_of_one_write_are_one_command_with_each_key_once(wire: Wire) -> None:
-    async with laid(wire) as lane:
-        first = lane.look([b"a", b"g"], None)
-        second = lane.look([b"g", b"b", b"a"], None)
+    async with connected(wire) as connection:
+        first = connection.get_many([b"a", b"g"], None)
+        second = connection.get_many([b"g", b"b", b"a"], None)
         assert await first == [b"a", b"g"]
         assert await second == [b"g", b"b", b"a"]
     assert wire.written == [[("MGET", b"a", b"g", b"b")]]
@@ -134,8 +136,8 @@ async def test_lookups_of_one_write_are_one_command_with_each_key_once(wire: Wir
 
 async def test_on_a_cluster_lookups_are_single_commands_in_one_write(wire: Wire) -> None:
     wire.answers = lambda command: command[1]
-    async with laid(wire, spread=True) as lane:
-        looks = [lane.look([b"a", b"g"], None), lane.look([b"g"], None)]
+    async with connected(wire, spread=True) as connection:
+        looks = [connection.get_many([b"a", b"g"], None), connection.get_many([b"g"], None)]
         assert await asyncio.gather(*looks) == [[b"a", b"g"], [b"g"]]
     assert wire.written == [[("GET", b"a"), ("GET", b"g")]]
 
@@ -144,41 +146,43 @@ async def test_a_merged_command_is_of_bounded_size(
     wire: Wire, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(batching, "_MERGED_KEYS", 3)
-    async with laid(wire) as lane:
-        looks = [lane.look([b"%d" % number], None) for number in range(7)]
+    async with connected(wire) as connection:
+        looks = [connection.get_many([b"%d" % number], None) for number in range(7)]
         assert await asyncio.gather(*looks) == [[b"%d" % number] for number in range(7)]
     assert [len(command) - 1 for command in wire.written[0]] == [3, 3, 1]
 
 
 async def test_commands_keep_their_order_and_their_replies(wire: Wire) -> None:
     wire.answers = lambda command: command[-1]
-    async with laid(wire) as lane:
-        sent = [lane.send([keyed("SET", b"k", n), keyed("SET", b"l", n)], None) for n in range(3)]
+    async with connected(wire) as connection:
+        sent = [
+            connection.send([keyed("SET", b"k", n), keyed("SET", b"l", n)], None) for n in range(3)
+        ]
         assert await asyncio.gather(*sent) == [[b"%d" % n] * 2 for n in range(3)]
     assert [command[-1] for command in wire.written[0]] == [b"0", b"0", b"1", b"1", b"2", b"2"]
 
 
 async def test_sending_no_command_returns_at_once(wire: Wire) -> None:
-    async with laid(wire) as lane:
-        empty, look = lane.send([], None), lane.look([b"a"], None)
+    async with connected(wire) as connection:
+        empty, look = connection.send([], None), connection.get_many([b"a"], None)
         assert (await empty, await look) == ([], [b"a"])
 
 
 async def test_commands_of_cancelled_callers_are_not_sent(wire: Wire) -> None:
-    async with laid(wire) as lane:
-        lane.look([b"a"], None).cancel()
-        lane.send([GET], None).cancel()
-        await lane.look([b"b"], None)
+    async with connected(wire) as connection:
+        connection.get_many([b"a"], None).cancel()
+        connection.send([GET], None).cancel()
+        await connection.get_many([b"b"], None)
     assert wire.written == [[("MGET", b"b")]]
 
 
 async def test_a_reply_to_a_cancelled_caller_reaches_no_other(wire: Wire) -> None:
     wire.hangs = True
-    async with laid(wire) as lane:
-        given_up = lane.look([b"a"], None)
+    async with connected(wire) as connection:
+        given_up = connection.get_many([b"a"], None)
         await turns(lambda: bool(wire.written))
         given_up.cancel()
-        later = lane.look([b"b"], None)
+        later = connection.get_many([b"b"], None)
         await turns(lambda: len(wire.written) == 2)
         for reply in ([b"a"], [b"b"]):
             wire.connections[0].replies.put_nowait(reply)
@@ -187,63 +191,66 @@ async def test_a_reply_to_a_cancelled_caller_reaches_no_other(wire: Wire) -> Non
 
 async def test_an_error_reply_fails_its_own_command_only(wire: Wire) -> None:
     wire.answers = lambda command: ResponseError("no") if command[1] == b"key" else b"yes"
-    async with laid(wire) as lane:
-        refused, other = lane.send([GET], None), lane.send([keyed("GET", b"other")], None)
+    async with connected(wire) as connection:
+        refused, other = (
+            connection.send([GET], None),
+            connection.send([keyed("GET", b"other")], None),
+        )
         assert isinstance((await refused)[0], ResponseError)
         assert await other == [b"yes"]
-        assert not lane.is_open
+        assert not connection.is_away
 
 
 async def test_an_error_reply_to_merged_lookups_fails_them_all(wire: Wire) -> None:
     wire.answers = lambda command: ResponseError("no")
-    async with laid(wire) as lane:
-        looks = (lane.look([b"a"], None), lane.look([b"b"], None))
+    async with connected(wire) as connection:
+        looks = (connection.get_many([b"a"], None), connection.get_many([b"b"], None))
         for failed in await asyncio.gather(*looks, return_exceptions=True):
             assert isinstance(failed, CacheUnavailableError)
             assert isinstance(failed.__cause__, ResponseError)
-        assert not lane.is_open
+        assert not connection.is_away
 
 
 async def test_after_a_late_reply_the_next_command_gets_a_new_connection(
     wire: Wire,
 ) -> None:
     wire.hangs = True
-    async with laid(wire) as lane:
+    async with connected(wire) as connection:
         with pytest.raises(CacheUnavailableError, match="no answer in time"):
-            await lane.look([b"a"], soon())
+            await connection.get_many([b"a"], soon())
         wire.hangs = False
-        assert await lane.look([b"a"], None) == [b"a"]
-        assert not lane.is_open
+        assert await connection.get_many([b"a"], None) == [b"a"]
+        assert not connection.is_away
     assert len(wire.connections) == 2
 
 
 async def test_consecutive_late_replies_open_the_breaker(wire: Wire) -> None:
     wire.hangs = True
-    async with laid(wire) as lane:
+    async with connected(wire) as connection:
         for _ in range(3):
             with pytest.raises(CacheUnavailableError):
-                await lane.look([b"a"], soon())
-        assert lane.is_open
+                await connection.get_many([b"a"], soon())
+        assert connection.is_away
 
 
 async def test_a_reply_in_between_keeps_the_breaker_closed(wire: Wire) -> None:
-    async with laid(wire) as lane:
+    async with connected(wire) as connection:
         for hangs in (True, True, False, True, True):
             wire.hangs = hangs
-            await asyncio.gather(lane.look([b"a"], soon()), return_exceptions=True)
-        assert not lane.is_open
+            await asyncio.gather(connection.get_many([b"a"], soon()), return_exceptions=True)
+        assert not connection.is_away
 
 
 async def test_while_the_breaker_is_open_commands_fail_at_once(wire: Wire) -> None:
     wire.refuses = ConnectionRefusedError()
-    async with laid(wire) as lane:
+    async with connected(wire) as connection:
         with pytest.raises(CacheUnavailableError):
-            await lane.look([b"a"], None)
-        assert lane.is_open
+            await connection.get_many([b"a"], None)
+        assert connection.is_away
         with pytest.raises(CacheUnavailableError):
-            lane.look([b"a"], None)
+            connection.get_many([b"a"], None)
         with pytest.raises(CacheUnavailableError):
-            lane.send([GET], None)
+            connection.send([GET], None)
     assert wire.written == []
 
 
@@ -251,48 +258,48 @@ async def test_while_the_breaker_is_open_commands_fail_at_once(wire: Wire) -> No
 async def test_a_server_that_takes_no_write_does_not_count_as_back(
     wire: Wire, trial: Exception, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("redis_fastapi._redis.lane._FIRST_PAUSE_SECONDS", 0.001)
+    monkeypatch.setattr("redis_fastapi._redis.shared_connection._FIRST_PAUSE_SECONDS", 0.001)
     wire.trial = trial
-    async with laid(wire) as lane:
+    async with connected(wire) as connection:
         with pytest.raises(CacheUnavailableError):
-            await lane.look([b"a"], None)
+            await connection.get_many([b"a"], None)
         await turns(lambda: len(wire.connections) > 3)
-        assert lane.is_open
+        assert connection.is_away
         wire.trial = ResponseError("NOPERM")
-        await turns(lambda: not lane.is_open)
+        await turns(lambda: not connection.is_away)
 
 
 async def test_a_demoted_primary_is_given_up_with_all_its_replies(wire: Wire) -> None:
     wire.answers = lambda command: ReadOnlyError("READONLY") if command[0] == "SET" else b"old"
-    async with laid(wire) as lane:
-        sent = lane.send([keyed("SET", b"key", b"value")], None)
-        read = lane.send([GET], None)
+    async with connected(wire) as connection:
+        sent = connection.send([keyed("SET", b"key", b"value")], None)
+        read = connection.send([GET], None)
         for call in (sent, read):
             with pytest.raises(CacheUnavailableError):
                 await call
-        assert lane.is_open
+        assert connection.is_away
 
 
 async def test_an_outage_is_logged_once_when_it_begins_and_once_when_it_ends(
     wire: Wire, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("redis_fastapi._redis.lane._FIRST_PAUSE_SECONDS", 0.001)
+    monkeypatch.setattr("redis_fastapi._redis.shared_connection._FIRST_PAUSE_SECONDS", 0.001)
     wire.refuses = ConnectionRefusedError("nobody there")
-    async with laid(wire) as lane:
+    async with connected(wire) as connection:
         for _ in range(3):
-            await asyncio.gather(*_attempts(lane), return_exceptions=True)
+            await asyncio.gather(*_attempts(connection), return_exceptions=True)
         await turns(lambda: len(wire.connections) > 2)
         wire.refuses = None
-        await turns(lambda: not lane.is_open)
-        assert await lane.look([b"a"], None) == [b"a"]
+        await turns(lambda: not connection.is_away)
+        assert await connection.get_many([b"a"], None) == [b"a"]
     began, ended = (record.getMessage() for record in caplog.records)
     assert began.startswith("Redis at here is away, endpoints run without it: ConnectionRefused")
     assert ended.startswith("Redis at here is back after ")
 
 
-def _attempts(lane: Lane) -> list[asyncio.Future[Any]]:
+def _attempts(connection: SharedConnection) -> list[asyncio.Future[Any]]:
     try:
-        return [lane.look([b"a"], None)]
+        return [connection.get_many([b"a"], None)]
     except CacheUnavailableError:
         return []
 
@@ -300,50 +307,52 @@ def _attempts(lane: Lane) -> list[asyncio.Future[Any]]:
 async def test_the_end_of_an_idle_connection_is_no_outage(
     wire: Wire, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async with laid(wire) as lane:
-        await lane.look([b"a"], None)
+    async with connected(wire) as connection:
+        await connection.get_many([b"a"], None)
         wire.connections[0].replies.put_nowait(ConnectionResetError("idle for long"))
         await turns(lambda: len(wire.connections) == 2)
-        assert await lane.look([b"b"], None) == [b"b"]
+        assert await connection.get_many([b"b"], None) == [b"b"]
     assert caplog.records == []
 
 
 async def test_a_queue_that_is_full_takes_no_more(
     wire: Wire, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("redis_fastapi._redis.lane._MOST_WAITING", 3)
-    async with laid(wire) as lane:
-        waiting = [lane.look([b"%d" % number], None) for number in range(3)]
+    monkeypatch.setattr("redis_fastapi._redis.shared_connection._MOST_WAITING", 3)
+    async with connected(wire) as connection:
+        waiting = [connection.get_many([b"%d" % number], None) for number in range(3)]
         with pytest.raises(CacheUnavailableError, match="full"):
-            lane.look([b"4"], None)
+            connection.get_many([b"4"], None)
         assert await asyncio.gather(*waiting) == [[b"0"], [b"1"], [b"2"]]
 
 
-async def test_a_closed_lane_leaves_no_task_no_timer_and_no_waiting_caller(wire: Wire) -> None:
+async def test_a_closed_connection_leaves_no_task_timer_or_waiting_caller(
+    wire: Wire,
+) -> None:
     wire.hangs = True
     before = asyncio.all_tasks()
-    async with laid(wire) as lane:
-        waiting = lane.look([b"a"], soon(5.0))
+    async with connected(wire) as connection:
+        waiting = connection.get_many([b"a"], soon(5.0))
         await turns(lambda: bool(wire.written))
     with pytest.raises(CacheUnavailableError):
         await waiting
     with pytest.raises(CacheUnavailableError):
-        lane.look([b"a"], None)
+        connection.get_many([b"a"], None)
     assert asyncio.all_tasks() == before
-    assert lane._timer is None or lane._timer.cancelled()
+    assert connection._timer is None or connection._timer.cancelled()
     assert not wire.connections[0].is_connected
 
 
 def test_another_event_loop_is_refused_and_named_once(
     wire: Wire, caplog: pytest.LogCaptureFixture
 ) -> None:
-    lane = Lane(wire.connect, prefix="t", name="here", deadline=5.0)
+    connection = SharedConnection(wire.connect, prefix="t", name="here", deadline=5.0)
 
     async def use() -> None:
-        await lane.look([b"a"], None)
+        await connection.get_many([b"a"], None)
 
     async def close() -> None:
-        await lane.aclose()
+        await connection.aclose()
 
     with asyncio.Runner() if hasattr(asyncio, "Runner") else _Loop() as first:
         first.run(use())
@@ -410,15 +419,15 @@ async def failures_in_a_busy_loop(client: Redis, transport: Any) -> int:
 
 
 async def test_a_busy_event_loop_is_no_outage(redis_client: Redis) -> None:
-    held = hold(redis_client, prefix="t", name="here", deadline=5.0)
+    held = shared_transport(redis_client, prefix="t", name="here", deadline=5.0)
     assert await failures_in_a_busy_loop(redis_client, held) == 0
 
 
 async def test_control_without_grace_a_busy_event_loop_is_an_outage(
     redis_client: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Lane, "_deserves_grace", lambda *_, **__: False)
-    held = hold(redis_client, prefix="t", name="here", deadline=5.0)
+    monkeypatch.setattr(SharedConnection, "_deserves_grace", lambda *_, **__: False)
+    held = shared_transport(redis_client, prefix="t", name="here", deadline=5.0)
     assert await failures_in_a_busy_loop(redis_client, held) > 0
 
 
@@ -427,7 +436,7 @@ async def test_a_secret_is_in_no_log_line(caplog: pytest.LogCaptureFixture) -> N
     with RedisServer("--requirepass", "right") as server:
         url = server.url.replace("://", "://:wrong-secret@")
         async with Redis.from_url(url) as client:
-            transport = hold(client, prefix="t", name="here", deadline=5.0)
+            transport = shared_transport(client, prefix="t", name="here", deadline=5.0)
             store = Store(client, prefix="t", deadline=5.0, transport=transport)
             with pytest.raises(CacheUnavailableError):
                 await store.read(TARGET)
@@ -437,7 +446,7 @@ async def test_a_secret_is_in_no_log_line(caplog: pytest.LogCaptureFixture) -> N
 
 
 async def test_the_pool_lends_no_connection(redis_client: Redis) -> None:
-    transport = hold(redis_client, prefix="t", name="here", deadline=5.0)
+    transport = shared_transport(redis_client, prefix="t", name="here", deadline=5.0)
     store = Store(redis_client, prefix="t", deadline=5.0, transport=transport)
     await asyncio.gather(*(store.read(TARGET) for _ in range(50)))
     connected: Any = partial(redis_client.client_list)
@@ -446,7 +455,7 @@ async def test_the_pool_lends_no_connection(redis_client: Redis) -> None:
     assert len(held) == 1
 
 
-async def test_a_lane_can_close_right_after_it_looked_for_another_server(wire: Wire) -> None:
+async def test_a_connection_can_close_right_after_it_looked_for_another_server(wire: Wire) -> None:
     seeks, found = asyncio.Event(), asyncio.Event()
 
     async def seek() -> None:
@@ -454,9 +463,9 @@ async def test_a_lane_can_close_right_after_it_looked_for_another_server(wire: W
         await found.wait()
 
     wire.refuses = ConnectionError("no")
-    async with laid(wire, seek=seek) as lane:
+    async with connected(wire, rediscover=seek) as connection:
         with pytest.raises(CacheUnavailableError):
-            await lane.look([b"a"], None)
+            await connection.get_many([b"a"], None)
         await seeks.wait()
         found.set()
-        await asyncio.wait_for(lane.aclose(), 5.0)
+        await asyncio.wait_for(connection.aclose(), 5.0)
