@@ -7,7 +7,7 @@ their order. A cancelled call is not written or, if it already was, its reply is
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
 from math import inf
 from typing import Any
@@ -69,7 +69,7 @@ class _Pending:
 class Call(_Pending):
     """The commands of one caller, and the replies received so far."""
 
-    __slots__ = ("commands", "graces", "replies")
+    __slots__ = ("_replies", "commands", "graces")
 
     def __init__(
         self, commands: Sequence[Arguments], future: asyncio.Future[list[Any]], until: float
@@ -77,18 +77,19 @@ class Call(_Pending):
         super().__init__(future, until)
         self.commands = commands
         self.graces = 0
-        self.replies: list[Any] = []
-
-    @property
-    def is_complete(self) -> bool:
-        return len(self.replies) == len(self.commands)
+        self._replies: list[Any] = []
 
     def packed(self) -> bytes:
         return b"".join([packed(command) for command in self.commands])
 
-    def resolve(self) -> None:
+    def take(self, reply: Any) -> bool:
+        """Take in the next reply; returns whether it was the last."""
+        self._replies.append(reply)
+        if len(self._replies) < len(self.commands):
+            return False
         if not self.future.done():
-            self.future.set_result(self.replies)
+            self.future.set_result(self._replies)
+        return True
 
 
 class Lookup(_Pending):
@@ -108,12 +109,11 @@ class Lookup(_Pending):
 class SingleLookup:
     """A lookup that is sent alone, to a server that holds all its keys."""
 
-    __slots__ = ("_lookup", "graces", "replies")
+    __slots__ = ("_lookup", "graces")
 
     def __init__(self, lookup: Lookup) -> None:
         self._lookup = lookup
         self.graces = 0
-        self.replies: list[Any] = []
 
     @property
     def until(self) -> float:
@@ -123,19 +123,16 @@ class SingleLookup:
     def is_pending(self) -> bool:
         return self._lookup.is_pending
 
-    @property
-    def is_complete(self) -> bool:
-        return bool(self.replies)
-
     def packed(self) -> bytes:
         return _packed_mget(tuple(self._lookup.keys))
 
-    def resolve(self) -> None:
-        (values,) = self.replies
-        if isinstance(values, Exception):
-            self.fail(values)
-        elif self._lookup.is_pending:
-            self._lookup.future.set_result(values)
+    def take(self, reply: Any) -> bool:
+        """Take in the only reply: the values."""
+        if isinstance(reply, Exception):
+            self.fail(reply)
+        elif not self._lookup.future.done():
+            self._lookup.future.set_result(reply)
+        return True
 
     def fail(self, error: Exception) -> None:
         self._lookup.fail(error)
@@ -144,14 +141,14 @@ class SingleLookup:
 class MergedLookups:
     """Lookups that are sent together; each key is read once."""
 
-    __slots__ = ("_at", "_lookups", "_spread", "graces", "replies")
+    __slots__ = ("_at", "_lookups", "_replies", "_spread", "graces")
 
     def __init__(self, *, spread: bool) -> None:
         self._lookups: list[Lookup] = []
         self._at: dict[bytes, int] = {}
         self._spread = spread
+        self._replies: list[Any] = []
         self.graces = 0
-        self.replies: list[Any] = []
 
     @property
     def full(self) -> bool:
@@ -170,22 +167,26 @@ class MergedLookups:
         for key in lookup.keys:
             self._at.setdefault(key, len(self._at))
 
-    @property
-    def is_complete(self) -> bool:
-        return len(self.replies) == (len(self._at) if self._spread else 1)
-
     def packed(self) -> bytes:
         if not self._spread:
             return packed((b"MGET", *self._at))
         return b"".join([packed((b"GET", key)) for key in self._at])
 
-    def resolve(self) -> None:
-        values = self.replies
-        if not self._spread:
-            (values,) = values
-            if isinstance(values, Exception):
-                self.fail(values)
-                return
+    def take(self, reply: Any) -> bool:
+        """Take in the values or, if keys are spread, the next one; returns whether it is done."""
+        if self._spread:
+            self._replies.append(reply)
+            if len(self._replies) == len(self._at):
+                self._share(self._replies)
+                return True
+            return False
+        if isinstance(reply, Exception):
+            self.fail(reply)
+        else:
+            self._share(reply)
+        return True
+
+    def _share(self, values: Sequence[Any]) -> None:
         for lookup in self._lookups:
             if not lookup.future.done():
                 lookup.future.set_result([values[self._at[key]] for key in lookup.keys])
@@ -203,28 +204,26 @@ def _unavailable(error: Exception) -> CacheUnavailableError:
 
 def batched(
     queue: Sequence[Call | Lookup], *, spread: bool
-) -> Iterator[Call | SingleLookup | MergedLookups]:
+) -> list[Call | SingleLookup | MergedLookups]:
     """The calls to write at once, with lookups merged and cancelled calls left out.
 
     Args:
         queue: Calls in the order in which they were made.
         spread: Whether keys are spread over the slots of a cluster, so that MGET cannot read them.
     """
+    calls: list[Call | SingleLookup | MergedLookups] = []
     merged: MergedLookups | None = None
     for call in queue:
-        if not call.is_pending:
+        if call.future.done():
             continue
         if isinstance(call, Call):
-            yield call
-            continue
-        if len(queue) == 1 and not spread:
-            yield SingleLookup(call)
-            return
-        if merged is None:
-            merged = MergedLookups(spread=spread)
-        merged.add(call)
-        if merged.full:
-            yield merged
-            merged = None
-    if merged is not None:
-        yield merged
+            calls.append(call)
+        elif len(queue) == 1 and not spread:
+            calls.append(SingleLookup(call))
+        else:
+            merged = merged or MergedLookups(spread=spread)
+            merged.add(call)
+            if merged.full:
+                calls.append(merged)
+                merged = None
+    return calls if merged is None else [*calls, merged]

@@ -371,7 +371,7 @@ class SharedConnection:
                 self._idle = loop.create_future()
                 await self._idle
             queue, self._queue = self._queue, []
-            calls = list(batched(queue, spread=self._spread))
+            calls = batched(queue, spread=self._spread)
             if not calls:
                 continue
             self._sent.extend(calls)
@@ -383,12 +383,9 @@ class SharedConnection:
             reply = await read_reply(connection)
             if not self._sent:
                 raise ConnectionError("unexpected reply")
-            call = self._sent[0]
-            call.replies.append(reply)
             self._failures = 0
-            if call.is_complete:
+            if self._sent[0].take(reply):
                 self._sent.popleft()
-                call.resolve()
 
 
 async def _drop(connection: Connection) -> None:

@@ -69,6 +69,7 @@ class KnownRoute(NamedTuple):
     Attributes:
         destination: The entry that the request reads.
         policy: The endpoint's policy at this place.
+        read: The part of it for a GET.
         place: Where the endpoint is served.
         routed: What routing put into the scope for middleware to see.
         path_params: The path parameters, of the part of the path that the application routes.
@@ -77,16 +78,11 @@ class KnownRoute(NamedTuple):
 
     destination: Destination
     policy: Policy
+    read: ReadPolicy
     place: Place
     routed: Mapping[str, Any]
     path_params: Mapping[str, Any]
     private: Mapping[str, Any]
-
-    @property
-    def read(self) -> ReadPolicy:
-        """The policy of the GET; a route without one has no shortcut and is never learned."""
-        assert self.policy.read is not None
-        return self.policy.read
 
     def mark(self, scope: MutableMapping[str, Any], router: object) -> None:
         """Put into a scope what routing would have put there."""
@@ -206,7 +202,8 @@ def _known_route(
     routed = {name: scope[name] for name in ("endpoint", "route") if name in scope}
     path_params = {name: scope["path_params"][name] for name in place.server.param_convertors}
     private = dict(scope.get(_PRIVATE, {}))
-    return KnownRoute(destination, policy, place, routed, path_params, private)
+    assert policy.read is not None  # a route without one has no shortcut
+    return KnownRoute(destination, policy, policy.read, place, routed, path_params, private)
 
 
 _VERSION = "_routes_version"
