@@ -8,9 +8,14 @@ import pytest
 import pytest_asyncio
 import redis.asyncio
 from fakeredis import FakeAsyncRedis, FakeServer
+from hypothesis import settings
 
 from servers import RedisCluster3, RedisServer, redis_server_available
 from store_contract import VARIANTS, Variant, opened, variant_of
+
+# how long an example takes says nothing on a busy machine
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 
 
 @pytest.fixture(scope="session")

@@ -471,7 +471,7 @@ ASKING = st.tuples(st.sampled_from(["GET", "GET", "HEAD", "PUT"]), SOUP)
 
 
 @given(st.lists(ASKING, min_size=5, max_size=20))
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 def test_no_header_of_a_client_gives_a_500(requests: list[tuple[str, Headers]]) -> None:
     app = caching_app()
 

@@ -607,7 +607,7 @@ REQUESTS = st.tuples(
 
 
 def _are_the_same(clients: list[TestClient], number: int) -> None:
-    @examples(max_examples=number, deadline=None)
+    @examples(max_examples=number)
     @given(st.lists(REQUESTS, min_size=1, max_size=4))
     def are_the_same(requests: list[Any]) -> None:
         for method, path, query, headers in requests:
