@@ -377,7 +377,7 @@ def counts(server: str) -> None:
         async with redis.asyncio.Redis.from_url(server) as client:
             for _ in range(2):
                 store = Store(client, prefix="fastapi")
-                await Publisher(store.ask, "fastapi", counters, 10.0).publish()
+                await Publisher(store.execute, "fastapi", counters, 10.0).publish()
 
     asyncio.run(publish_twice())
 

@@ -29,7 +29,7 @@ from redis_fastapi._engine.engine import Engine
 from redis_fastapi._engine.waiting import Waiters
 from redis_fastapi._policy.handlers import INCLUDES_LAZILY
 from redis_fastapi._serving import known_routes, shortcut
-from redis_fastapi._serving.known_routes import LEARNER, KnownRoutes, Place
+from redis_fastapi._serving.known_routes import KNOWN_ROUTES, KnownRoutes, Place
 from redis_fastapi._serving.passage import CachePassage
 from redis_fastapi._setup import fast_path
 from redis_fastapi.cli._client import client_of
@@ -406,7 +406,7 @@ def test_control_without_the_check_authentication_is_bypassed(
         monkeypatch.setattr(
             known_routes if hasattr(known_routes, check) else fast_path, check, CREDULOUS[check]
         )
-    monkeypatch.setattr(Place, "is_as_it_was", lambda *_: True)
+    monkeypatch.setattr(Place, "is_unchanged", lambda *_: True)
     assert strangers_status(build()) == 200
 
 
@@ -546,7 +546,7 @@ def test_a_path_is_known_as_long_as_one_of_its_aliases(routed: Routed) -> None:
 
 def known_routes_of(app: FastAPI) -> KnownRoutes:
     """The known routes of a started application."""
-    known: KnownRoutes = getattr(app, LEARNER)
+    known: KnownRoutes = getattr(app, KNOWN_ROUTES)
     return known
 
 
@@ -778,7 +778,7 @@ def test_control_without_the_check_the_old_route_serves(
     change: Callable[[FastAPI], None],
 ) -> None:
     monkeypatch.setattr(KnownRoutes, "_have_changed", lambda _: False)
-    monkeypatch.setattr(Place, "is_as_it_was", lambda *_: True)
+    monkeypatch.setattr(Place, "is_unchanged", lambda *_: True)
     assert is_served_after(build, change)
 
 
@@ -1011,14 +1011,14 @@ async def open_shop(app: FastAPI | None = None, **changes: Any) -> AsyncIterator
 
 
 async def look_ups_of_a_miss(monkeypatch: pytest.MonkeyPatch) -> int:
-    judge, seen = Engine._judge, Runs()
+    outcome, seen = Engine._outcome, Runs()
 
-    def judge_and_count(*given: Any) -> Any:
+    def count_outcomes(*given: Any) -> Any:
         seen.note()
-        return judge(*given)
+        return outcome(*given)
 
     async with open_shop(wait_max=0.05) as shop:
-        monkeypatch.setattr(Engine, "_judge", judge_and_count)
+        monkeypatch.setattr(Engine, "_outcome", count_outcomes)
         shop.may_end.set()
         assert (await shop.get()).status_code == 200
     return len(seen)
@@ -1031,15 +1031,17 @@ async def test_a_miss_is_looked_up_once(monkeypatch: pytest.MonkeyPatch) -> None
 async def test_control_without_its_passage_a_miss_is_looked_up_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(fast_path, "CARRIED", "lost on the way")
+    monkeypatch.setattr(fast_path, "BEGUN_PASSAGE", "lost on the way")
     assert await look_ups_of_a_miss(monkeypatch) == 2
 
 
 async def test_control_without_the_outcome_a_passage_looks_up_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    early = CachePassage.early
-    monkeypatch.setattr(CachePassage, "early", lambda self, known, *_: early(self, known))
+    early = CachePassage.before_dependencies
+    monkeypatch.setattr(
+        CachePassage, "before_dependencies", lambda self, known, *_: early(self, known)
+    )
     assert await look_ups_of_a_miss(monkeypatch) == 2
 
 
@@ -1049,7 +1051,7 @@ COMERS: list[Comer] = [lambda _: answering(404), lambda shop: CacheRoute(PATH, s
 
 async def waits_when_a_route_comes_and_goes(monkeypatch: pytest.MonkeyPatch, comer: Comer) -> int:
     """How often somebody waits for what a request began during whose look-up routes change."""
-    early, wait, waits = CachePassage.early, Waiters.wait, Runs()
+    early, wait, waits = CachePassage.before_dependencies, Waiters.wait, Runs()
 
     async def look_up_and_change(*given: Any) -> Response | None:
         answer = await early(*given)
@@ -1065,7 +1067,7 @@ async def waits_when_a_route_comes_and_goes(monkeypatch: pytest.MonkeyPatch, com
         route = comer(shop)
         shop.may_end.set()
         with monkeypatch.context() as patched:
-            patched.setattr(CachePassage, "early", look_up_and_change)
+            patched.setattr(CachePassage, "before_dependencies", look_up_and_change)
             assert state_of(await shop.get()) == ("MISS" if isinstance(route, CacheRoute) else None)
         shop.app.routes.remove(route)
         assert (await shop.get()).status_code == 200

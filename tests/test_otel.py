@@ -135,9 +135,9 @@ def test_collapsed_stale_and_local_hits_are_counted_apart(observed: Observed) ->
     telemetry = telemetry_of(app, memory_settings())
 
     assert telemetry is not None
-    telemetry.tell(Answered(ITEM_READ, "HIT", None, 1, 0, 0.5, waited=True))
-    telemetry.tell(Answered(ITEM_READ, "STALE", None, 1, 0, 0.25))
-    telemetry.tell(Answered(ITEM_READ, "HIT", None, 1, 0, 0.25, local=True))
+    telemetry.emit(Answered(ITEM_READ, "HIT", None, 1, 0, 0.5, waited=True))
+    telemetry.emit(Answered(ITEM_READ, "STALE", None, 1, 0, 0.25))
+    telemetry.emit(Answered(ITEM_READ, "HIT", None, 1, 0, 0.25, local=True))
 
     (waited,) = observed.points("redis_fastapi.wait.duration")
     assert (waited.count, waited.sum) == (1, 0.5)

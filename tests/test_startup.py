@@ -45,9 +45,9 @@ async def said_at_start(app: FastAPI, caplog: pytest.LogCaptureFixture) -> list[
     """What a start logs, once its checks have ended."""
     with caplog.at_level(logging.WARNING, logger="redis_fastapi"):
         async with app.router.lifespan_context(app):
-            looking = runtime_of(app).looking
-            if looking is not None:
-                await asyncio.wait_for(looking, 30)
+            checking = runtime_of(app).checking
+            if checking is not None:
+                await asyncio.wait_for(checking, 30)
     return [record.getMessage() for record in caplog.records]
 
 
@@ -144,10 +144,10 @@ async def test_no_start_waits_for_a_server_that_hangs(own_server: RedisServer) -
     own_server.pause()
     try:
         async with app.router.lifespan_context(app):
-            looking = runtime_of(app).looking
-            assert looking is not None
-            assert not looking.done()
-        assert looking.cancelled()
+            checking = runtime_of(app).checking
+            assert checking is not None
+            assert not checking.done()
+        assert checking.cancelled()
     finally:
         own_server.resume()
 
@@ -157,7 +157,7 @@ async def test_switched_off_start_up_checks_nothing(switch: str) -> None:
     app = app_on("redis://127.0.0.1:1", **{switch: False})
 
     async with app.router.lifespan_context(app):
-        assert runtime_of(app).looking is None
+        assert runtime_of(app).checking is None
 
 
 async def test_under_test_start_up_checks_nothing() -> None:
@@ -165,7 +165,7 @@ async def test_under_test_start_up_checks_nothing() -> None:
 
     with MemoryCache(app):
         async with app.router.lifespan_context(app):
-            assert runtime_of(app).looking is None
+            assert runtime_of(app).checking is None
 
 
 # Several workers

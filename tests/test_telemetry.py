@@ -276,7 +276,7 @@ def publisher_at(redis_client: redis.asyncio.Redis) -> Callable[..., Publisher]:
 
     def make(now: float, counters: Counters) -> Publisher:
         store = Store(redis_client, prefix="fastapi")
-        return Publisher(store.ask, "fastapi", counters, 10.0, clock=lambda: now)
+        return Publisher(store.execute, "fastapi", counters, 10.0, clock=lambda: now)
 
     return make
 

@@ -51,7 +51,7 @@ async def serving(**settings: Any) -> AsyncIterator[tuple[AsyncClient, Runs]]:
     app = shop(runs, using=RedisSettings(**{"deadline": PATIENCE, **settings}))
     async with app.router.lifespan_context(app), calling(app) as client:
         if settings.get("local_cache"):
-            await until(lambda: runtime(app)._changes.heard)
+            await until(lambda: runtime(app)._changes.is_tracking)
         yield client, runs
 
 

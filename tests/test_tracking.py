@@ -87,7 +87,7 @@ async def process(
     engine = Engine(store, local=tier)
     if tracks:
         tracking.start()
-        await until(lambda: changes.heard)
+        await until(lambda: changes.is_tracking)
     try:
         yield Process(engine, tier, changes, tracking)
     finally:
@@ -113,16 +113,16 @@ async def two(redis_client: Redis) -> AsyncIterator[tuple[Process, Process]]:
 
 async def test_every_kind_of_change_is_reported(redis_client: Redis) -> None:
     heard: list[bytes | None] = []
-    pool, turned = redis_client.connection_pool, asyncio.Event()
+    pool, switched = redis_client.connection_pool, asyncio.Event()
     tracker = Tracker(
         partial(clone, pool.connection_class, pool.connection_kwargs),
         prefixes=tracked(PREFIX),
         changed=heard.append,
-        turned=turned.set,
+        switched=switched.set,
         silence=5.0,
     )
     task = asyncio.create_task(tracker.run())
-    await turned.wait()
+    await switched.wait()
     await redis_client.set(KEY, "x", px=30)
     await until(lambda: heard == [KEY])
     await until(lambda: heard == [KEY, KEY])  # the end of its life
@@ -134,7 +134,7 @@ async def test_every_kind_of_change_is_reported(redis_client: Redis) -> None:
     await until(lambda: heard[-1] is None)
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
-    assert not tracker.hearing
+    assert not tracker.is_tracking
 
 
 async def test_an_entry_that_another_process_evicts_is_dropped(
@@ -194,9 +194,9 @@ async def test_while_the_connection_is_lost_nothing_is_kept(
     await fill(two[0])
     await two[0].until_kept()
     redis_server.command("CLIENT", "KILL", "TYPE", "pubsub")
-    await until(lambda: not two[0].changes.heard)
+    await until(lambda: not two[0].changes.is_tracking)
     assert len(two[0].tier) == 0
-    await until(lambda: two[0].changes.heard)
+    await until(lambda: two[0].changes.is_tracking)
     await two[0].until_kept()
 
 
@@ -204,9 +204,9 @@ async def test_a_silent_connection_is_given_up() -> None:
     with RedisServer() as server:
         async with Redis.from_url(server.url) as client, process(client, silence=0.05) as one:
             server.pause()
-            await until(lambda: not one.changes.heard)
+            await until(lambda: not one.changes.is_tracking)
             server.resume()
-            await until(lambda: one.changes.heard)
+            await until(lambda: one.changes.is_tracking)
 
 
 async def test_a_demoted_primary_is_tracked_anew() -> None:
@@ -216,7 +216,7 @@ async def test_a_demoted_primary_is_tracked_anew() -> None:
             server.command("REPLICAOF", LOOPBACK, 1)
             assert not await one.engine.evict([TARGET.entry], [])
             assert one.tracking._tracked.get("") is not before
-            await until(lambda: one.changes.heard)
+            await until(lambda: one.changes.is_tracking)
 
 
 @pytest.mark.parametrize("rights", ["-client", "-subscribe", "resetchannels"])
@@ -246,7 +246,7 @@ async def test_a_server_that_refused_tracking_is_tried_again(
     async with Redis.from_url(redis_url, username="limited", password="pass") as client:
         tracking = Tracking(client, changes, prefix=PREFIX, name="here", sleep=grant)
         tracking.start()
-        await until(lambda: changes.heard)
+        await until(lambda: changes.is_tracking)
         await tracking.aclose()
     begins = ("nothing is kept in this process: ", "entries are kept in this process: ")
     for record, begin in zip(caplog.records, begins, strict=True):
@@ -294,7 +294,7 @@ async def test_in_a_cluster_every_primary_must_be_tracked(cluster: RedisCluster3
             assert len(one.tier) == len(targets)
             node.command("CLIENT", "KILL", "TYPE", "pubsub")
             await until(lambda: len(one.tier) == 0)
-            await until(lambda: one.changes.heard)
+            await until(lambda: one.changes.is_tracking)
 
 
 @pytest.mark.parametrize("told", [True, False])
@@ -309,7 +309,7 @@ async def test_a_redirected_read_is_not_kept(cluster: RedisCluster3, told: bool)
         await until(lambda: one.engine.recall(TARGET) is None)
         assert isinstance(await one.engine.look_up(TARGET, local=True), Hit)
         assert (one.engine.recall(TARGET) is None) == told
-        await until(lambda: one.changes.heard)
+        await until(lambda: one.changes.is_tracking)
         await one.until_kept()
 
 
@@ -429,7 +429,7 @@ async def test_entries_of_the_embedded_redis_are_not_kept_twice(
 async def serving(app: FastAPI) -> AsyncIterator[AsyncClient]:
     async with app.router.lifespan_context(app), calling(app) as client:
         if runtime(app).keeps:
-            await until(lambda: runtime(app)._changes.heard)
+            await until(lambda: runtime(app)._changes.is_tracking)
         yield client
 
 

@@ -114,7 +114,7 @@ class Telemetry:
     timer: Callable[[], float] = time.perf_counter
     _failed: set[type[Exception]] = field(default_factory=set)
 
-    def tell(self, event: Event) -> None:
+    def emit(self, event: Event) -> None:
         """Send an event to every listener; their errors do not affect the request."""
         for listener in self.listeners:
             try:

@@ -59,7 +59,7 @@ async def engine_on(client: Redis, *, told: bool) -> AsyncIterator[tuple[Engine,
 
 async def until_heard(changes: Changes) -> None:
     for _ in range(1_000):
-        if changes.heard:
+        if changes.is_tracking:
             return
         await asyncio.sleep(0.01)
     raise TimeoutError

@@ -78,7 +78,7 @@ class Runtime:
         self._checked: Registry | None = None
         self._warned: set[str] = set()
         self._own_context: Context | None = None
-        self.looking: asyncio.Future[None] | None = None
+        self.checking: asyncio.Future[None] | None = None
         self._publishing: asyncio.Future[None] | None = None
 
     @property
@@ -108,7 +108,7 @@ class Runtime:
             prefix=settings.prefix,
             deadline=settings.deadline,
             wait_replicas=settings.wait_replicas,
-            transport=self._held() if own else None,
+            transport=self._transport() if own else None,
         )
         if not settings.enabled:
             return NoEngine(store)
@@ -121,7 +121,7 @@ class Runtime:
             compress=self._compress,
         )
 
-    def _held(self) -> Transport:
+    def _transport(self) -> Transport:
         """The cache's own connections, for a client that this runtime closes."""
         settings = self.settings
         return shared_transport(
@@ -169,22 +169,22 @@ class Runtime:
         if self._counters is not None:
             interval = settings.stats_interval
             publisher = Publisher(
-                self.engine_on(self.client).ask, settings.prefix, self._counters, interval
+                self.engine_on(self.client).execute, settings.prefix, self._counters, interval
             )
             self._publishing = asyncio.ensure_future(publisher.run())
         if settings.startup_checks:
-            self._look_around()
+            self._check_start_up()
 
-    def _look_around(self) -> None:
+    def _check_start_up(self) -> None:
         check_process(self.settings)
         if not self.settings.in_memory:
             engine = self.engine_on(self.client)
-            looking = check_server(engine, self.settings, self.sites.registry)
-            self.looking = asyncio.ensure_future(looking)
+            checking = check_server(engine, self.settings, self.sites.registry)
+            self.checking = asyncio.ensure_future(checking)
 
     async def close(self) -> None:
         """Stop background work, then close the client."""
-        await cancel(*(task for task in (self.looking, self._publishing) if task is not None))
+        await cancel(*(task for task in (self.checking, self._publishing) if task is not None))
         await self._refreshes.close()
         if self._tracking is not None:
             await self._tracking.aclose()
@@ -342,7 +342,7 @@ def context_of(request: Request) -> Context | None:
     """What a request needs of the cache, or None where there is none: off, or not set up."""
     runtime = runtime_of(request)
     if runtime is None or runtime.client is None:
-        _say_not_set_up(request.app)
+        _warn_not_set_up(request.app)
         return None
     return runtime.own_context
 
@@ -375,15 +375,15 @@ def _is_overridden(app: FastAPI) -> bool:
     return get_cache_backend in overrides or get_async_redis in overrides
 
 
-def _say_not_set_up(app: FastAPI) -> None:
-    if not getattr(app.state, _SAID, False):
-        setattr(app.state, _SAID, True)
+def _warn_not_set_up(app: FastAPI) -> None:
+    if not getattr(app.state, _WARNED, False):
+        setattr(app.state, _WARNED, True)
         logger.warning(
             "nothing is cached: no Redis client is open. Add FastAPIRedis(app).lifespan()"
         )
 
 
-_SAID = f"{STATE}_not_set_up"
+_WARNED = f"{STATE}_not_set_up"
 
 
 async def _solved(request: Request, dependency: Callable[..., Any], stack: AsyncExitStack) -> Any:

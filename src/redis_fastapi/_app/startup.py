@@ -45,16 +45,16 @@ def check_process(settings: RedisSettings) -> None:
 
 def workers_of(argv: Sequence[str], environ: Mapping[str, str]) -> int:
     """The number of workers from the server's command line or environment; 1 by default."""
-    said = _WORKERS.search(" ".join(argv[1:]))
-    text = said[1] if said else environ.get("WEB_CONCURRENCY", "")
+    option = _WORKERS.search(" ".join(argv[1:]))
+    text = option[1] if option else environ.get("WEB_CONCURRENCY", "")
     return int(text) if text.isdecimal() else 1
 
 
 async def check_server(engine: Engine, settings: RedisSettings, registry: Registry) -> None:
     """Warn about problems of the server; without a timely reply nothing is logged."""
-    asking = engine.ask(questions(settings.prefix))
+    querying = engine.execute(questions(settings.prefix))
     with suppress(CacheUnavailableError, asyncio.TimeoutError):
-        replies = await asyncio.wait_for(asking, _PATIENCE_SECONDS)
+        replies = await asyncio.wait_for(querying, _PATIENCE_SECONDS)
         for warning in _server_warnings(replies, settings, registry):
             logger.warning("Redis at %s %s", settings.location, warning)
 

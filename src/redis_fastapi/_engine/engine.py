@@ -110,7 +110,7 @@ class _Request:
     wait: bool
     tolerated_ms: int
 
-    def answer(self, found: Hit | Stale | None) -> Hit | Stale | None:
+    def usable(self, found: Hit | Stale | None) -> Hit | Stale | None:
         """What was found, unless it is too stale to be sent before it is recomputed."""
         if not isinstance(found, Stale):
             return found
@@ -119,7 +119,7 @@ class _Request:
 
 
 class Engine:
-    """Look-ups, leases and evictions over one store.
+    """Lookups, leases and evictions over one store.
 
     Args:
         store: Executes the operations on Redis.
@@ -185,9 +185,9 @@ class Engine:
             body = known.body_in(read, self.now_ms())
             if body is not None:
                 return body
-            return await self._judge(_Request(target, False, wait, 0), read, None, budget)
+            return await self._outcome(_Request(target, False, wait, 0), read, None, budget)
         except CacheUnavailableError as error:
-            return self._without(target, error)
+            return self._unavailable(target, error)
 
     async def look_up(
         self,
@@ -205,7 +205,7 @@ class Engine:
             refresh: Ignore an existing entry, and do not wait.
             wait: Whether to wait while another request computes; otherwise compute in parallel.
             tolerated_ms: Staleness that the client accepts, in addition to what the entry allows.
-            local: Whether the local tier may keep and answer with the entry.
+            local: Whether the local tier may keep and return the entry.
         """
         if local and not refresh and (kept := self.recall(target)) is not None:
             return Hit(kept.entry, False, True)  # keyword arguments would cost half as much again
@@ -220,12 +220,12 @@ class Engine:
             else:
                 snapshot, claimed = await self._leases.claim_absent(target, budget)
             request = _Request(target, refresh, wait and not refresh, tolerated_ms)
-            found = await self._judge(request, snapshot, claimed, budget)
+            found = await self._outcome(request, snapshot, claimed, budget)
             if marks is not None and isinstance(found, Hit) and not found.collapsed:
                 self._local.keep(target, found.entry, marks, now_ms=self.now_ms())
             return found
         except CacheUnavailableError as error:
-            return self._without(target, error)
+            return self._unavailable(target, error)
 
     def now_ms(self) -> int:
         """The engine's clock, in milliseconds since 1970."""
@@ -236,7 +236,7 @@ class Engine:
         return int.from_bytes(self._random(6), "big") / 2**48
 
     async def find(self, target: Target, *, local: bool = False) -> Hit | Stale | None:
-        """The entry of a target, without claiming a lease; None also if Redis does not answer."""
+        """The entry of a target, without claiming a lease; None also if Redis does not reply."""
         if local and (kept := self.recall(target)) is not None:
             return Hit(kept.entry, local=True)
         try:
@@ -251,12 +251,12 @@ class Engine:
         return found
 
     async def peek(self, target: Target, *, local: bool = False) -> Entry | None:
-        """A valid entry, without claiming a lease; None also if Redis does not answer."""
+        """A valid entry, without claiming a lease; None also if Redis does not reply."""
         found = await self.find(target, local=local)
         return found.entry if isinstance(found, Hit) else None
 
     async def has(self, target: Target) -> bool:
-        """Whether there is a valid entry; False also if Redis does not answer."""
+        """Whether there is a valid entry; False also if Redis does not reply."""
         size = head_size(len(target.shape) + TOKEN_SIZE * len(target.generations))
         try:
             await self._evictions.settle(target, self._store.until())
@@ -266,15 +266,15 @@ class Engine:
         validity = validity_of(target, snapshot.tokens)
         return bool(snapshot.raw and validity and is_current(snapshot.raw, validity))
 
-    async def ask(self, commands: Sequence[Command]) -> list[Any]:
-        """The replies to other commands than the cache's operations; see `Store.ask`."""
-        return await self._store.ask(commands)
+    async def execute(self, commands: Sequence[Command]) -> list[Any]:
+        """The replies to other commands than the cache's operations; see `Store.execute`."""
+        return await self._store.execute(commands)
 
     async def lead(self, target: Target, known: Entry) -> Lease | None:
         """The lease to recompute a known entry; only one caller, across all processes, gets it.
 
         Returns:
-            None if another caller holds it or has computed it meanwhile, or Redis did not answer.
+            None if another caller holds it or has computed it meanwhile, or Redis did not reply.
         """
         try:
             budget = self._store.until()
@@ -294,7 +294,7 @@ class Engine:
         """The lease, taken by force for a write that is about to run.
 
         Returns:
-            None if Redis did not answer or the generations kept changing: evict after the write.
+            None if Redis did not reply or the generations kept changing: evict after the write.
         """
         try:
             budget = self._store.until()
@@ -363,14 +363,14 @@ class Engine:
         stale = entry or decode_outdated(snapshot.raw, validity)
         return None if stale is None else Stale(stale, stale.staleness_ms(now_ms))
 
-    def _without(self, target: Target, error: CacheUnavailableError) -> Bypass:
-        """The outcome of a lookup that Redis did not answer."""
+    def _unavailable(self, target: Target, error: CacheUnavailableError) -> Bypass:
+        """The outcome of a lookup to which Redis did not reply."""
         # a failed claim has to be given back, so during an outage none are made
         self._forecast.learn(target.shape, absent=False)
         self._refusals.refused(Operation.LOOK_UP, error)
         return Bypass(Reason.UNAVAILABLE)
 
-    async def _judge(
+    async def _outcome(
         self,
         request: _Request,
         snapshot: Snapshot,
@@ -379,8 +379,8 @@ class Engine:
     ) -> Outcome:
         """The outcome of a lookup that has read this."""
         self._forecast.learn(request.target.shape, absent=snapshot.raw is None)
-        answer = request.answer(self._found(request, snapshot))
-        return answer or await self._lead_or_follow(request, snapshot, claimed, budget)
+        usable = request.usable(self._found(request, snapshot))
+        return usable or await self._lead_or_follow(request, snapshot, claimed, budget)
 
     async def _lead_or_follow(
         self,
@@ -398,9 +398,9 @@ class Engine:
             if claimed is None:
                 return Bypass(Reason.CONTENDED)
             found = self._found(request, claimed.snapshot, collapsed=waited)
-            if answer := request.answer(found):
+            if usable := request.usable(found):
                 leases.give_back(claimed)
-                return answer
+                return usable
             stale = found if isinstance(found, Stale) else None
             if claimed.won:
                 return Miss(leases.lead(claimed), stale)
@@ -411,8 +411,8 @@ class Engine:
                 return followed
             snapshot, claimed = followed, None
             waited, budget = True, self._store.until()
-            if answer := request.answer(self._found(request, snapshot, collapsed=True)):
-                return answer
+            if usable := request.usable(self._found(request, snapshot, collapsed=True)):
+                return usable
 
     async def _follow(
         self, request: _Request, holder: bytes, until: float

@@ -86,7 +86,7 @@ class Waiters:
             flight = self._leases.flights.get(holder)
             if flight is not None:
                 return await self._await_flight(target, flight, left)
-            if self._changes.heard:
+            if self._changes.is_tracking:
                 snapshot = await self._look_then_wait(target, holder, left)
             else:
                 await self._sleep(min(left, self._pause(now() - started)))

@@ -363,7 +363,7 @@ def _named(declared: Declared, marker: CacheEvict) -> Eviction:
     return Eviction(
         own_path=builder is None,
         key_builder=builder,
-        told_group=groups[0].text if groups else "",
+        builder_group=groups[0].text if groups else "",
         prefix=declared.prefix,
     )
 

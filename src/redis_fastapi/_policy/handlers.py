@@ -34,12 +34,12 @@ def dependant_within(handler: Any, layers: int = _WRAPPERS) -> Dependant | None:
 
 
 def is_fastapis(handler: Any) -> bool:
-    """Whether FastAPI built a handler, and nothing that hears of requests stands round it."""
+    """Whether FastAPI built a handler, and no instrumentation has wrapped it."""
     return is_defined_in(handler, "fastapi.routing")
 
 
 def is_instrumented() -> bool:
-    """Whether something hears of requests within FastAPI's handlers, as logfire does."""
+    """Whether instrumentation has patched the functions of FastAPI's handlers, as logfire does."""
     routing = vars(fastapi.routing)
     solve, run = routing["solve_dependencies"], routing["run_endpoint_function"]
     own = is_defined_in(solve, "fastapi.dependencies.utils")

@@ -253,7 +253,7 @@ class Eviction:
         key: A path template over the endpoint's parameters, an endpoint, or None.
         own_path: Whether the path of the request itself is evicted.
         key_builder: Names the resource instead.
-        told_group: The group that is passed to the key builder.
+        builder_group: The group that is passed to the key builder.
         prefix: Separates the resource from others.
         everything: Whether the whole cache is evicted.
         when: The user's predicate on the result.
@@ -265,7 +265,7 @@ class Eviction:
     key: Key = None
     own_path: bool = False
     key_builder: KeyBuilder | None = None
-    told_group: str = ""
+    builder_group: str = ""
     prefix: str = ""
     everything: bool = False
     when: Callable[[Any], bool] | None = None

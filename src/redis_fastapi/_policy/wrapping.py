@@ -1,7 +1,7 @@
 """Endpoints wrapped with the cache: FastAPI sees their own signature, and passes the wrapper the
 request and response as well.
 
-A wrapper asks the passage in its request's scope; without one the endpoint runs unchanged.
+A wrapper calls the passage in its request's scope; without one the endpoint runs unchanged.
 """
 
 from __future__ import annotations

@@ -44,7 +44,7 @@ class Changes:
         self._hooks: list[Callable[[str | None], None]] = []
 
     @property
-    def heard(self) -> bool:
+    def is_tracking(self) -> bool:
         """Whether changes are being tracked."""
         return self._era is not None
 
@@ -93,9 +93,9 @@ class Changes:
 
     def all_changed(self) -> None:
         """Report that any name may have changed."""
-        was_heard = self.heard
+        was_tracking = self.is_tracking
         self.end()
-        if was_heard:
+        if was_tracking:
             self.begin()
 
     def _mark(self, name: str) -> Mark:

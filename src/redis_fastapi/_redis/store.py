@@ -231,7 +231,7 @@ class Store:
         renewal = keyed("PEXPIRE", self._keys.lease(target.entry), lease_ms)
         await _guarded(self._send_or_raise((renewal,), self.until()))
 
-    async def ask(self, commands: Sequence[Command]) -> list[Any]:
+    async def execute(self, commands: Sequence[Command]) -> list[Any]:
         """Send other commands; error replies are returned as exceptions. There is no deadline.
 
         Raises:

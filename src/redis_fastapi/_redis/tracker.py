@@ -1,7 +1,7 @@
 """A connection on which a server reports every change of a key.
 
-- Changes are heard from the moment the subscription is confirmed until any trouble with it.
-- A connection that is silent is asked for a sign of life, and given up when it stays silent.
+- Changes are received from the confirmation of the subscription until anything goes wrong with it.
+- A silent connection is sent a PING, and given up if it stays silent.
 """
 
 from __future__ import annotations
@@ -29,15 +29,15 @@ class Tracker:
     """One tracking connection, opened again whenever it breaks.
 
     Args:
-        make: A new connection, not yet connected.
-        prefixes: What the keys begin with whose changes are told.
-        changed: Hears each key that changed, and None when all may have.
-        turned: Hears that `hearing` has changed.
-        silence: Seconds after which a sign of life is asked for.
-        sleep: Waits that many seconds between two attempts.
+        make: Returns a new connection that is not yet connected.
+        prefixes: Prefixes of the keys whose changes are reported.
+        changed: Called with each key that changed, and with None if any may have.
+        switched: Called when `is_tracking` has changed.
+        silence: Seconds without a message after which a PING is sent.
+        sleep: Sleeps that many seconds between two attempts.
 
     Attributes:
-        hearing: Whether every change is told.
+        is_tracking: Whether every change is being reported.
     """
 
     def __init__(
@@ -46,24 +46,24 @@ class Tracker:
         *,
         prefixes: Iterable[bytes],
         changed: Callable[[bytes | None], None],
-        turned: Callable[[], None],
+        switched: Callable[[], None],
         silence: float,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._make = make
         self._prefixes = tuple(prefixes)
         self._changed = changed
-        self._turned = turned
+        self._switched = switched
         self._silence = silence
         self._sleep = sleep
         self._pause = _FIRST_PAUSE_SECONDS
-        self.hearing = False
+        self.is_tracking = False
 
     async def run(self) -> ResponseError:
         """Receive changes until the server refuses, and return the reason."""
         while True:
             try:
-                await self._hear(self._make())
+                await self._receive(self._make())
             except ResponseError as refusal:
                 return refusal
             except Exception as error:  # a connection fails in ways of its own
@@ -71,24 +71,24 @@ class Tracker:
             await self._sleep(self._pause)
             self._pause = min(2 * self._pause, _LONGEST_PAUSE_SECONDS)
 
-    async def _hear(self, connection: Connection) -> NoReturn:
+    async def _receive(self, connection: Connection) -> NoReturn:
         try:
             async with timeout_at(asyncio.get_running_loop().time() + _CONNECT_SECONDS):
                 await connection.connect()
                 await self._subscribe(connection)
             self._pause = _FIRST_PAUSE_SECONDS
-            self._turn(True)
+            self._switch(True)
             while True:
                 self._take(await self._next_message(connection))
         finally:
-            self._turn(False)
+            self._switch(False)
             with suppress(Exception):
                 await connection.disconnect(nowait=True)
 
-    def _turn(self, hearing: bool) -> None:
-        if hearing is not self.hearing:
-            self.hearing = hearing
-            self._turned()
+    def _switch(self, is_tracking: bool) -> None:
+        if is_tracking is not self.is_tracking:
+            self.is_tracking = is_tracking
+            self._switched()
 
     async def _subscribe(self, connection: Connection) -> None:
         (own_id,) = await _accepted(connection, ("CLIENT", "ID"))

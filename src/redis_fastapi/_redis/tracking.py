@@ -1,9 +1,9 @@
 """Changes in all of Redis: one tracker per primary, and what they report together.
 
-- Changes count as heard while every primary that the client knows tells them. A read that went to
-  another server, or was sent on by one, ends that until there is a tracker for it.
-- A server that refuses (its rights, its version, a script that blocks it) is asked again after a
-  while. One line says that it begins, and one that it is over.
+- Changes are tracked while every primary that the client knows reports them. A read that went to
+  another server, or was redirected by one, ends that until there is a tracker for it.
+- A server that refuses (its rights, its version, a script that blocks it) is tried again after a
+  pause. One log line says that tracking is refused, and one that it works again.
 """
 
 from __future__ import annotations
@@ -48,13 +48,13 @@ class Tracking:
     """One tracker per primary, by name, and what they report together.
 
     Args:
-        client: Says where Redis is and how to log in.
-        changes: Is told what they hear.
+        client: Supplies addresses and credentials.
+        changes: Receives what they report.
         prefix: First part of every key.
         name: The server in log lines, without secrets.
-        silence: Seconds without a word after which a server is asked for a sign of life; after
-            twice that its connection is given up.
-        sleep: Waits that many seconds after a refusal.
+        silence: Seconds without a message after which a PING is sent; after twice that the
+            connection is given up.
+        sleep: Sleeps that many seconds after a refusal.
     """
 
     def __init__(
@@ -75,7 +75,7 @@ class Tracking:
         self._sleep = sleep
         self._refused = ""
         self._tracked: dict[str, _Tracked] = {}
-        self._news = asyncio.Event()
+        self._wake = asyncio.Event()
         self._keeper: asyncio.Task[None] | None = None
         self._retired: set[asyncio.Task[ResponseError]] = set()
 
@@ -85,12 +85,12 @@ class Tracking:
 
     def read_from(self, node: str | None) -> None:
         """Note where the cache reads: a primary by name, or None if it is an unknown one."""
-        if node is not None and self._hears(node):
+        if node is not None and self._is_tracked(node):
             return
         self._changes.end()
         if not isinstance(self._client, RedisCluster):
             self._retire(_ALONE)
-        self._news.set()
+        self._wake.set()
 
     async def aclose(self) -> None:
         """Stop tracking and close the connections."""
@@ -100,21 +100,21 @@ class Tracking:
 
     async def _keep(self) -> None:
         while True:
-            self._say_refused(str(await self._hear_until_refused()))
+            self._report_refused(str(await self._track_until_refused()))
             await self._sleep(_REFUSED_SECONDS)
 
-    async def _hear_until_refused(self) -> ResponseError:
+    async def _track_until_refused(self) -> ResponseError:
         """Keep one tracker for each current primary, until one of them refuses."""
         while (refusal := self._refusal()) is None:
-            self._news.clear()
+            self._wake.clear()
             self._cover(await self._primaries())
-            await self._wait_for_news()
+            await self._wait()
         for name in list(self._tracked):
             self._retire(name)
-        self._judge()
+        self._update_changes()
         return refusal
 
-    def _say_refused(self, refusal: str) -> None:
+    def _report_refused(self, refusal: str) -> None:
         if refusal != self._refused:
             self._refused = refusal
             _log.warning(
@@ -123,7 +123,7 @@ class Tracking:
                 extra={"redis": self._name},
             )
 
-    def _say_heard(self) -> None:
+    def _report_tracking(self) -> None:
         if self._refused:
             self._refused = ""
             message = "entries are kept in this process: Redis at %s tells what changes"
@@ -145,24 +145,24 @@ class Tracking:
             self._retire(name)
         for name in primaries.keys() - self._tracked.keys():
             self._track(name, primaries[name])
-        self._judge()
+        self._update_changes()
 
-    async def _wait_for_news(self) -> None:
+    async def _wait(self) -> None:
         now = asyncio.get_running_loop().time()
         with suppress(asyncio.TimeoutError):
             async with timeout_at(now + _TOPOLOGY_SECONDS):
-                await self._news.wait()
+                await self._wake.wait()
 
     def _track(self, name: str, make: Callable[[], Connection]) -> None:
         tracker = Tracker(
             make,
             prefixes=tracked(self._prefix),
             changed=self._changed,
-            turned=self._judge,
+            switched=self._update_changes,
             silence=self._silence,
         )
         task = asyncio.get_running_loop().create_task(tracker.run())
-        task.add_done_callback(lambda _: self._news.set())
+        task.add_done_callback(lambda _: self._wake.set())
         self._tracked[name] = _Tracked(tracker, task)
 
     def _retire(self, name: str) -> None:
@@ -172,15 +172,15 @@ class Tracking:
             one.task.add_done_callback(self._retired.discard)
             one.task.cancel()
 
-    def _hears(self, name: str) -> bool:
+    def _is_tracked(self, name: str) -> bool:
         one = self._tracked.get(name)
-        return one is not None and one.tracker.hearing
+        return one is not None and one.tracker.is_tracking
 
-    def _judge(self) -> None:
+    def _update_changes(self) -> None:
         """Start or stop tracking: it is on while every known primary reports changes."""
-        if self._tracked and all(map(self._hears, self._tracked)):
+        if self._tracked and all(map(self._is_tracked, self._tracked)):
             self._changes.begin()
-            self._say_heard()
+            self._report_tracking()
         else:
             self._changes.end()
 

@@ -120,8 +120,8 @@ async def read_target(policy: ReadPolicy, values: Values, request: Request, site
 async def _read_resource(policy: ReadPolicy, values: Values, request: Request, sites: Sites) -> str:
     if policy.key_builder is not None:
         group = policy.groups[0].text if policy.groups else ""
-        told = policy.prefix or sites.prefix
-        name = await _built(policy.key_builder, request, group, told)
+        prefix = policy.prefix or sites.prefix
+        name = await _built(policy.key_builder, request, group, prefix)
         return named_resource(name, policy.prefix)
     if policy.key is None:
         return policy.resource_at(request.path_params, mount_of(request.scope))
@@ -144,14 +144,14 @@ async def _evicted_by(eviction: Eviction, values: Values, request: Request, site
         return EVERYTHING
     groups = tuple(group_name(group.render(values)) for group in eviction.groups)
     if eviction.key_builder is not None:
-        told = eviction.prefix or site.prefix
-        name = await _built(eviction.key_builder, request, eviction.told_group, told)
+        prefix = eviction.prefix or site.prefix
+        name = await _built(eviction.key_builder, request, eviction.builder_group, prefix)
         return evicted_resources([named_resource(name, eviction.prefix)])
     resources = _resources(eviction, values, request, site)
     return evicted_resources(resources).plus(Evicted(generations=groups))
 
 
-def evicted_by_answer(request: Request, status: int, headers: Headers, site: Site) -> Evicted:
+def evicted_by_response(request: Request, status: int, headers: Headers, site: Site) -> Evicted:
     """What a write's response names in Location and Content-Location (RFC 9111 section 4.4)."""
     url = request.url
     paths = invalidation_targets(
@@ -207,15 +207,15 @@ class PutTarget(NamedTuple):
         reader: The policy of the GET whose entry is written; None if the put only evicts.
         target: The target of that entry.
         evicted: What to evict if the value cannot be written.
-        beside: What to evict in any case: variants by the response's own Vary, and the other paths
-            of an endpoint that is served at several.
+        always_evicted: What to evict in any case: variants by the response's own Vary, and the
+            other paths of an endpoint that is served at several.
         groups: Names of the entry's groups.
     """
 
     reader: ReadPolicy | None
     target: Target | None
     evicted: Evicted
-    beside: Evicted = Evicted()
+    always_evicted: Evicted = Evicted()
     groups: tuple[str, ...] = ()
 
 
@@ -227,9 +227,11 @@ async def put_target(
     if put.key is None or isinstance(put.key, ResourceTemplate):
         return named
     others = site.registry.spell(put.key, values)[1:]
-    beside = evicted_resources(one for path in others for one in _at(path, put.prefix, site))
-    evicted = named.evicted.plus(beside)
-    return named._replace(evicted=evicted, beside=named.beside.plus(beside))
+    always_evicted = evicted_resources(
+        one for path in others for one in _at(path, put.prefix, site)
+    )
+    evicted = named.evicted.plus(always_evicted)
+    return named._replace(evicted=evicted, always_evicted=named.always_evicted.plus(always_evicted))
 
 
 async def _put_target(
@@ -261,16 +263,16 @@ async def _reading(
     reader = site.registry.reader_by(put.key_builder, put.prefix)
     if reader is None:
         return None
-    told = _first(put.groups or tuple(group.text for group in reader.groups))
-    name = await _built(put.key_builder, request, told, put.prefix or site.prefix)
+    group = _first(put.groups or tuple(group.text for group in reader.groups))
+    name = await _built(put.key_builder, request, group, put.prefix or site.prefix)
     return reader, named_resource(name, put.prefix)
 
 
 async def _unread_resource(put: Put, values: Values, request: Request, site: Site) -> str:
     if put.key_builder is None:
         return path_resource(_put_path(put, values, request, site), put.prefix)
-    told = put.prefix or site.prefix
-    name = await _built(put.key_builder, request, _first(put.groups), told)
+    prefix = put.prefix or site.prefix
+    name = await _built(put.key_builder, request, _first(put.groups), prefix)
     return named_resource(name, put.prefix)
 
 

@@ -66,8 +66,8 @@ class CacheStatus:
     def fields(self, *, debug: bool) -> list[tuple[bytes, bytes]]:
         """The header fields to send; `debug` adds the key, and the reason as detail."""
         status = self._plain_hit() if not debug else None
-        told = [] if self.state is None else [(b"x-redis-cache", self.state)]
-        return [*told, (b"cache-status", status or self._status(debug))]
+        state = [] if self.state is None else [(b"x-redis-cache", self.state)]
+        return [*state, (b"cache-status", status or self._status(debug))]
 
     def _plain_hit(self) -> bytes | None:
         if self.state is not HIT or self.collapsed:

@@ -54,7 +54,7 @@ async def _complete(fill: Fill, response: Response, body: bytes) -> Response:
     entry = fill.entry(response.status_code, response.raw_headers, body, now_ms)
     if isinstance(entry, Reason):
         response.raw_headers[:] = fill.unstored(response.raw_headers, entry)
-        await fill.make_way(entry)
+        await fill.let_others_compute(entry)
         return response
     set_entry_headers(response, entry, fill.injected)
     response.raw_headers += fill.stored_fields(entry, now_ms)
@@ -119,7 +119,7 @@ class _Recording:
         refusal = self._fill.early_refusal(status, headers)
         if refusal is not None:
             told = self._fill.unstored(headers, refusal)
-            await self._fill.make_way(refusal)
+            await self._fill.let_others_compute(refusal)
             return Opening(told, 0)
         limit = self._fill.context.settings.max_body_size if self._fill.lease else 0
         return Opening(self._fill.unfinished(status, headers), limit)

@@ -88,9 +88,9 @@ class Context:
         """Log the first error of a kind that the user's code raises on a route."""
         self.once_log.warn(route, f"{message}: {error!r}", message, error)
 
-    def answered_stale(self, route: str, error: BaseException) -> None:
+    def log_replaced_error(self, route: str, error: BaseException) -> None:
         """Log every error that the client does not see because a stale response was sent."""
-        message = "%s failed, and a stale answer was sent in place of the error"
+        message = "%s failed, and a stale response was sent in place of the error"
         logger.error(message, route, exc_info=error, extra={"route": route})
 
     def not_stored(self, route: str, refusal: Reason) -> None:

@@ -60,11 +60,11 @@ class EntryBuilder:
     def _known_head(
         self, status: int, headers: Headers, own: Headers, size: int, now_ms: int
     ) -> Head | Reason:
-        said, kept = repeatable(headers), repeatable(own)
+        repeated, kept = repeatable(headers), repeatable(own)
         # with jitter, every lifetime is different
-        if said is None or kept is None or self.policy.staleness.jitter:
+        if repeated is None or kept is None or self.policy.staleness.jitter:
             return self._head(status, headers, own, size, now_ms)
-        key = (status, said, kept, self.ttl_ms, self.groups, self.varies)
+        key = (status, repeated, kept, self.ttl_ms, self.groups, self.varies)
         head = self.heads.get(self.policy, key)
         if head is not None:
             return _http.body_refusal(headers, size, self.settings.max_body_size) or head
@@ -137,14 +137,14 @@ class EntryBuilder:
 
         A status code with its own lifetime is never sent stale.
         """
-        said = _http.response_directives(headers)
-        forbidden = _http.stale_forbidden(said, shared=not self.policy.per_user)
+        directives = _http.response_directives(headers)
+        forbidden = _http.stale_forbidden(directives, shared=not self.policy.per_user)
         if forbidden or status in self.policy.statuses:
             return Windows()
         staleness = self.policy.staleness
         return Windows(
-            _or_seconds(said.stale_while_revalidate, staleness.revalidate_ms),
-            _or_seconds(said.stale_if_error, staleness.error_ms),
+            _or_seconds(directives.stale_while_revalidate, staleness.revalidate_ms),
+            _or_seconds(directives.stale_if_error, staleness.error_ms),
         )
 
     def _selects(self, headers: Headers) -> bool:

@@ -64,7 +64,7 @@ class Fill:
         self._began_ms = context.now_ms()
         self._cost_ms = 0
 
-    def ran(self, result: Any) -> None:
+    def endpoint_returned(self, result: Any) -> None:
         """Note what the endpoint returned, before it is serialized."""
         self._cost_ms = max(0, self.context.now_ms() - self._began_ms)
         if isinstance(result, Response):
@@ -78,7 +78,7 @@ class Fill:
         if not wanted:
             self._refusal = Reason.WHEN
 
-    def raised(self, error: Exception) -> None:
+    def endpoint_raised(self, error: Exception) -> None:
         """Note an exception of the endpoint itself; those of dependencies do not get here."""
         if isinstance(error, HTTPException) and error.status_code in self._policy.statuses:
             self.error = error
@@ -117,12 +117,12 @@ class Fill:
         if self._cache_status.stored and entry.fresh_ms:
             left_ms = entry.created_ms + entry.fresh_ms - now_ms
             self._cache_status.ttl = -(-left_ms // 1000)
-        return self._told()
+        return self._status_fields()
 
     def unstored(self, headers: Headers, reason: Reason) -> list[tuple[bytes, bytes]]:
         """The header fields of a response that is not stored."""
         self.refuse(reason)
-        return unstored_headers(self._policy, headers) + self._told()
+        return unstored_headers(self._policy, headers) + self._status_fields()
 
     def unfinished(self, status: int, headers: Headers) -> list[tuple[bytes, bytes]]:
         """The header fields of a response that may be stored once its body is complete."""
@@ -130,9 +130,13 @@ class Fill:
         windows = self._builder.windows(status, headers)
         announced = self._builder.announced(status, headers, lifetime_ms, windows)
         names = {name for name, _ in announced}
-        return [*(pair for pair in headers if pair[0] not in names), *announced, *self._told()]
+        return [
+            *(pair for pair in headers if pair[0] not in names),
+            *announced,
+            *self._status_fields(),
+        ]
 
-    def _told(self) -> list[tuple[bytes, bytes]]:
+    def _status_fields(self) -> list[tuple[bytes, bytes]]:
         return self._cache_status.fields(debug=self.context.settings.debug)
 
     def refuse(self, reason: Reason) -> None:
@@ -148,7 +152,7 @@ class Fill:
             return None
         return asyncio.ensure_future(lease.fill(entry, entry.kept_ms(now_ms)))
 
-    async def make_way(self, reason: Reason) -> None:
+    async def let_others_compute(self, reason: Reason) -> None:
         """Let waiting requests compute in parallel, unless the next response may be storable."""
         await self.release(storable=reason is Reason.PARTIAL_CONTENT)
 

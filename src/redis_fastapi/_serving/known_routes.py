@@ -27,7 +27,7 @@ from .._policy.policy import Policy, ReadPolicy
 from .._routes.registry import included_router
 from .shortcut import Alias, Destination, alias_of, is_short
 
-LEARNER = "redis_fastapi_learner"
+KNOWN_ROUTES = "redis_fastapi_known_routes"
 """Attribute of an application with the `KnownRoutes` that learn the routes of its requests."""
 
 _MOST_KNOWN = 4_096
@@ -52,7 +52,7 @@ class Place(NamedTuple):
     dependant: Dependant
     call: object
 
-    def is_as_it_was(self, routes: Sequence[BaseRoute]) -> bool:
+    def is_unchanged(self, routes: Sequence[BaseRoute]) -> bool:
         """Whether it is still served like this; dependencies may be added at any time."""
         dependant = self.dependant
         return (
@@ -84,7 +84,7 @@ class KnownRoute(NamedTuple):
     path_params: Mapping[str, Any]
     private: Mapping[str, Any]
 
-    def mark(self, scope: MutableMapping[str, Any], router: object) -> None:
+    def fill_scope(self, scope: MutableMapping[str, Any], router: object) -> None:
         """Put into a scope what routing would have put there."""
         scope.setdefault("router", router)
         scope.update(self.routed)
@@ -125,7 +125,7 @@ class KnownRoutes:
         if self._have_changed():
             self._forget_all()
             return None
-        if not route.place.is_as_it_was(self.router.routes):
+        if not route.place.is_unchanged(self.router.routes):
             self._forget(alias)
             return None
         self._known.move_to_end(alias)
@@ -148,7 +148,7 @@ class KnownRoutes:
         """
         # behind a mount the alias is that of the mounted application, root path included
         alias = alias_of(scope)
-        if not is_short(alias) or not self._can_know() or alias in self._known:
+        if not is_short(alias) or not self._may_learn() or alias in self._known:
             return
         place = _place(self.router, scope, dependant)
         # None is remembered, too: the search is not repeated
@@ -182,7 +182,7 @@ class KnownRoutes:
                 return True
         return False
 
-    def _can_know(self) -> bool:
+    def _may_learn(self) -> bool:
         """Whether the current routes consider only path and method."""
         if not self._closed and (not self._routes or self._have_changed()):
             self._forget_all()
@@ -263,9 +263,9 @@ def _depends_on_its_text(convertor: Convertor[Any]) -> bool:
 
 def _chosen(router: Router, scope: Mapping[str, Any]) -> tuple[int, BaseRoute | None]:
     """Index and route of the first full match."""
-    asked = {name: value for name, value in scope.items() if name != _PRIVATE}
+    routed = {name: value for name, value in scope.items() if name != _PRIVATE}
     for number, route in enumerate(router.routes):
-        if route.matches(asked)[0] is Match.FULL:
+        if route.matches(routed)[0] is Match.FULL:
             return number, route
     return 0, None
 
@@ -292,7 +292,7 @@ _OWN = ("fastapi.routing", "starlette.routing", "redis_fastapi.route")
 
 def _has_own(one: object, *names: str) -> bool:
     """Whether the named methods, if present, are those of FastAPI, Starlette or this library."""
-    # the instance's `__dict__` is not asked for: CPython would look its attributes up slower then
+    # the instance's `__dict__` is not read: CPython would look its attributes up slower then
     own = (_function(getattr(one, name, None), one) for name in names)
     inherited = (vars(base).get(name) for base in type(one).__mro__ for name in names)
     return all(_is_own(method) for method in (*own, *inherited) if method is not None)

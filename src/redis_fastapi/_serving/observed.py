@@ -37,16 +37,18 @@ class ObservedReading(Reading):
         self._started_ns = 0
         self._seconds = 0.0
 
-    async def early(self, destination: Destination, found: Outcome | None) -> Response | None:
-        answer = await self._timed(super().early(destination, found))
-        if answer is not None:
-            self._tell_answer(answer)
-        return answer
-
-    async def before(
-        self, values: Values, request: Request, injected: Response, known: Destination | None
+    async def before_dependencies(
+        self, destination: Destination, found: Outcome | None
     ) -> Response | None:
-        return await self._timed(super().before(values, request, injected, known))
+        response = await self._timed(super().before_dependencies(destination, found))
+        if response is not None:
+            self._emit_response(response)
+        return response
+
+    async def before_endpoint(
+        self, values: Values, request: Request, injected: Response, destination: Destination | None
+    ) -> Response | None:
+        return await self._timed(super().before_endpoint(values, request, injected, destination))
 
     async def _timed(self, look_up: Awaitable[Response | None]) -> Response | None:
         telemetry = self._telemetry
@@ -58,25 +60,25 @@ class ObservedReading(Reading):
 
     async def finish(self, response: Response) -> Response:
         response = await super().finish(response)
-        self._tell_answer(response)
+        self._emit_response(response)
         return response
 
     async def failed(self, error: BaseException) -> Response | None:
         stand_in = await super().failed(error)
         if stand_in is not None:
-            self._tell_answer(stand_in)
+            self._emit_response(stand_in)
         # a dependency that refuses the request comes before any look-up
         elif self._started_ns:
-            self._tell(Reason.FAILED, 0)
+            self._emit(Reason.FAILED, 0)
         return stand_in
 
-    def _tell_answer(self, response: Response) -> None:
+    def _emit_response(self, response: Response) -> None:
         body = getattr(response, "body", None)
-        self._tell(self.cache_status.reason, len(body) if isinstance(body, bytes) else 0)
+        self._emit(self.cache_status.reason, len(body) if isinstance(body, bytes) else 0)
 
-    def _tell(self, reason: Reason | None, body_bytes: int) -> None:
+    def _emit(self, reason: Reason | None, body_bytes: int) -> None:
         status = self.cache_status
-        self._telemetry.tell(
+        self._telemetry.emit(
             Answered(
                 route=self._route,
                 state=status.state.decode() if status.state else None,
@@ -107,7 +109,7 @@ class ObservedWriting(Writing):
         confirmed = await super()._evict()
         seconds = telemetry.timer() - begun
         number = sum(map(len, names))
-        telemetry.tell(Evicted(self._route, number, confirmed, started_ns, seconds))
+        telemetry.emit(Evicted(self._route, number, confirmed, started_ns, seconds))
         return confirmed
 
 
@@ -166,7 +168,7 @@ class _Exchange:
     async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
         seconds = self._telemetry.timer() - self._begun
         error = kind.__name__ if kind else None
-        self._telemetry.tell(
+        self._telemetry.emit(
             Exchanged(self._operation, self.entry_bytes, error, self._started_ns, seconds)
         )
 

@@ -22,7 +22,7 @@ from .._policy.policy import Policy, ReadPolicy, Values, WritePolicy
 from .._policy.wrapping import Run
 from .cache_status import CacheStatus
 from .context import Context
-from .known_routes import LEARNER
+from .known_routes import KNOWN_ROUTES
 from .observed import ObservedReading, ObservedWriting
 from .reading import Reading
 from .refresh import RERUN
@@ -32,7 +32,7 @@ from .writing import Writing
 
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 
-CARRIED = "redis_fastapi_carried"
+BEGUN_PASSAGE = "redis_fastapi_begun_passage"
 """Key in a request's scope of a passage that began on the fast path."""
 
 EXPLAIN = "redis_fastapi_explain"
@@ -48,12 +48,12 @@ class CachePassage:
         self.policy = policy
         self._context = context
         self._shortcut = shortcut
-        self.known = None if shortcut is None else shortcut.find(scope)
+        self.destination = None if shortcut is None else shortcut.find(scope)
         self.reading = _reading(policy.read, context, scope)
         self.writing = _writing(policy.write, context)
         self._of_other_method = policy.read is not None and self.reading is None
 
-    def is_of(self, policy: Policy, context: Context) -> bool:
+    def belongs_to(self, policy: Policy, context: Context) -> bool:
         """Whether it began for this policy and context."""
         return self.policy is policy and self._context is context
 
@@ -61,27 +61,27 @@ class CachePassage:
         """Ask to be called when dependencies clean up, if that decides what stays in the cache."""
         read, write = self.policy.read, self.policy.write
         if self.writing is not None and write is not None and write.late_cleanup:
-            heard = _push_first(request, "fastapi_inner_astack", self.writing.after_cleanup)
-            self.writing.awaits_cleanup = heard
+            registered = _push_first(request, "fastapi_inner_astack", self.writing.after_cleanup)
+            self.writing.awaits_cleanup = registered
             _push_first(request, "fastapi_function_astack", self.writing.after_function_cleanup)
         if self.reading is not None and read is not None and read.statuses:
             _push_first(request, "fastapi_inner_astack", self.reading.after_cleanup)
 
     async def run(self, endpoint: Run, values: Values, request: Request, injected: Response) -> Any:
         """Respond from the cache, or run the endpoint."""
-        answer = await self._before(values, request, injected)
-        if answer is not None:
-            return answer
+        response = await self._before(values, request, injected)
+        if response is not None:
+            return response
         try:
             result = await endpoint(dict(values), self._ended_in_thread)
         except Exception as error:
             if self.reading is not None:
-                self.reading.raised(error)
+                self.reading.endpoint_raised(error)
             raise
         if self.reading is not None:
-            self.reading.ran(result)
+            self.reading.endpoint_returned(result)
         if self.writing is not None:
-            self.writing.ran(result)
+            self.writing.endpoint_returned(result)
         return result
 
     def _ended_in_thread(self) -> None:
@@ -91,24 +91,30 @@ class CachePassage:
     async def _before(
         self, values: Values, request: Request, injected: Response
     ) -> Response | None:
-        answer = None
+        response = None
         if self.reading is not None:
-            answer = await self.reading.before(values, request, injected, self.known)
+            response = await self.reading.before_endpoint(
+                values, request, injected, self.destination
+            )
             target = self.reading.target
-            if self._shortcut is not None and self.known is None and target is not None:
+            if self._shortcut is not None and self.destination is None and target is not None:
                 self._shortcut.learn(request.scope, target)
-        if answer is None and self.writing is not None:
-            answer = await self.writing.before(values, request)
-        return answer
+        if response is None and self.writing is not None:
+            response = await self.writing.before_endpoint(values, request)
+        return response
 
-    async def early(self, known: Destination, found: Outcome | None = None) -> Response | None:
+    async def before_dependencies(
+        self, destination: Destination, found: Outcome | None = None
+    ) -> Response | None:
         """A response from the cache before dependencies are resolved, or None.
 
         Args:
-            known: The request's destination.
+            destination: The request's destination.
             found: The outcome of the lookup, if it was made.
         """
-        return None if self.reading is None else await self.reading.early(known, found)
+        if self.reading is None:
+            return None
+        return await self.reading.before_dependencies(destination, found)
 
     async def finish(self, response: Response) -> Response:
         """Complete the response, and store or evict what is due."""
@@ -186,8 +192,8 @@ async def _pass_cache(
     context: Context,
     shortcut: Shortcut | None,
 ) -> Response:
-    passage: CachePassage | None = request.scope.pop(CARRIED, None)
-    if passage is not None and not passage.is_of(policy, context):
+    passage: CachePassage | None = request.scope.pop(BEGUN_PASSAGE, None)
+    if passage is not None and not passage.belongs_to(policy, context):
         # routes changed since it began; kept, it would hold a lease that we wait for
         await passage.abandon(asyncio.CancelledError())
         passage = None
@@ -195,12 +201,12 @@ async def _pass_cache(
         passage = CachePassage(policy, context, request.scope, shortcut)
     passage.register_cleanup(request)
     try:
-        known = passage.known
-        if known is not None and shortcut is not None and shortcut.early:
+        destination = passage.destination
+        if destination is not None and shortcut is not None and shortcut.early:
             # on the second request with an alias, since learning costs as much as routing
-            _learn_route(shortcut, policy, known, request.scope)
-            if (answer := await passage.early(known)) is not None:
-                return answer
+            _learn_route(shortcut, policy, destination, request.scope)
+            if (response := await passage.before_dependencies(destination)) is not None:
+                return response
         request.scope[SCOPE_KEY] = passage
         return await passage.finish(await handler(request))
     except BaseException as error:
@@ -218,7 +224,7 @@ def _learn_route(
     shortcut: Shortcut, policy: Policy, destination: Destination, scope: Mapping[str, Any]
 ) -> None:
     """Let later requests with this alias take the fast path."""
-    routes = getattr(scope.get("app"), LEARNER, None)
+    routes = getattr(scope.get("app"), KNOWN_ROUTES, None)
     if routes is not None:
         routes.learn(scope, destination, policy, shortcut.dependant)
 

@@ -25,8 +25,8 @@ _MISSING: Final = frozenset({404, 410})
 
 async def refused_by_preconditions(request: Request, *, now_ms: int) -> Response | None:
     """A 412 response if the preconditions of a write do not hold, otherwise None."""
-    asked = request.scope["headers"]
-    if not _http.has_preconditions(asked):
+    headers = request.scope["headers"]
+    if not _http.has_preconditions(headers):
         return None
     status, headers = await _answer_to_get(request)
     if status in _MISSING:
@@ -48,6 +48,6 @@ async def _answer_to_get(request: Request) -> tuple[int, Headers]:
 
 
 def _fails(request: Request, current: Validators | None, now_ms: int) -> bool:
-    asked = request.scope["headers"]
-    outcome = _http.evaluate_preconditions(request.method, asked, current, now_ms=now_ms)
+    headers = request.scope["headers"]
+    outcome = _http.evaluate_preconditions(request.method, headers, current, now_ms=now_ms)
     return outcome is Outcome.PRECONDITION_FAILED

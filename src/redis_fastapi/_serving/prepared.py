@@ -18,10 +18,10 @@ from .responses import raw_response
 
 _SECOND_MS = 1_000
 
-_LONGEST_ASKED = 256
+_MOST_REQUEST_BYTES = 256
 """Limit in bytes of the request fields kept with a prepared response, since clients choose them."""
 
-_CHOSEN_BY = (b"content-encoding", b"vary")
+_VARYING = (b"content-encoding", b"vary")
 """Response fields that make other request headers relevant."""
 
 
@@ -32,7 +32,7 @@ class Prepared:
     Attributes:
         entry: The entry, without its body.
         stored: Its stored form; None if that is unknown or its body is compressed.
-        asked: The request fields that the response depends on.
+        request_fields: The request fields that the response depends on.
         begins_ms: When it was assembled, in milliseconds since 1970.
         ends_ms: When its age or remaining lifetime changes, in milliseconds since 1970.
         ttl: Remaining lifetime in seconds; None means no expiry.
@@ -42,7 +42,7 @@ class Prepared:
 
     entry: Entry
     stored: Stored | None
-    asked: Headers
+    request_fields: Headers
     begins_ms: int
     ends_ms: int
     ttl: int | None
@@ -78,28 +78,28 @@ def plain_hit(found: Outcome | None) -> Hit | None:
 
 
 def prepared(
-    hit: Hit, response: Response, asked: Headers, *, now_ms: int, ttl: int | None
+    hit: Hit, response: Response, request_fields: Headers, *, now_ms: int, ttl: int | None
 ) -> Prepared | None:
     """The prepared form of a response; None if it depends on more than entry and time.
 
     Args:
         hit: The hit from which the response was assembled.
         response: The response as sent.
-        asked: The request's conditional, range and directive fields.
+        request_fields: The request's conditional, range and directive fields.
         now_ms: When it was assembled, in milliseconds since 1970.
         ttl: Remaining lifetime in seconds; None means no expiry.
     """
     entry, read = hit.entry, hit.read
     status, headers = response.status_code, tuple(response.raw_headers)
-    simple = all(name == b"if-none-match" for name, _ in asked)
-    long = sum(len(value) for _, value in asked) > _LONGEST_ASKED
-    varies = any(name in _CHOSEN_BY for name, _ in entry.headers)
+    simple = all(name == b"if-none-match" for name, _ in request_fields)
+    long = sum(len(value) for _, value in request_fields) > _MOST_REQUEST_BYTES
+    varies = any(name in _VARYING for name, _ in entry.headers)
     if not simple or long or varies or status not in (entry.status, 304):
         return None
     ends_ms = _next_second_ms(entry, now_ms)
     stored = None if read is None else stored_of(read.raw, read.tokens)
     source = entry._replace(body=b"")
-    return Prepared(source, stored, asked, now_ms, ends_ms, ttl, status, headers)
+    return Prepared(source, stored, request_fields, now_ms, ends_ms, ttl, status, headers)
 
 
 def _next_second_ms(entry: Entry, now_ms: int) -> int:

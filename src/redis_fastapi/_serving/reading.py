@@ -62,7 +62,9 @@ class Reading:
         self._local = context.local(policy.local)
         self.target: Target | None = None
 
-    async def early(self, destination: Destination, found: Outcome | None) -> Response | None:
+    async def before_dependencies(
+        self, destination: Destination, found: Outcome | None
+    ) -> Response | None:
         """Respond from the cache before dependencies are resolved, or return None.
 
         After None, ``before`` continues with the outcome of this lookup.
@@ -76,10 +78,10 @@ class Reading:
             return None
         self._allow_prepared(destination)
         self._set_target(destination.target)
-        return self._answer_of(await self._look_up(destination.target, found))
+        return self._response_or_keep_lease(await self._look_up(destination.target, found))
 
-    async def before(
-        self, values: Values, request: Request, injected: Response, known: Destination | None
+    async def before_endpoint(
+        self, values: Values, request: Request, injected: Response, destination: Destination | None
     ) -> Response | None:
         """Respond from the cache, or return None if the endpoint has to run.
 
@@ -87,20 +89,20 @@ class Reading:
             values: Of the endpoint's parameters.
             request: As dependencies saw it; another route class may have made a new one.
             injected: The response on which dependencies set headers.
-            known: The request's destination, if it is known.
+            destination: The request's destination, if it is known.
         """
         self._request, self._scope = request, request.scope
         self._injected = tuple(injected.raw_headers)
         if self.target is None:
             self._read_directives()
-            target = await self._target(values, known)
-            if known is not None and not self._injected and self._is_plain_request():
-                self._allow_prepared(known)
+            target = await self._target(values, destination)
+            if destination is not None and not self._injected and self._is_plain_request():
+                self._allow_prepared(destination)
             if self._directives.only_if_cached:
                 return await self._stored_or_timeout(target)
-            answer = None if target is None else await self._answer(target)
-            if answer is not None:
-                return answer
+            response = None if target is None else await self._respond_at(target)
+            if response is not None:
+                return response
         self._fill = self._new_fill(self._groups(values) if self.target else ())
         return None
 
@@ -119,18 +121,18 @@ class Reading:
             self._destination = destination
             self._conditions = _http.conditions(self._scope["headers"])
 
-    async def _answer(self, target: Target) -> Response | None:
+    async def _respond_at(self, target: Target) -> Response | None:
         """A response, or None if the endpoint runs, under `_lease` if that is set."""
         self._set_target(target)
         rerun: Rerun | None = self._scope.get(RERUN)
         if rerun is None:
-            return self._answer_of(await self._look_up(target))
-        return self._answer_of(self._lease_to_refresh(rerun, target))
+            return self._response_or_keep_lease(await self._look_up(target))
+        return self._response_or_keep_lease(self._lease_to_refresh(rerun, target))
 
     def _set_target(self, target: Target) -> None:
         self.target, self.cache_status.key = target, target.entry
 
-    def _answer_of(self, found: Response | Lease | None) -> Response | None:
+    def _response_or_keep_lease(self, found: Response | Lease | None) -> Response | None:
         """The response, if there is one; otherwise keep the lease to run under."""
         if isinstance(found, Response):
             return found
@@ -139,10 +141,11 @@ class Reading:
 
     def _groups(self, values: Values) -> tuple[str, ...]:
         """Group names for a CDN; rendering cannot fail, since the target has rendered them."""
-        told = self._context.settings.surrogate_header is not None
-        return tuple(group.render(values) for group in self._policy.groups) if told else ()
+        if self._context.settings.surrogate_header is None:
+            return ()
+        return tuple(group.render(values) for group in self._policy.groups)
 
-    async def _target(self, values: Values, known: Destination | None) -> Target | None:
+    async def _target(self, values: Values, destination: Destination | None) -> Target | None:
         if self._directives.no_store and not self._directives.only_if_cached:
             self.cache_status.bypass(Reason.REQUEST_NO_STORE, Forward.REQUEST)
             self.cache_status.state = None
@@ -150,8 +153,8 @@ class Reading:
         if self._policy.uncacheable is not None:
             self.cache_status.bypass(self._policy.uncacheable)
             return None
-        if known is not None:
-            return known.target
+        if destination is not None:
+            return destination.target
         try:
             return await read_target(self._policy, values, self._request, self._context.sites)
         except Exception as error:  # the user's key builder or attribute may raise anything
@@ -182,10 +185,10 @@ class Reading:
         target, found = await self._follow_variants(target, found, look)
         forward = None if target is self.target else Forward.VARY_MISS
         if isinstance(found, (Hit, Stale)):
-            answer = await self._from_cache(target, found)
-            if isinstance(answer, Response):
-                return answer
-            forward, self._fallback = answer, found.entry
+            reused = await self._from_cache(target, found)
+            if isinstance(reused, Response):
+                return reused
+            forward, self._fallback = reused, found.entry
         elif found is not None and found.stale is not None:
             forward, self._fallback = Forward.STALE, found.stale.entry
         if not isinstance(found, (Miss, Bypass)):
@@ -269,7 +272,7 @@ class Reading:
     def _ready(self) -> Prepared | None:
         """The response that was prepared for an equal request, if there is one."""
         ready = self._destination.prepared if self._destination is not None else None
-        return ready if ready is not None and ready.asked == self._conditions else None
+        return ready if ready is not None and ready.request_fields == self._conditions else None
 
     async def _look_again(
         self, target: Target, ready: Prepared, found: Outcome | None
@@ -323,9 +326,9 @@ class Reading:
                 target, await self._find(target), self._find
             )
             if isinstance(found, (Hit, Stale)):
-                answer = await self._from_cache(target, found)
-                if isinstance(answer, Response):
-                    return answer
+                reused = await self._from_cache(target, found)
+                if isinstance(reused, Response):
+                    return reused
         self.cache_status.bypass(Reason.ONLY_IF_CACHED)
         self.cache_status.forward = None
         response = Response(status_code=504)
@@ -343,16 +346,16 @@ class Reading:
             lease=self._lease,
         )
 
-    def ran(self, result: Any) -> None:
+    def endpoint_returned(self, result: Any) -> None:
         """Note what the endpoint returned, before it is serialized."""
         if self._fill is not None:
-            self._fill.ran(result)
+            self._fill.endpoint_returned(result)
 
-    def raised(self, error: Exception) -> None:
+    def endpoint_raised(self, error: Exception) -> None:
         """Note an exception of the endpoint itself; those of dependencies do not get here."""
         self._error = error
         if self._fill is not None:
-            self._fill.raised(error)
+            self._fill.endpoint_raised(error)
 
     async def finish(self, response: Response) -> Response:
         """The response to send, completed and stored if it comes from the endpoint."""
@@ -378,7 +381,7 @@ class Reading:
         if stand_in is None:
             await fail(self._fill, error)
         elif not isinstance(error, HTTPException):
-            self._context.answered_stale(self._policy.label, error)
+            self._context.log_replaced_error(self._policy.label, error)
         return stand_in
 
     async def after_cleanup(self, kind: object, error: BaseException | None, trace: object) -> bool:

@@ -105,12 +105,12 @@ class Recorder:
 
     async def _send_whole(self, body: bytes, send: Send) -> None:
         self._start, self._ended = None, True
-        answer = await self._listener.finish(raw_response(self._status, self._headers, body))
-        head = {"status": answer.status_code, "headers": answer.raw_headers}
+        response = await self._listener.finish(raw_response(self._status, self._headers, body))
+        head = {"status": response.status_code, "headers": response.raw_headers}
         await send({"type": "http.response.start", **head})
-        await send({"type": "http.response.body", "body": answer.body})
-        if answer.background is not None:
-            await answer.background()
+        await send({"type": "http.response.body", "body": response.body})
+        if response.background is not None:
+            await response.background()
 
     async def _open(self, send: Send) -> None:
         start, self._start = self._start, None

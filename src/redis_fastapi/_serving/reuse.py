@@ -35,8 +35,8 @@ class Wanted(NamedTuple):
         """Whether an entry may not be sent past its lifetime, even to a client that accepts it."""
         if self.only_fresh:
             return True
-        said = _http.response_directives(entry.headers)
-        return _http.stale_forbidden(said, shared=self.shared)
+        directives = _http.response_directives(entry.headers)
+        return _http.stale_forbidden(directives, shared=self.shared)
 
 
 def assess(wanted: Wanted, found: Hit | Stale, now_ms: int) -> Freshness:

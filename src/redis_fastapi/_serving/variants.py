@@ -23,15 +23,15 @@ MOST_STEPS = 3
 """Upper bound on the lookups from a resource to its variant."""
 
 
-def selection(answer: Headers, keyed: tuple[str, ...], request: Headers) -> Headers:
+def selection(headers: Headers, keyed: tuple[str, ...], request: Headers) -> Headers:
     """The field to store last, if a response varies by fields that are not in its key.
 
     Args:
-        answer: All fields of the response, including those that are not stored.
+        headers: All fields of the response, including those that are not stored.
         keyed: Names of the fields in the key.
         request: The fields of the request.
     """
-    found = _http.vary_names(answer)
+    found = _http.vary_names(headers)
     names = () if found is _http.STAR else tuple(n for n in found if n.decode() not in keyed)
     if not names:
         return ()

@@ -27,7 +27,7 @@ from .._routes.targets import (
     PutTarget,
     Site,
     evicted_by,
-    evicted_by_answer,
+    evicted_by_response,
     put_target,
 )
 from .context import Context
@@ -68,7 +68,7 @@ class Writing:
         self._kept: Entry | None = None
         self.awaits_cleanup = False
 
-    async def before(self, values: Values, request: Request) -> Response | None:
+    async def before_endpoint(self, values: Values, request: Request) -> Response | None:
         """Determine what will be evicted, and take the lease of what will be written.
 
         Returns:
@@ -94,7 +94,7 @@ class Writing:
         try:
             return await naming
         except Exception as error:  # the user's key builder or attribute may raise anything
-            message = "cannot tell what to evict, so everything goes"
+            message = "cannot tell what to evict, so everything is evicted"
             self._context.warn_once(self._policy.label, message, error)
             return None
 
@@ -104,7 +104,7 @@ class Writing:
         if self._put.target is not None:
             self._lease = await self._context.engine.seize(self._put.target)
 
-    def ran(self, result: Any) -> None:
+    def endpoint_returned(self, result: Any) -> None:
         """Note what the endpoint returned, which decides what is stored and evicted."""
         for names, when in self._evicted:
             if when is None or self._holds(when, result, otherwise=True):
@@ -116,7 +116,7 @@ class Writing:
         self._written = self._is_of_model(result) and all(
             when is None or self._holds(when, result, otherwise=False) for when in wanted
         )
-        self._due = self._due.plus(self._put.beside)
+        self._due = self._due.plus(self._put.always_evicted)
         if self._lease is None or not self._written:
             self._written = False
             self._due = self._due.plus(self._put.evicted)
@@ -149,7 +149,7 @@ class Writing:
 
     def _named_by(self, response: Response) -> Evicted:
         status, headers = response.status_code, _http.lower_names(response.raw_headers)
-        return evicted_by_answer(self._request, status, headers, self._site)
+        return evicted_by_response(self._request, status, headers, self._site)
 
     def _to_put(self, response: Response) -> Entry | None:
         """The entry to put; None if there is none, and its target is evicted instead."""
@@ -292,5 +292,5 @@ class Writing:
 
 def _unconfirmed(background: BackgroundTask | None = None) -> Response:
     """The response if the write is done, but older entries may still be served."""
-    detail = "done, but the cache did not confirm that older answers are gone"
+    detail = "done, but the cache did not confirm that older responses are gone"
     return JSONResponse({"detail": detail}, 503, background=background)

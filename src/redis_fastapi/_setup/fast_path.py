@@ -1,4 +1,4 @@
-"""The fast path: a hit whose route is known is answered before FastAPI's routing.
+"""The fast path: a hit whose route is known is sent before FastAPI's routing.
 
 The application's middleware runs outside it, and sees each request with the scope that routing
 would have left. A response that was prepared for an earlier hit is sent again while the entry still
@@ -20,8 +20,8 @@ from .. import _http
 from .._app.runtime import context_in
 from .._engine.engine import Outcome
 from .._serving.context import Context
-from .._serving.known_routes import LEARNER, KnownRoute, KnownRoutes
-from .._serving.passage import CARRIED, EXPLAIN, CachePassage
+from .._serving.known_routes import KNOWN_ROUTES, KnownRoute, KnownRoutes
+from .._serving.passage import BEGUN_PASSAGE, EXPLAIN, CachePassage
 from .._serving.prepared import Prepared
 from .._serving.refresh import RERUN
 from .._serving.shortcut import alias_of
@@ -31,9 +31,9 @@ _NATIVE_TELEMETRY = "fastapi.telemetry"
 
 
 def fast_path(app: ASGIApp, served: FastAPI) -> ASGIApp:
-    """A middleware directly in front of the routing, which answers hits without it.
+    """A middleware directly in front of the routing, which sends hits without it.
 
-    If it is not the innermost middleware, it is left out, because answering here would skip the
+    If it is not the innermost middleware, it is left out, because responding here would skip the
     others.
 
     Args:
@@ -43,16 +43,16 @@ def fast_path(app: ASGIApp, served: FastAPI) -> ASGIApp:
     if not _leads_to_routing(app, served):
         return app
     routes = KnownRoutes(served.router)
-    setattr(served, LEARNER, routes)
-    paths, lead = routes.paths, FastPath(app, served, routes).lead
+    setattr(served, KNOWN_ROUTES, routes)
+    paths, serve_known_path = routes.paths, FastPath(app, served, routes).serve
 
     # every request pays for this, so it looks up one path and no attribute
-    def receive(scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+    def serve(scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         if scope.get("path") in paths:
-            return lead(scope, receive, send)
+            return serve_known_path(scope, receive, send)
         return app(scope, receive, send)
 
-    return receive
+    return serve
 
 
 class FastPath:
@@ -69,14 +69,14 @@ class FastPath:
         self._served = served
         self._routes = routes
 
-    def lead(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
-        """Answer a request if it is a hit; otherwise let the routing have it."""
+    def serve(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+        """Respond if the request is a hit; otherwise pass it to the routing."""
         is_get = scope["type"] == "http" and scope["method"] == "GET"
         route = self._routes.find(alias_of(scope)) if is_get else None
         context = self._context(scope) if route is not None else None
         if route is None or context is None:
             return self._routing(scope, receive, send)
-        return self._answer(route, context, scope, receive, send)
+        return self._respond(route, context, scope, receive, send)
 
     def _context(self, scope: Scope) -> Context | None:
         """The context of a request; None if it has to go through the routing."""
@@ -89,18 +89,18 @@ class FastPath:
         )
         return None if barred else context_in(scope)
 
-    def _answer(
+    def _respond(
         self, route: KnownRoute, context: Context, scope: Scope, receive: Receive, send: Send
     ) -> Awaitable[None]:
         prepared = _prepared(route, context, scope)
         if prepared is None:
-            return self._pass(route, context, None, scope, receive, send)
+            return self._begin_passage(route, context, None, scope, receive, send)
         if not context.local(route.read.local):
             return self._look_again(prepared, route, context, scope, receive, send)
         kept = context.engine.recall(route.destination.target)
         if kept is None or not prepared.is_given_by(kept.entry, context.now_ms()):
-            return self._pass(route, context, None, scope, receive, send)
-        route.mark(scope, self._routes.router)
+            return self._begin_passage(route, context, None, scope, receive, send)
+        route.fill_scope(scope, self._routes.router)
         return prepared.response(kept.entry.body)(scope, receive, send)
 
     async def _look_again(
@@ -118,15 +118,15 @@ class FastPath:
                 route.destination.target, prepared, wait=route.read.single_flight
             )
         except BaseException:
-            route.mark(scope, self._routes.router)
+            route.fill_scope(scope, self._routes.router)
             raise
         if not isinstance(found, bytes):
-            await self._pass(route, context, found, scope, receive, send)
+            await self._begin_passage(route, context, found, scope, receive, send)
             return
-        route.mark(scope, self._routes.router)
+        route.fill_scope(scope, self._routes.router)
         await prepared.response(found)(scope, receive, send)
 
-    async def _pass(
+    async def _begin_passage(
         self,
         route: KnownRoute,
         context: Context,
@@ -144,26 +144,26 @@ class FastPath:
         """
         passage = CachePassage(route.policy, context, scope, None)
         try:
-            answer = await passage.early(route.destination, found)
+            response = await passage.before_dependencies(route.destination, found)
         except BaseException as error:
-            route.mark(scope, self._routes.router)
+            route.fill_scope(scope, self._routes.router)
             await passage.abandon(error)
             raise
-        if answer is None:
-            await self._go_on(passage, scope, receive, send)
+        if response is None:
+            await self._continue_routing(passage, scope, receive, send)
             return
-        route.mark(scope, self._routes.router)
-        await answer(scope, receive, send)
+        route.fill_scope(scope, self._routes.router)
+        await response(scope, receive, send)
 
-    async def _go_on(
+    async def _continue_routing(
         self, passage: CachePassage, scope: Scope, receive: Receive, send: Send
     ) -> None:
-        scope[CARRIED] = passage
+        scope[BEGUN_PASSAGE] = passage
         try:
             await self._routing(scope, receive, send)
         finally:
             # no route took it over: the routes have changed in the meantime
-            if scope.pop(CARRIED, None) is not None:
+            if scope.pop(BEGUN_PASSAGE, None) is not None:
                 await passage.abandon(asyncio.CancelledError())
 
 
@@ -173,7 +173,7 @@ def _prepared(route: KnownRoute, context: Context, scope: Scope) -> Prepared | N
     # only passages report to listeners
     if prepared is None or context.telemetry is not None:
         return None
-    return prepared if prepared.asked == _http.caching_fields(scope["headers"]) else None
+    return prepared if prepared.request_fields == _http.caching_fields(scope["headers"]) else None
 
 
 def _leads_to_routing(app: ASGIApp, served: FastAPI) -> bool:

@@ -35,7 +35,7 @@ class Publisher:
     """Publishes the counts of this process until it is cancelled.
 
     Args:
-        ask: Sends commands; raises CacheUnavailableError where there is no answer.
+        execute: Sends commands; raises CacheUnavailableError without a reply.
         prefix: First part of every key.
         counters: What to publish.
         interval: Seconds between two publications.
@@ -44,14 +44,14 @@ class Publisher:
 
     def __init__(
         self,
-        ask: Callable[[Sequence[Command]], Awaitable[list[Any]]],
+        execute: Callable[[Sequence[Command]], Awaitable[list[Any]]],
         prefix: str,
         counters: Counters,
         interval: float,
         *,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self._ask = ask
+        self._execute = execute
         self._key = _key(prefix).encode()
         self._counters = counters
         self._interval = interval
@@ -61,7 +61,7 @@ class Publisher:
     async def run(self) -> None:
         """Publish now and at every interval; counts that cannot be sent are sent next time."""
         with suppress(CacheUnavailableError):
-            await self._forget_the_dead()
+            await self._remove_dead_processes()
         while True:
             with suppress(CacheUnavailableError):
                 await self.publish()
@@ -75,14 +75,14 @@ class Publisher:
             "routes": self._counters.as_json(),
         }
         writing = keyed("HSET", self._key, self._process, orjson.dumps(counts))
-        await self._ask((writing, keyed("PEXPIRE", self._key, _KEPT_MS)))
+        await self._execute((writing, keyed("PEXPIRE", self._key, _KEPT_MS)))
 
-    async def _forget_the_dead(self) -> None:
-        (found,) = await self._ask((keyed("HGETALL", self._key),))
+    async def _remove_dead_processes(self) -> None:
+        (found,) = await self._execute((keyed("HGETALL", self._key),))
         now = self._clock()
         dead = [name for name, raw in _pairs(found) if _living(raw, now) is None]
         if dead:
-            await self._ask((keyed("HDEL", self._key, *dead),))
+            await self._execute((keyed("HDEL", self._key, *dead),))
 
 
 def _pairs(reply: Any) -> Iterable[tuple[bytes, bytes]]:
