@@ -23,7 +23,8 @@ from redis_fastapi import (
     FastAPIRedis,
     redis_lifespan,
 )
-from redis_fastapi._policy.rules import RULES, EndpointFacts, MarkerFacts, Rule, check
+from redis_fastapi._policy.facts import EndpointFacts, MarkerFacts
+from redis_fastapi._policy.rules import RULES, Rule, check
 
 
 class User(BaseModel):

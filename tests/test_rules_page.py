@@ -5,8 +5,9 @@ from itertools import product
 from pathlib import Path
 
 from redis_fastapi import Cached, CacheEvict, CachePut
-from redis_fastapi._policy.rules import RULES, EndpointFacts, MarkerFacts, PutFacts, check
-from redis_fastapi._policy.rules import UNKNOWN as UNKNOWN_VALUE
+from redis_fastapi._policy.facts import UNKNOWN as UNKNOWN_VALUE
+from redis_fastapi._policy.facts import EndpointFacts, MarkerFacts, PutFacts
+from redis_fastapi._policy.rules import RULES, check
 from rules_page import page
 
 PAGE = Path(__file__).parents[1] / "docs" / "rules.md"

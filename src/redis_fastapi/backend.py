@@ -23,7 +23,7 @@ from redis.asyncio import Redis, RedisCluster
 from ._engine.engine import Engine, Hit, Miss
 from ._engine.leases import Lease
 from ._engine.no_engine import NoEngine
-from ._policy.rules import seconds_of
+from ._policy.facts import seconds_of
 from ._redis.compression import compressor
 from ._redis.entry import Entry
 from ._redis.keys import EPOCH, Target, digest, group_name

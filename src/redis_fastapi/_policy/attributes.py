@@ -16,7 +16,7 @@ from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
 import typing_extensions
 from pydantic import BaseModel, SecretBytes, SecretStr
 
-from .rules import closest
+from .facts import closest
 
 
 def why_lacking(annotation: Any, attributes: tuple[str, ...]) -> str | None:

@@ -25,6 +25,7 @@ from pydantic import TypeAdapter
 from .._http import Reason
 from ..markers import Cached, CacheEvict, CachePut, Marker
 from .declare import Declaration, Declared, KeyBuilder, default_key_builder, label_of
+from .facts import names_of, seconds_of
 from .inputs import (
     EVERYTHING,
     NO_NAMES,
@@ -48,7 +49,7 @@ from .policy import (
     simple_text,
 )
 from .resource import PathParameter, ResourceTemplate
-from .rules import SAFE_METHODS, SKIPPED_BY_A_HIT, names_of, seconds_of
+from .rules import SAFE_METHODS, SKIPPED_BY_A_HIT
 from .signature import is_checked_by_requires
 from .templates import Field, Template, text_of
 

@@ -21,7 +21,8 @@ from starlette.requests import HTTPConnection, Request
 from ..exceptions import CacheDeclarationError
 from ..markers import CacheEvict, CachePut, Marker, find_markers
 from .attributes import why_lacking
-from .rules import EndpointFacts, MarkerFacts, Problem, fields_of
+from .facts import EndpointFacts, MarkerFacts, Problem
+from .placeholders import fields_of
 from .signature import (
     is_checked_by_requires,
     is_generator_endpoint,

@@ -14,10 +14,11 @@ from fastapi.routing import APIRoute
 
 from .._policy import rules
 from .._policy.declare import declaration_error, declare, label_of
+from .._policy.facts import Problem, PutFacts
 from .._policy.inputs import hands_out_cache
 from .._policy.policy import Put, ReadPolicy, WritePolicy
 from .._policy.resource import ResourceTemplate
-from .._policy.rules import Finding, Problem, PutFacts, check, finding
+from .._policy.rules import Finding, check, finding
 from .._policy.signature import resolve_signature
 from ..exceptions import CacheDeclarationError
 from .overview import Overview, Place, pairs

@@ -11,9 +11,10 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from .._policy.facts import closest
 from .._policy.policy import Eviction, Policy, ReadPolicy, WritePolicy
 from .._policy.resource import ResourceTemplate
-from .._policy.rules import Finding, closest, finding
+from .._policy.rules import Finding, finding
 
 _ANY = "{}"
 _ANYWHERE = ResourceTemplate.parse("/{path:path}")

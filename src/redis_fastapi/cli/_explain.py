@@ -66,7 +66,7 @@ async def explain(app: FastAPI, method: str, url: str, headers: Headers) -> Expl
         blank, route=report_of(served, registry, default_ttl=settings_of(app).default_ttl)
     )
     if method != "GET":
-        return replace(known, not_stored=("only GET is answered from the cache",))
+        return replace(known, not_stored=("only GET is served from the cache",))
     explainer = _Explainer(known)
     async with client_of(app, **{EXPLAIN: explainer}) as client:
         response = await client.request(method, url, headers=list(headers))

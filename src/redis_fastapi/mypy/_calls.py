@@ -8,7 +8,8 @@ from mypy.nodes import ARG_STAR2, CallExpr, FuncDef, RefExpr
 from mypy.plugin import FunctionContext
 from mypy.types import FunctionLike, Instance, Type, TypeType, get_proper_type
 
-from .._policy.rules import EndpointFacts, MarkerFacts, check
+from .._policy.facts import EndpointFacts, MarkerFacts
+from .._policy.rules import check
 from ._report import report
 from ._values import given_values, parameters_of, with_arguments, with_route_class
 

@@ -11,10 +11,11 @@ import re
 from pathlib import Path
 from typing import Final
 
-from .._policy import rules, templates
+from .._policy import arguments, facts, placeholders, rules, templates
 
 _OPENINGS: Final = re.compile(rb"\bAnnotated\s*\[|\b(?:Depends|Security)\s*\(")
 _BRACKETS: Final = re.compile(rb"[\[\]()]")
+_RULES: Final = (arguments, facts, placeholders, rules, templates)
 
 
 def metadata_digest(text: bytes) -> str | None:
@@ -31,7 +32,7 @@ def metadata_digest(text: bytes) -> str | None:
 def own_digest() -> str:
     """A digest of the plugin and its rules."""
     files = [*Path(__file__).parent.glob("*.py")]
-    files += [Path(module.__file__) for module in (rules, templates) if module.__file__]
+    files += [Path(module.__file__) for module in _RULES if module.__file__]
     digest = hashlib.sha1(usedforsecurity=False)
     for file in sorted(files):
         digest.update(file.read_bytes())

@@ -10,7 +10,9 @@ from mypy.checker import TypeChecker
 from mypy.nodes import CallExpr, Expression
 from mypy.plugin import MethodContext
 
-from .._policy.rules import EndpointFacts, MarkerFacts, Problem, check, fields_of
+from .._policy.facts import EndpointFacts, MarkerFacts, Problem
+from .._policy.placeholders import fields_of
+from .._policy.rules import check
 from ._fields import why_lacking
 from ._functions import Endpoint, Functions, NewerSyntaxError, argument
 from ._marks import Mark, read_mark, site_of

@@ -23,7 +23,7 @@ from mypy.types import (
     get_proper_type,
 )
 
-from .._policy.rules import MarkerFacts
+from .._policy.facts import MarkerFacts
 from ._convert import Converter, anything, placed
 from ._metadata import Metadata
 from ._sources import dotted_name

@@ -13,7 +13,8 @@ from typing import Any
 from mypy.nodes import Decorator, FuncDef, TypeInfo
 from mypy.plugin import AnalyzeTypeContext
 
-from .._policy.rules import EndpointFacts, check
+from .._policy.facts import EndpointFacts
+from .._policy.rules import check
 from ._convert import anything, placed
 from ._functions import annotated_arguments
 from ._metadata import Annotations, Metadata, Position

@@ -8,7 +8,7 @@ from mypy import nodes
 from mypy.checker import TypeChecker
 from mypy.nodes import CallExpr, FuncDef, SymbolNode
 
-from .._policy.rules import MarkerFacts, PutFacts, Unknown, names_of
+from .._policy.facts import MarkerFacts, PutFacts, Unknown, names_of
 from ._functions import Endpoint, Functions
 from ._marks import read_mark, site_of
 from ._metadata import Annotations, Position

@@ -10,7 +10,8 @@ from mypy.errorcodes import ErrorCode
 from mypy.errors import Errors
 from mypy.nodes import CallExpr, Context, Expression, StrExpr, TupleExpr
 
-from .._policy.rules import RULES, EndpointFacts, Problem
+from .._policy.facts import EndpointFacts, Problem
+from .._policy.rules import RULES
 from ._convert import anything
 from ._sources import Source
 from ._values import is_starred

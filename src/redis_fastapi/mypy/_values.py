@@ -27,7 +27,7 @@ from mypy.types import (
     get_proper_type,
 )
 
-from .._policy.rules import UNKNOWN, Unknown
+from .._policy.facts import UNKNOWN, Unknown
 
 MARKER_KINDS: Final[Mapping[str, str]] = {
     "redis_fastapi.markers.Cached": "Cached",
