@@ -128,7 +128,7 @@ def claim(
 
 
 async def miss_of(engine: Engine, **options: Any) -> Lease:
-    """The lease of a look-up that has to miss."""
+    """The lease of a lookup that has to miss."""
     outcome = await engine.look_up(TARGET, **options)
     assert isinstance(outcome, Miss), outcome
     return outcome.lease
@@ -142,13 +142,13 @@ async def seized(engine: Engine) -> Lease:
 
 
 def body_of(outcome: Outcome) -> bytes | None:
-    """The body of a hit, None for a look-up that has to compute."""
+    """The body of a hit, None for a lookup that has to compute."""
     return outcome.entry.body if isinstance(outcome, Hit) else None
 
 
 @dataclass(frozen=True, slots=True)
 class Remembered:
-    """An entry that a look-up found, to be told again."""
+    """An entry that a lookup found, to be told again."""
 
     stored: Stored
 

@@ -55,7 +55,7 @@ async def backend(any_client: Redis) -> AsyncIterator[CacheBackend]:
 
 @pytest_asyncio.fixture
 async def away() -> AsyncIterator[CacheBackend]:
-    """A backend whose Redis does not answer."""
+    """A backend whose Redis does not reply."""
     async with Redis(port=free_port()) as client:
         found = backend_on(client, deadline=0.5)
         yield found

@@ -70,7 +70,7 @@ def test_a_backlog_never_grows_beyond_its_bound() -> None:
 
 
 class Interrupted(Store):
-    """Loses every eviction while `away` is set; look-ups go on, as for another process."""
+    """Loses every eviction while `away` is set; lookups go on, as for another process."""
 
     away: Exception | None = None
 
@@ -111,7 +111,7 @@ async def test_no_hit_before_an_owed_eviction_was_sent(away: Exception) -> None:
 
 
 async def known_during_an_outage(engine: Engine, store: Interrupted) -> Outcome | bytes:
-    """What a look-up for a known entry finds while its eviction is kept."""
+    """What a lookup for a known entry finds while its eviction is kept."""
     assert await (await miss_of(engine)).fill(OLD, TTL_MS)
     known = await found_by(engine)
     store.away = AWAY[0]

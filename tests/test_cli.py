@@ -415,7 +415,7 @@ def test_stats_look_at_no_more_entries_than_the_limit() -> None:
 def test_stats_without_redis_are_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("REDIS_URL", "redis://127.0.0.1:1")
     get_settings.cache_clear()
-    assert "Error: Redis does not answer" in run("stats", code=1)
+    assert "Error: Redis does not reply" in run("stats", code=1)
 
 
 # -- wrong calls
@@ -468,7 +468,7 @@ async def test_warm_keeps_to_its_number_of_requests_at_a_time() -> None:
             await asyncio.sleep(0)
         running -= 1
 
-    done = await warm(app, map("/{}".format, range(20)), (), concurrency=3, tell=lambda _: None)
+    done = await warm(app, map("/{}".format, range(20)), (), concurrency=3, report=lambda _: None)
     assert [one.url for one in done] == [f"/{number}" for number in range(20)]
     assert most == 3
 

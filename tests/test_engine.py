@@ -47,7 +47,7 @@ Eviction = Callable[[Engine], Awaitable[bool]]
 
 
 class ExpectsNothing(Forecast):
-    """Has every look-up claim the lease at once."""
+    """Has every lookup claim the lease at once."""
 
     def is_sure(self, shape: bytes) -> bool:
         return False
@@ -87,7 +87,7 @@ EVICTIONS = [by_key, by_path, by_group, of_the_epoch]
 
 
 async def waiting(engine: Engine, **options: Any) -> asyncio.Task[Outcome]:
-    """A look-up that has met another's lease and waits for its end."""
+    """A lookup that has met another's lease and waits for its end."""
     met = asyncio.Event()
     follow = engine._follow
 

@@ -947,7 +947,7 @@ def test_changes_to_one_scope_are_not_seen_by_the_next(routed: Routed) -> None:
     assert seen[0] == seen[1] == seen[2]
 
 
-# -- look-ups and leases
+# -- lookups and leases
 
 
 class Shop:
@@ -1050,7 +1050,7 @@ COMERS: list[Comer] = [lambda _: answering(404), lambda shop: CacheRoute(PATH, s
 
 
 async def waits_when_a_route_comes_and_goes(monkeypatch: pytest.MonkeyPatch, comer: Comer) -> int:
-    """How often somebody waits for what a request began during whose look-up routes change."""
+    """How often somebody waits for what a request began during whose lookup routes change."""
     early, wait, waits = CachePassage.before_dependencies, Waiters.wait, Runs()
 
     async def look_up_and_change(*given: Any) -> Response | None:

@@ -184,7 +184,7 @@ class Full(Trouble):
 
 
 MET = [Killed, Hung, Slow, BlackHoled, NotReading, PasswordChanged, Full]
-"""Troubles that come while the application runs, and that no look-up gets through."""
+"""Troubles that come while the application runs, and that no lookup gets through."""
 
 
 def shop(runs: Runs, url: str = "", *, using: RedisSettings | None = None) -> FastAPI:
@@ -306,7 +306,7 @@ async def test_without_the_right_to_store_evictions_go_on_and_fills_stop(
         assert "HIT" not in await states(client)
         await trouble.end()
         await until_cached(client)
-    assert lines(caplog, "Redis refuses look-ups: ") == 1
+    assert lines(caplog, "Redis refuses lookups: ") == 1
     assert lines(caplog, "did not confirm") == 0
 
 

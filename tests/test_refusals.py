@@ -55,5 +55,5 @@ def test_each_kind_of_operation_is_tracked_separately(caplog: pytest.LogCaptureF
 def test_a_refusal_that_passes_by_itself_is_not_logged(caplog: pytest.LogCaptureFixture) -> None:
     clock = Steady()
     clock.refuse(why=ClusterDownError)
-    clock.refusals.refused(Operation.FILL, CacheUnavailableError("no answer in time"))
+    clock.refusals.refused(Operation.FILL, CacheUnavailableError("no reply in time"))
     assert said(caplog) == []

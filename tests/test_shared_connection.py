@@ -216,7 +216,7 @@ async def test_after_a_late_reply_the_next_command_gets_a_new_connection(
 ) -> None:
     wire.hangs = True
     async with connected(wire) as connection:
-        with pytest.raises(CacheUnavailableError, match="no answer in time"):
+        with pytest.raises(CacheUnavailableError, match="no reply in time"):
             await connection.get_many([b"a"], soon())
         wire.hangs = False
         assert await connection.get_many([b"a"], None) == [b"a"]
@@ -362,7 +362,7 @@ def test_another_event_loop_is_refused_and_named_once(
         first.run(use())
         first.run(close())
     (said,) = caplog.messages
-    assert "Ask it on the loop of its lifespan" in said
+    assert "Use it on the loop of its lifespan" in said
 
 
 class _Loop:
@@ -399,7 +399,7 @@ async def kept_busy(work: asyncio.Task[Any], seconds: float) -> None:
 
 
 async def look_ups(store: Store, number: int) -> int:
-    """How many look-ups failed."""
+    """How many lookups failed."""
     failed = 0
     for _ in range(number):
         try:

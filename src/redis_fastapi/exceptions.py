@@ -4,7 +4,7 @@ CacheError
 ├── CacheDeclarationError   (TypeError)     a marker or dependency that breaks a rule
 ├── CacheSettingsError      (ValueError)    an invalid ``REDIS_*`` value
 ├── CacheSetupError         (RuntimeError)  something the application has not set up
-└── CacheUnavailableError                   Redis did not answer; never reaches a client
+└── CacheUnavailableError                   Redis did not reply; never reaches a client
 """
 
 from __future__ import annotations

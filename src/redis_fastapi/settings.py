@@ -479,5 +479,5 @@ def _winner(settings: RedisSettings) -> tuple[str, tuple[str, ...]]:
 
 
 def _is_service_link(port: object) -> bool:
-    """Whether this is what Kubernetes puts into ``REDIS_PORT`` beside a service named redis."""
+    """Whether this is what Kubernetes puts into ``REDIS_PORT`` for a service named redis."""
     return isinstance(port, str) and port.startswith("tcp://")

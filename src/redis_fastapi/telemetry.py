@@ -26,7 +26,7 @@ logger = logging.getLogger("redis_fastapi")
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """A GET whose endpoint declares caching was answered, or its endpoint raised.
+    """A GET of a cached endpoint got its response, or the endpoint raised.
 
     Attributes:
         route: Method and path template, ``GET /products/{product_id}``; of a mounted application

@@ -1,6 +1,6 @@
-"""What an outage costs a look-up: `python -m outages.delays` in tests, times in milliseconds.
+"""What an outage costs a lookup: `python -m outages.delays` in tests, times in milliseconds.
 
-Fifty tasks look up one after the other. `at first` is the worst look-up from the beginning of the
+Fifty tasks look up one after the other. `at first` is the worst lookup from the beginning of the
 trouble until the breaker opened, `then` the worst of those that began while it was open, `back` the
 time from the end of the trouble to the first hit. The event loop's own worst delay in the same
 time stands beside them: what a busy machine adds.

@@ -1,7 +1,7 @@
 """Waiting for another process's computation: `python -m outages.waiters` in tests.
 
-One engine computes, look-ups of another wait for it, told of changes or not, in turns within one
-run. Printed is what a look-up took longer than the fill, and how often it read meanwhile.
+One engine computes, lookups of another wait for it, told of changes or not, in turns within one
+run. Printed is what a lookup took longer than the fill, and how often it read meanwhile.
 """
 
 from __future__ import annotations

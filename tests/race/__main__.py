@@ -81,7 +81,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=60.0, help="of the full protocol")
     seconds = parser.parse_args().seconds
-    columns = ("look-ups", "evicts", "puts", "kills", "moves", "violations")
+    columns = ("lookups", "evicts", "puts", "kills", "moves", "violations")
     print(f"{'race':80}" + "".join(f"{column:>11}" for column in columns))
     failed = False
     for name, result, fails in rows(seconds):

@@ -1,7 +1,7 @@
-"""Many processes race on a few keys; no look-up may return what was evicted before it began.
+"""Many processes race on a few keys; no lookup may return what was evicted before it began.
 
 `truth` is the database: a computation reads it at its beginning. A writer raises it, evicts or
-puts, and once that is acknowledged raises `told`. A look-up that ends with less than what `told`
+puts, and once that is acknowledged raises `told`. A lookup that ends with less than what `told`
 held when it began is a violation.
 """
 

@@ -1,7 +1,7 @@
 """What processes keep for themselves, while another one evicts: `python -m race.local`.
 
 Readers keep entries locally, a writer evicts, and once that is acknowledged tells when it was. A
-look-up that began later than `GRACE_SECONDS` after that and returns less is a violation. Before it
+lookup that began later than `GRACE_SECONDS` after that and returns less is a violation. Before it
 looks, a reader lets its event loop turn, so that a process that was not running is not blamed for
 what it could not hear. Connections that are told of changes are killed all the while.
 """
@@ -351,7 +351,7 @@ def _show_memory(keys: int, max_bytes: int) -> bool:
 
 def _show_races(seconds: float) -> bool:
     print(
-        f"\n{'kept in the process':44}{'look-ups':>9}{'kept':>8}{'evicts':>8}{'kills':>6}"
+        f"\n{'kept in the process':44}{'lookups':>9}{'kept':>8}{'evicts':>8}{'kills':>6}"
         f"{'longest ms':>11}{'stale > 50 ms':>14}"
     )
     failed = False

@@ -101,8 +101,8 @@ class Runtime:
 
     def _new_engine(self, client: Any) -> Engine:
         settings, own = self.settings, client is self.client
-        told = self._telemetry
-        new_store = Store if told is None else partial(ObservedStore, telemetry=told)
+        telemetry = self._telemetry
+        new_store = Store if telemetry is None else partial(ObservedStore, telemetry=telemetry)
         store = new_store(
             client,
             prefix=settings.prefix,
@@ -198,8 +198,8 @@ class Runtime:
 
     def overridden(self, engine: Engine, telemetry: Telemetry | None = None) -> Context:
         """The context of requests on an engine from a test, with the test's listeners added."""
-        told = self._telemetry if telemetry is None else telemetry.plus(self._telemetry)
-        return self._context(engine, eager=True, telemetry=told)
+        listeners = self._telemetry if telemetry is None else telemetry.plus(self._telemetry)
+        return self._context(engine, eager=True, telemetry=listeners)
 
     def _context(self, engine: Engine, *, eager: bool, telemetry: Telemetry | None) -> Context:
         shared = (self.settings, self.sites, self._once_log, self._refreshes)

@@ -25,7 +25,7 @@ from ..settings import RedisSettings
 logger = logging.getLogger("redis_fastapi")
 
 _PATIENCE_SECONDS: Final = 5.0
-"""How long the server may take to answer all queries."""
+"""How long the server may take to reply to all queries."""
 
 _NAMED: Final = 3
 """Routes named in a log line; the others are counted."""

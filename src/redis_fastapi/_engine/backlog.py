@@ -68,10 +68,10 @@ class Backlog:
 
     def settle(self, sent: Owed) -> None:
         """Drop what Redis has acknowledged; evictions kept since then stay."""
-        for names, gone in (
+        for names, acknowledged in (
             (self._entries, sent.entries),
             (self._generations, sent.generations),
         ):
-            for name in gone:
+            for name in acknowledged:
                 if names.get(name, sent.number + 1) <= sent.number:
                     del names[name]

@@ -43,7 +43,7 @@ class Hit(NamedTuple):
     Attributes:
         entry: The entry.
         collapsed: Whether the lookup waited for another request's computation.
-        local: Whether the entry came from the local tier, without asking Redis.
+        local: Whether the entry came from the local tier, without reading Redis.
         read: What it was decoded from; None if it was not read from Redis for this lookup.
     """
 

@@ -300,8 +300,8 @@ class Leases:
     ) -> Claim:
         fresh = tuple(self._random(TOKEN_SIZE) if token is None else None for token in tokens)
         # Assumes that nobody else creates the missing generations in the meantime.
-        believed = [new or known or b"" for new, known in zip(fresh, tokens, strict=True)]
-        value = lease_value(kind, self._random(NONCE_SIZE), b"".join((target.shape, *believed)))
+        assumed = [new or known or b"" for new, known in zip(fresh, tokens, strict=True)]
+        value = lease_value(kind, self._random(NONCE_SIZE), b"".join((target.shape, *assumed)))
         return Claim(target, value, fresh, self.lease_ms, kind == WRITER, if_absent, until)
 
     async def _send(self, claim: Claim) -> Acquired:

@@ -1,4 +1,4 @@
-"""The engine while caching is off: it never asks Redis."""
+"""The engine while caching is off: it never uses Redis."""
 
 from __future__ import annotations
 

@@ -26,9 +26,9 @@ _QUIET_SECONDS = 10.0
 
 
 class Operation(str, Enum):
-    """What Redis is asked to do."""
+    """What is sent to Redis."""
 
-    LOOK_UP = "look-ups"
+    LOOK_UP = "lookups"
     FILL = "entries"
     EVICTION = "evictions"
 

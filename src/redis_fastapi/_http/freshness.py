@@ -72,7 +72,7 @@ def prior_age(headers: Headers) -> int:
 def freshness_lifetime_ms(
     headers: Headers, *, ttl_ms: int | None, now_ms: int, shared: bool = False
 ) -> int | None:
-    """Return how long a response stays fresh, in milliseconds: `ttl_ms`, or less if it says so.
+    """How long a response stays fresh, in milliseconds: `ttl_ms`, or less if its headers say so.
 
     A response states its lifetime by s-maxage (for shared entries), else max-age, else Expires
     minus Date (RFC 9111 section 4.2.1). None means no expiry, 0 means already stale. The response's
@@ -184,8 +184,8 @@ def _expires_lifetime_ms(headers: Headers, now_ms: int) -> int | None:
 
 
 def _fresh(directives: RequestDirectives, age_ms: int, remaining_ms: int | None) -> Freshness:
-    asks = directives is not IGNORED
-    if asks and (_too_old(directives, age_ms) or _expires_too_soon(directives, remaining_ms)):
+    directed = directives is not IGNORED
+    if directed and (_too_old(directives, age_ms) or _expires_too_soon(directives, remaining_ms)):
         return MustRevalidate(Forward.REQUEST)
     return Fresh(ttl=None if remaining_ms is None else remaining_ms // _MS)
 

@@ -3,7 +3,7 @@
 Only types that are closed say what they lack: a pydantic model without extra values, a TypedDict.
 An object of any other class may be given attributes at any time.
 
-A template needs a text at the end. That of a whole model says all that is in it, and that of a
+A template needs a text at the end. The text of a whole model contains every field, and that of a
 secret nothing.
 """
 
@@ -36,7 +36,7 @@ def why_lacking(annotation: Any, attributes: tuple[str, ...]) -> str | None:
 
 
 def _why_textless(annotation: Any) -> str | None:
-    """Why a value cannot be told by its text; None where it may be."""
+    """Why a value has no text of its own; None if it may have one."""
     kind = get_origin(annotation) or annotation
     if _is_class(kind, SecretStr, SecretBytes):
         return f"all values of {kind.__name__!r} have one text"
@@ -53,7 +53,7 @@ def _is_class(annotation: Any, *kinds: type) -> bool:
 
 
 def _bare(annotation: Any) -> Any:
-    """Without metadata, and without None beside one other type."""
+    """The type without metadata, and without None next to one other type."""
     if get_origin(annotation) is Annotated:
         return _bare(get_args(annotation)[0])
     if get_origin(annotation) in (Union, UnionType):

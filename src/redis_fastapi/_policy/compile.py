@@ -102,7 +102,7 @@ def policy_under(
     """The policy while an application's dependencies are overridden."""
     found = overridden(route.dependant, overrides)
     reader = _sorted_by_kind(declaration, route)[0][-1:]
-    if not found.by or not reader or _speaks_for_dependencies(reader[0].marker):
+    if not found.by or not reader or _declares_dependence(reader[0].marker):
         return policy
     read = compile_policy(declaration, replace(route, dependant=found.dependant)).read
     assert read is not None
@@ -205,9 +205,9 @@ def _selectors(
 ) -> tuple[Selectors, Reason | None]:
     """What selects the variant, and the reason why nothing may be stored, if there is one."""
     own, received, schemes = inputs.own.names, inputs.received.names, inputs.received.schemes
-    spoken_for = _speaks_for_dependencies(marker)
+    is_declared = _declares_dependence(marker)
     own_query, query = inputs.own_query, Names(query=received.plus(inputs.lasting).query)
-    if _opaque(declaration, inputs) and not spoken_for:
+    if _opaque(declaration, inputs) and not is_declared:
         query = _ANYTHING
         # a guard may leave what it found in the state of the request
         received, schemes = received.plus(inputs.guards.names), (*schemes, *inputs.guards.schemes)
@@ -215,7 +215,7 @@ def _selectors(
         own_query, query = (), query._replace(query=())
     names = query.plus(Names(headers=own.headers, cookies=own.cookies))
     uncacheable = Reason.FORM if inputs.own.form or inputs.received.form else None
-    if not spoken_for:
+    if not is_declared:
         credentials = credentials_of(schemes)
         if credentials is None:
             uncacheable = Reason.UNKNOWN_SECURITY_SCHEME
@@ -225,8 +225,8 @@ def _selectors(
     return Selectors(own_query, names, vary=vary, body=body), uncacheable
 
 
-def _speaks_for_dependencies(marker: Marker) -> bool:
-    """Whether the author says how the answer depends on what dependencies read."""
+def _declares_dependence(marker: Marker) -> bool:
+    """Whether the author declares how the response depends on what dependencies read."""
     return isinstance(marker, Cached) and (bool(marker.vary) or marker.shared is True)
 
 
@@ -241,7 +241,7 @@ def _is_private(marker: Cached, inputs: RouteInputs) -> bool:
 
 
 _CREDENTIALS = frozenset({"authorization", EVERYTHING})
-"""Headers that tell users apart, as far as their names say."""
+"""Headers that distinguish users, as far as their names show."""
 
 
 def _is_per_user(selectors: Selectors, inputs: RouteInputs) -> bool:
@@ -279,14 +279,15 @@ def _read_warnings(
 ) -> Iterator[str]:
     marker = declared.marker
     assert isinstance(marker, Cached)
-    spoken_for = marker.vary or marker.shared is not None
+    is_declared = marker.vary or marker.shared is not None
     if read.uncacheable:
         yield f"{read.label}: never stored ({read.uncacheable.value})"
-    if opaque and not spoken_for:
+    if opaque and not is_declared:
         who = ", ".join(opaque)
         yield (
-            f"{read.label}: {who} takes the whole Request, so anything in it may reach the answer; "
-            "the key holds the query, Host, Authorization and Cookie. Say vary=(...) or shared=True"
+            f"{read.label}: {who} takes the whole Request, so anything in it may reach the "
+            "response; the key holds the query, Host, Authorization and Cookie. Say vary=(...) or "
+            "shared=True"
         )
     passing = sorted(set(inputs.guards.names.query) - set(inputs.lasting.query))
     if passing:
@@ -296,13 +297,13 @@ def _read_warnings(
             "as a parameter"
         )
     lasting = (*inputs.lasting.headers, *inputs.lasting.cookies)
-    if lasting and not spoken_for:
+    if lasting and not is_declared:
         yield (
             f"{read.label}: a guard with yield reads {', '.join(lasting)}, which selects nothing; "
             "where that reaches the endpoint (by a context variable, say), receive it as a "
             "parameter. Where it does not, say shared=True"
         )
-    if inputs.received.schemes and not spoken_for:
+    if inputs.received.schemes and not is_declared:
         yield (
             f"{read.label}: behind a security scheme, and keyed by the credentials it reads. "
             'Say vary="user.id" for one entry a user, or shared=True for one for all'
@@ -324,11 +325,11 @@ def _write_policy(
         model=route.model,
         modelled=route.modelled,
         invalidates=route.invalidates,
-        preconditions=any(_asks_for_preconditions(one) for one in (*puts, *evictions)),
+        preconditions=any(_has_preconditions(one) for one in (*puts, *evictions)),
     )
 
 
-def _asks_for_preconditions(declared: Declared) -> bool:
+def _has_preconditions(declared: Declared) -> bool:
     return isinstance(declared.marker, (CachePut, CacheEvict)) and declared.marker.preconditions
 
 

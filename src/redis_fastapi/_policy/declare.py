@@ -143,7 +143,7 @@ class Declaration(NamedTuple):
         """
         added = tuple(extra)
         if added and self.generator:
-            logger.warning("%s streams its answer: Depends(...) caches nothing here", self.name)
+            logger.warning("%s streams its response: Depends(...) caches nothing here", self.name)
             return self
         return self._replace(declared=(*added, *self.declared))
 

@@ -28,7 +28,7 @@ Marks = tuple[Mark, ...]
 
 def intact(marks: Marks) -> bool:
     """Whether nothing has changed since these marks were taken."""
-    for mark in marks:  # noqa: SIM110 - a generator costs as much as the whole look-up
+    for mark in marks:  # noqa: SIM110 - a generator costs as much as the whole lookup
         if not mark.alive:
             return False
     return True

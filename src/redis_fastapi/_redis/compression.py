@@ -1,4 +1,4 @@
-"""Bodies as they are stored where ``REDIS_COMPRESSION`` says so: zstd frames with a checksum."""
+"""Bodies as stored with ``REDIS_COMPRESSION``: zstd frames with a checksum."""
 
 from __future__ import annotations
 

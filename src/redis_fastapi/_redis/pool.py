@@ -30,7 +30,7 @@ from ..settings import RedisSettings
 _LOG = logging.getLogger("redis_fastapi")
 
 _SENTINEL_PATIENCE = 1.0
-"""Default seconds for a Sentinel to answer before the next one is asked."""
+"""Default seconds for a Sentinel to reply before the next one is tried."""
 
 _CLOSING_PATIENCE = 2.0
 """Seconds for a server to take part in closing its connections."""
@@ -41,7 +41,7 @@ def open_client(settings: RedisSettings) -> Redis | RedisCluster:
 
     Raises:
         CacheSettingsError: The URL holds an option that redis-py does not know.
-        CacheSetupError: ``memory://`` is asked for and fakeredis is not installed.
+        CacheSetupError: ``memory://`` is requested and fakeredis is not installed.
     """
     if settings.in_memory:
         return _open_memory()

@@ -184,8 +184,8 @@ class SharedConnection:
         if not self._has_warned_of_loop:
             self._has_warned_of_loop = True
             _log.warning(
-                "Redis at %s: the application was asked on another event loop than it started on, "
-                "and runs without the cache there. Ask it on the loop of its lifespan",
+                "Redis at %s: the application runs on another event loop than it started on, "
+                "and bypasses the cache there. Use it on the loop of its lifespan",
                 self._name,
                 extra={"redis": self._name},
             )
@@ -216,7 +216,7 @@ class SharedConnection:
         elif self._deserves_grace(oldest, late=now - due):
             self._check_at(now + _GRACE_SECONDS)
         else:
-            self._break(TimeoutError("no answer in time"))
+            self._break(TimeoutError("no reply in time"))
 
     def _pending(self) -> Iterator[Call | Lookup | SingleLookup | MergedLookups]:
         return (call for call in chain(self._sent, self._queue) if call.is_pending)

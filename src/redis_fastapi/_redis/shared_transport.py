@@ -373,7 +373,7 @@ class _Topology:
             wait = until - asyncio.get_running_loop().time() + _GRACE_SECONDS
         await asyncio.wait((self._learning,), timeout=max(0.0, wait))
         if not self._is_known:
-            self._report_away("no answer in time")
+            self._report_away("no reply in time")
             raise AwayError(f"Redis Cluster at {self._name} is away")
 
     async def aclose(self) -> None:

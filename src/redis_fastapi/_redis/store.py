@@ -73,7 +73,7 @@ class Snapshot(NamedTuple):
     Attributes:
         raw: The stored entry, or only its head after a probe.
         tokens: The token of each generation, in the target's order.
-        lease: Value of the lease; None also where it was not asked for.
+        lease: Value of the lease; None also if it was not read.
     """
 
     raw: bytes | None
@@ -487,8 +487,8 @@ class Store:
                 )
         store = (keyed("SET", keys[0], payload, "PX", px), keyed("DEL", keys[1]))
         stored = await self._while_held(keys[1], lease, store, until)
-        asked = _remaining_lifetimes(possibly_short) if stored else []
-        lives = await self._send_or_raise(asked, until) if asked else []
+        queries = _remaining_lifetimes(possibly_short) if stored else []
+        lives = await self._send_or_raise(queries, until) if queries else []
         return await self._extend_generations(possibly_short, stored, lives, px)
 
     async def _while_held(

@@ -59,7 +59,7 @@ def lease_kind(value: bytes) -> bytes:
 
 
 def lease_nonce(value: bytes) -> bytes:
-    """The random bytes that tell this lease from any other."""
+    """The random bytes that distinguish this lease from any other."""
     return value[1:LEASE_HEAD_SIZE]
 
 

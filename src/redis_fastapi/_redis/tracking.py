@@ -118,7 +118,7 @@ class Tracking:
         if refusal != self._refused:
             self._refused = refusal
             _log.warning(
-                "nothing is kept in this process: Redis at %s does not tell what changes: %s",
+                "nothing is kept in this process: Redis at %s does not report changes: %s",
                 *(self._name, refusal),
                 extra={"redis": self._name},
             )
@@ -126,7 +126,7 @@ class Tracking:
     def _report_tracking(self) -> None:
         if self._refused:
             self._refused = ""
-            message = "entries are kept in this process: Redis at %s tells what changes"
+            message = "entries are kept in this process: Redis at %s reports changes"
             _log.warning(message, self._name, extra={"redis": self._name})
 
     async def _primaries(self) -> dict[str, Callable[[], Connection]]:

@@ -75,7 +75,7 @@ def _confusion_errors(overview: Overview) -> Iterator[CacheDeclarationError]:
                 code="redis-cache-same-key",
                 route=pair.other.label,
                 problem=f"has the key of {pair.one.label} and a function of the same name, so each "
-                "would be answered with what the other stored",
+                "would be served what the other stored",
                 fix='Cached(key="/a/path/of/its/own"), or functions with names of their own',
             )
 
@@ -127,7 +127,7 @@ def _eviction_errors(
             yield CacheDeclarationError(
                 code="redis-cache-key",
                 route=write.label,
-                problem=f"a key builder names the resources of {name}, so its path tells nothing",
+                problem=f"a key builder names the resources of {name}, so its path is unknown",
                 fix="Depends(cache_evict(key_builder=...)) with the same key builder, or a group",
             )
         yield from _missing_errors("CacheEvict", eviction.key, served, write, registry)

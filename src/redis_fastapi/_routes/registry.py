@@ -38,7 +38,7 @@ class Served:
     Attributes:
         path: Its full path template.
         mount: The part of it that mounts contribute.
-        host: The host that a `Host` route asks for; empty is any.
+        host: The host that a `Host` route requires; empty for any.
         methods: Its methods.
         endpoint: The user's function.
         policy: Its cache policy, or None.

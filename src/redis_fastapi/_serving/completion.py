@@ -118,9 +118,9 @@ class _Recording:
         """The head to send before the body is known, and how much of the body to keep."""
         refusal = self._fill.early_refusal(status, headers)
         if refusal is not None:
-            told = self._fill.unstored(headers, refusal)
+            fields = self._fill.unstored(headers, refusal)
             await self._fill.let_others_compute(refusal)
-            return Opening(told, 0)
+            return Opening(fields, 0)
         limit = self._fill.context.settings.max_body_size if self._fill.lease else 0
         return Opening(self._fill.unfinished(status, headers), limit)
 

@@ -103,7 +103,7 @@ class Fill:
         return entry._replace(headers=fields, cost_ms=self._cost_ms)
 
     def early_refusal(self, status: int, headers: Headers) -> Reason | None:
-        """The reason not to store a response, as far as its head tells."""
+        """The reason not to store a response, as far as its head shows."""
         if self._refusal is not None:
             return self._refusal
         if is_event_stream(headers):

@@ -67,7 +67,7 @@ class ObservedReading(Reading):
         stand_in = await super().failed(error)
         if stand_in is not None:
             self._emit_response(stand_in)
-        # a dependency that refuses the request comes before any look-up
+        # a dependency that refuses the request comes before any lookup
         elif self._started_ns:
             self._emit(Reason.FAILED, 0)
         return stand_in

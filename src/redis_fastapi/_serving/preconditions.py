@@ -2,7 +2,7 @@
 
 The GET is sent through the application as the same client would send it, and served from the cache
 if there is a fresh entry, otherwise by the endpoint. So the validator is the one that clients have
-received, whether or not anything is cached and Redis answers. Without a validator, the condition
+received, whether or not anything is cached and Redis replies. Without a validator, the condition
 fails.
 """
 

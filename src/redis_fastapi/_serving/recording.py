@@ -172,7 +172,7 @@ async def with_outlet(scope: Scope, send: Send) -> AsyncIterator[Send]:
 
 
 def as_get(scope: Scope, send: Send) -> tuple[Scope, Send]:
-    """A HEAD request as the GET whose head is asked for (RFC 9110 section 9.3.2).
+    """A HEAD request as the GET whose head is requested (RFC 9110 section 9.3.2).
 
     Ranges are of GET alone (section 14.2), and what a server could send by itself has a body.
     """

@@ -43,7 +43,7 @@ def adopt_routes(router: APIRouter) -> bool:
     Returns:
         Whether any route was rebuilt.
     """
-    return _adopt(router, asked=False, seen=set())
+    return _adopt(router, requested=False, seen=set())
 
 
 Guards = dict[int, int]
@@ -79,27 +79,27 @@ def _api_routes(router: APIRouter) -> Iterator[tuple[APIRouter, APIRoute]]:
             yield router, route
 
 
-def _adopt(router: APIRouter, *, asked: bool, seen: set[tuple[int, bool]]) -> bool:
+def _adopt(router: APIRouter, *, requested: bool, seen: set[tuple[int, bool]]) -> bool:
     """Adopt the routes under one router; returns whether any changed."""
-    if (id(router), asked) in seen:
+    if (id(router), requested) in seen:
         return False
-    seen.add((id(router), asked))
-    changed = [_adopt_one(route, asked, seen) for route in list(router.routes)]
+    seen.add((id(router), requested))
+    changed = [_adopt_one(route, requested, seen) for route in list(router.routes)]
     if any(changed):
         _renew(router)
     return any(changed)
 
 
-def _adopt_one(route: BaseRoute, asked: bool, seen: set[tuple[int, bool]]) -> bool:
+def _adopt_one(route: BaseRoute, requested: bool, seen: set[tuple[int, bool]]) -> bool:
     included = included_router(route)
     if included is not None:
         inherited = getattr(getattr(route, "include_context", None), "dependencies", ())
-        return _adopt(included, asked=asked or _declares(inherited), seen=seen)
-    if _is_plain(route) and (asked or _declares(route.dependencies)):
+        return _adopt(included, requested=requested or _declares(inherited), seen=seen)
+    if _is_plain(route) and (requested or _declares(route.dependencies)):
         _rebuild(route)
         return True
     if isinstance(route, Mount) and isinstance(route.app, APIRouter):
-        return _adopt(route.app, asked=asked, seen=seen)
+        return _adopt(route.app, requested=requested, seen=seen)
     return False
 
 

@@ -122,15 +122,15 @@ def _describe(
     components: dict[str, Document],
 ) -> None:
     assert served.policy is not None
-    told: Document = {}
+    terms: Document = {}
     if (read := served.policy.read) is not None and method == "GET":
-        told |= _read_terms(read, settings)
+        terms |= _read_terms(read, settings)
         _describe_read(operation, read, settings, components)
     if (write := served.policy.write) is not None:
-        told |= _write_terms(write, served)
+        terms |= _write_terms(write, served)
         _describe_write(operation, write, components)
-    if told:
-        operation.setdefault("x-cache", told)
+    if terms:
+        operation.setdefault("x-cache", terms)
 
 
 def _read_terms(read: ReadPolicy, settings: RedisSettings) -> Document:

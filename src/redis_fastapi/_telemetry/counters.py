@@ -20,10 +20,10 @@ class RouteCounts:
         stale: Answers from the cache whose lifetime had ended.
         misses: Answers of the endpoint that were stored where they may be.
         bypasses: Answers of the endpoint without the cache, while Redis was away for example.
-        reasons: How often each reason kept an answer from the cache.
+        reasons: How often a response was not stored, by reason.
         evictions: Evictions that it sent.
         unconfirmed: Those among them that Redis did not acknowledge at once.
-        lookup_seconds: All look-ups together.
+        lookup_seconds: All lookups together.
         bytes: All bodies together.
     """
 

@@ -23,7 +23,7 @@ class _Requested:
 
     Attributes:
         listeners: Its own, in the order named.
-        otel: Arguments of the OpenTelemetry listener, or None where it did not ask for one.
+        otel: Arguments of the OpenTelemetry listener, or None if there is none.
     """
 
     listeners: list[Listener] = field(default_factory=list)
@@ -59,7 +59,7 @@ def telemetry_of(app: FastAPI, settings: RedisSettings, *own: Listener) -> Telem
     """All listeners including ``own``; None if there are none.
 
     Raises:
-        CacheSetupError: OpenTelemetry is asked for and not installed.
+        CacheSetupError: OpenTelemetry is requested and not installed.
     """
     listeners = (*own, *_asked_for(_requests_of(app), settings))
     return Telemetry(listeners) if listeners else None
@@ -72,7 +72,7 @@ def _asked_for(requested: _Requested, settings: RedisSettings) -> Iterator[Liste
 
 
 def _open_telemetry(settings: RedisSettings, providers: dict[str, Any]) -> Listener:
-    # imported only here, so that it costs nothing where nobody asks for it
+    # imported only here, so that it costs nothing unless it is requested
     try:
         module = import_module("redis_fastapi._telemetry.otel")
     except ModuleNotFoundError as error:

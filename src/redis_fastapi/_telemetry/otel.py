@@ -1,9 +1,9 @@
 """OpenTelemetry spans and metrics, made from the cache's events.
 
-Needs opentelemetry-api, the extra ``otel``, and is imported where it is asked for. Names and
+Needs opentelemetry-api, the extra ``otel``, and is imported only on request. Names and
 attributes follow the semantic conventions; what these have no name for begins with
-``redis_fastapi.``. A span is made when what it tells has ended, below the span that is current
-then: the server's span of the request.
+``redis_fastapi.``. A span is created when what it describes has ended, and its parent is the span
+that is current then: the server's span of the request.
 """
 
 from __future__ import annotations
@@ -53,10 +53,12 @@ class OpenTelemetry:
         count = meter.create_counter
         seconds = partial(_histogram, meter, "s", _SECONDS)
         size = partial(_histogram, meter, "By", _BYTES)
-        self._requests = count("redis_fastapi.requests", "{request}", "Answered GETs")
-        self._lookups = seconds("redis_fastapi.lookup.duration", "Time until the cache had spoken")
-        self._waits = seconds("redis_fastapi.wait.duration", "Look-ups that waited for another run")
-        self._bodies = size("redis_fastapi.response.body.size", "Bodies of answered GETs")
+        self._requests = count("redis_fastapi.requests", "{request}", "GETs of cached endpoints")
+        self._lookups = seconds(
+            "redis_fastapi.lookup.duration", "Time until the cache had a result"
+        )
+        self._waits = seconds("redis_fastapi.wait.duration", "Lookups that waited for another run")
+        self._bodies = size("redis_fastapi.response.body.size", "Bodies of responses to GETs")
         self._evictions = count("redis_fastapi.evictions", "{eviction}", "Evictions by writes")
         self._operations = seconds("db.client.operation.duration", "Operations on Redis")
         self._entries = size("redis_fastapi.entry.size", "Entries read and stored")

@@ -1,7 +1,7 @@
 """Counters per route that every process publishes in Redis, for ``redis-fastapi stats``.
 
-All are fields of one hash, each written by its process and believed for three intervals; the hash
-goes when nobody writes to it any more.
+All are fields of one hash, each written by its process and counted for three intervals; the hash
+expires when no process writes to it any more.
 """
 
 from __future__ import annotations

@@ -248,7 +248,7 @@ def warm_up(
             urls,
             _headers(header),
             concurrency=concurrency,
-            tell=lambda _: progress.advance(task),
+            report=lambda _: progress.advance(task),
         )
         done = asyncio.run(warming)
     if json:

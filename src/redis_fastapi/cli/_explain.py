@@ -34,10 +34,10 @@ class Explanation:
     Attributes:
         request: Method and address.
         route: The route that serves it, or None.
-        status: What the application answered where it did not come to the endpoint, or None.
+        status: Status code if the application responded before the endpoint, or None.
         key: The entry's key in Redis, or None.
         groups: The groups that the entry is in, filled in.
-        not_stored: Why no answer to it is stored; empty where one may be.
+        not_stored: Why no response to it is stored; empty if one may be.
         notes: What else decides.
         entry: The entry as it stands, or None where there is no key.
     """
@@ -72,7 +72,7 @@ async def explain(app: FastAPI, method: str, url: str, headers: Headers) -> Expl
         response = await client.request(method, url, headers=list(headers))
     if explainer.explanation is not None:
         return explainer.explanation
-    reason = "a dependency, the validation or a middleware answered before the endpoint"
+    reason = "a dependency, the validation or a middleware responded before the endpoint"
     return replace(known, status=response.status_code, not_stored=(reason,))
 
 
@@ -93,7 +93,7 @@ class _Explainer:
         self.explanation: Explanation | None = None
 
     def passage(self, policy: Policy, context: Context | None) -> _Passage:
-        """What the endpoint's wrapper asks in place of the cache."""
+        """What the endpoint's wrapper calls in place of the cache."""
         return _Passage(self, policy, context)
 
     async def explain(
@@ -150,7 +150,7 @@ def _notes(read: ReadPolicy, context: Context | None, request: Request) -> Itera
         if _directives(request).no_cache:
             yield "the request says no-cache: the endpoint runs, whatever is stored"
         if _directives(request).only_if_cached:
-            yield "the request says only-if-cached: without an entry it is answered 504"
+            yield "the request says only-if-cached: without an entry the response is 504"
 
 
 def _directives(request: Request) -> _http.RequestDirectives:

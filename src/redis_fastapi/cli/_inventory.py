@@ -1,7 +1,7 @@
 """What the cache stores in Redis, and what its processes count; all reads are bounded.
 
 Everything is read over the client's own connections, and nothing waits for longer than a few
-seconds: what was not seen by then is said to be missing.
+seconds: what was not seen by then is reported as missing.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Inventory:
     Attributes:
         entries: Entries that were seen.
         complete: Whether all of Redis was looked at; otherwise there are more.
-        mean_bytes: Memory of one entry, by a sample; None where the server does not say.
+        mean_bytes: Memory of one entry, by a sample; None if the server does not report it.
         memory: How the server uses its memory, or None.
     """
 
@@ -66,12 +66,12 @@ async def stats_of(client: Any, prefix: str, *, most: int) -> Stats:
     """Inspect the cache under a prefix, up to ``most`` entries.
 
     Raises:
-        CacheUnavailableError: Redis does not answer.
+        CacheUnavailableError: Redis does not reply.
     """
     try:
         return await asyncio.wait_for(_stats(client, prefix, most), _PATIENCE_SECONDS)
     except TROUBLE as error:
-        raise CacheUnavailableError(f"Redis does not answer: {error}") from error
+        raise CacheUnavailableError(f"Redis does not reply: {error}") from error
 
 
 async def _stats(client: Any, prefix: str, most: int) -> Stats:

@@ -1,4 +1,4 @@
-"""An application from its name, as the command line is told it: ``package.module:app``."""
+"""An application from its name on the command line: ``package.module:app``."""
 
 from __future__ import annotations
 

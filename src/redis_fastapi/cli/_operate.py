@@ -62,9 +62,9 @@ class Warmed:
     """One request of a warm-up.
 
     Attributes:
-        url: As it was asked for.
-        status: What was answered.
-        state: ``X-Redis-Cache`` of the answer, or None.
+        url: As requested.
+        status: Status code of the response.
+        state: ``X-Redis-Cache`` of the response, or None.
     """
 
     url: str
@@ -83,20 +83,20 @@ async def warm(
     headers: Headers,
     *,
     concurrency: int,
-    tell: Callable[[Warmed], None],
+    report: Callable[[Warmed], None],
 ) -> list[Warmed]:
     """Request URLs from the application in this process, ``concurrency`` at a time, in order."""
     turns = asyncio.Semaphore(concurrency)
     async with client_of(app) as client:
 
-        async def ask(url: str) -> Warmed:
+        async def request(url: str) -> Warmed:
             async with turns:
                 response = await client.get(url, headers=list(headers))
             warmed = Warmed(url, response.status_code, response.headers.get("x-redis-cache"))
-            tell(warmed)
+            report(warmed)
             return warmed
 
-        return list(await asyncio.gather(*(ask(url) for url in urls)))
+        return list(await asyncio.gather(*(request(url) for url in urls)))
 
 
 def addresses(lines: Iterable[str]) -> list[str]:

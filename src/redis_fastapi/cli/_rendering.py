@@ -90,7 +90,7 @@ def _explained(explanation: Explanation) -> Iterator[tuple[str, str]]:
 
 def _entry_text(entry: EntryReport) -> str:
     if entry.standing is Standing.UNKNOWN:
-        return "unknown: Redis did not answer"
+        return "unknown: Redis did not reply"
     if entry.age_seconds is None:
         return str(entry.standing.value)
     by = f" by {', '.join(entry.evicted_by)}" if entry.evicted_by else ""
@@ -141,7 +141,7 @@ def _size(number: float) -> str:
     return f"{number:.1f} GiB"
 
 
-_COUNTS = ("route", "hits", "stale", "misses", "bypassed", "hit ratio", "look-up", "evictions")
+_COUNTS = ("route", "hits", "stale", "misses", "bypassed", "hit ratio", "lookup", "evictions")
 
 
 def counts_table(routes: Mapping[str, RouteCounts]) -> Table:

@@ -48,7 +48,7 @@ class RouteReport:
 
     @property
     def name(self) -> str:
-        """How other routes speak of it."""
+        """The name that other routes' reports use for it."""
         return f"{self.method} {self.path}"
 
 

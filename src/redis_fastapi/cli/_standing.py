@@ -26,7 +26,7 @@ class Standing(str, Enum):
     EXPIRED = "expired"
     DAMAGED = "damaged"
     UNKNOWN = "unknown"
-    """Redis did not answer."""
+    """Redis did not reply."""
 
 
 @dataclass(frozen=True, slots=True)

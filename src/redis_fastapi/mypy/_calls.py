@@ -52,11 +52,11 @@ def app_made(ctx: FunctionContext) -> Type:
 def dependency_made(kind: str, ctx: FunctionContext) -> Type:
     """``cache(ttl=300)``: checked at the call, since its arguments are unknown at the endpoint."""
     values = given_values(ctx, _parameters(ctx)) or {}
-    spoken = {name: value for name, value in values.items() if name not in _OWN_MEANING}
-    facts = EndpointFacts("endpoint", markers=(MarkerFacts(kind, spoken, lenient=True),))
+    given = {name: value for name, value in values.items() if name not in _OWN_MEANING}
+    facts = EndpointFacts("endpoint", markers=(MarkerFacts(kind, given, lenient=True),))
     for problem in check(facts):
         where = ctx.context
-        if problem.argument in spoken:
+        if problem.argument in given:
             where = ctx.args[ctx.callee_arg_names.index(problem.argument)][0]
         report(problem, where, ctx.context, ctx.api.msg.errors)
     return ctx.default_return_type

@@ -101,11 +101,11 @@ F = TypeVar("F", FunctionContext, MethodContext)
 def _unbroken(hook: Callable[[F], Type]) -> Callable[[F], Type]:
     """The hook, which gives mypy's own type and a note if it raises."""
 
-    def answer_or_default(ctx: F) -> Type:
+    def analyze_or_default(ctx: F) -> Type:
         found = _guard(hook, ctx)
         return found if found is not None else ctx.default_return_type
 
-    return answer_or_default
+    return analyze_or_default
 
 
 R = TypeVar("R")
@@ -125,7 +125,7 @@ def _note_failure(
 ) -> None:
     # during semantic analysis, the type analyzer's api wraps the one with errors
     api: Any = getattr(ctx.api, "api", ctx.api)
-    if any(said.startswith(_FAILED) for said in api.errors.only_once_messages):
+    if any(message.startswith(_FAILED) for message in api.errors.only_once_messages):
         return
     last = traceback.extract_tb(error.__traceback__)[-1]
     message = (

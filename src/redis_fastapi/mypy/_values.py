@@ -150,8 +150,8 @@ def _all_known(items: tuple[object, ...], given: Type) -> object:
 
 def _folded(expression: Expression | None, module: str) -> object:
     value = constant_fold_expr(expression, module) if expression is not None else None
-    spoken = isinstance(value, (int, str)) or (isinstance(value, float) and math.isfinite(value))
-    return value if spoken else UNKNOWN
+    known = isinstance(value, (int, str)) or (isinstance(value, float) and math.isfinite(value))
+    return value if known else UNKNOWN
 
 
 def _value_of(given: Type) -> object:

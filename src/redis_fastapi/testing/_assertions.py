@@ -16,8 +16,8 @@ class HasHeaders(Protocol):
 _MEANING = {
     "HIT": "it came from the cache",
     "STALE": "it came from the cache, past its lifetime or softly evicted",
-    "MISS": "the endpoint ran, and its answer was stored where it may be",
-    "BYPASS": "the endpoint ran and nothing was stored: Redis is away, or the answer may not be "
+    "MISS": "the endpoint ran, and its response was stored if it may be",
+    "BYPASS": "the endpoint ran and nothing was stored: Redis is away, or the response may not be "
     "stored (the logger 'redis_fastapi' says why)",
     None: "the endpoint declares no caching, caching is off or not set up, or the request said "
     "no-store",

@@ -41,7 +41,7 @@ class Journal:
     def covers_resource(self, resource: str) -> bool:
         """Whether every entry of a resource that was looked up is among what was evicted."""
         named = evicted_resources([resource])
-        # a put names the variants beside its own entry, and that entry stays
+        # a put also names the variants, next to its own entry, and that entry stays
         if self.covers(()) or not self.entries.isdisjoint(named.entries):
             return True
         there = [target for target in self.seen if _is_of(target, named)]
@@ -65,7 +65,7 @@ def _is_of(target: Target, named: Evicted) -> bool:
 
 
 class JournalingEngine(Engine):
-    """An engine that records look-ups and evictions in a journal."""
+    """An engine that records lookups and evictions in a journal."""
 
     def __init__(self, store: Store, journal: Journal, **options: Any) -> None:
         super().__init__(store, **options)
@@ -90,5 +90,5 @@ class JournalingEngine(Engine):
 
 
 async def short_sleep(seconds: float) -> None:
-    """Sleep as the engine asks, cut down to what a test has time for."""
+    """Sleep as the engine asks, but no longer than a test can wait."""
     await asyncio.sleep(min(seconds, _LONGEST_PAUSE_SECONDS))
