@@ -1005,5 +1005,5 @@ async def test_a_router_wide_cache_leaves_streams_and_forms_as_they_are(
     with TestClient(app) as client:
         client.get("/listed")
         assert client.get("/listed").headers["x-redis-cache"] == "HIT"
-    streams = [record for record in caplog.records if "streams its answer" in record.getMessage()]
+    streams = [record for record in caplog.records if "streams its response" in record.getMessage()]
     assert len(streams) >= 1
