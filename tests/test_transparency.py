@@ -1,6 +1,8 @@
 """A marker changes nothing but the cache: all else is as FastAPI has it without the marker."""
 
 import asyncio
+import gc
+import weakref
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -37,6 +39,7 @@ from redis_fastapi import (
     FastAPIRedis,
     RedisSettings,
 )
+from redis_fastapi._policy.handlers import KEEPS_HANDLERS
 
 CACHE_FIELDS = {"etag", "cache-control", "vary", "age", "x-redis-cache", "cache-status"}
 """What a cached answer says more than a plain one."""
@@ -209,6 +212,22 @@ async def test_a_router_included_twice_keeps_its_paths_apart() -> None:
         for path in ("/a/products/1", "/b/products/1", "/products/1"):
             assert await states(http, path, path) == ["MISS", "HIT"]
     assert ran == [1, 1, 1]
+
+
+@pytest.mark.skipif(not KEEPS_HANDLERS, reason="a route has to keep what FastAPI does not")
+async def test_a_router_keeps_no_application_that_has_included_it() -> None:
+    router = product_router([])
+
+    async def serve_once() -> weakref.ref[FastAPI]:
+        app = caching_app()
+        app.include_router(router)
+        async with serving(app) as http:
+            assert await states(http, "/products/1", "/products/1") == ["MISS", "HIT"]
+        return weakref.ref(app)
+
+    gone = await serve_once()
+    gc.collect()
+    assert gone() is None
 
 
 async def test_a_mounted_application_caches_and_keeps_its_paths_apart() -> None:

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import functools
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, MutableSet, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, ClassVar
+from weakref import WeakSet
 
 from fastapi import params
 from fastapi.dependencies.models import Dependant
@@ -35,11 +36,11 @@ from ._policy.declare import (
     label_of,
     take_dependencies,
 )
-from ._policy.handlers import INCLUDES_LAZILY, dependant_within, is_fastapis
+from ._policy.handlers import INCLUDES_LAZILY, KEEPS_HANDLERS, dependant_within, is_fastapis
 from ._policy.inputs import own_inputs, tree_inputs
 from ._policy.model import model_text
 from ._policy.overridden import Overrides
-from ._policy.policy import Policy, ReadPolicy
+from ._policy.policy import Policy
 from ._policy.rules import check
 from ._policy.signature import parameter_of_type
 from ._policy.wrapping import DECLARATION, install_wrapper, wrapped
@@ -74,8 +75,7 @@ class CacheRoute(APIRoute):
         kept, extra = take_dependencies(dependencies)
         methods = frozenset(method.upper() for method in options.get("methods") or ["GET"])
         self._declaration = self._read(endpoint, extra, methods)
-        self._compiled: list[_Compiled] = []
-        self._reads: list[ReadPolicy] = []
+        self._compiled: MutableSet[_Compiled] = WeakSet() if KEEPS_HANDLERS else set()
         self._records = False
         self.author_endpoint = self._declaration.endpoint
         label = label_of(methods, path, self._declaration.name)
@@ -131,13 +131,13 @@ class CacheRoute(APIRoute):
             shortcut = shortcut_for(type(self), dependant, policy, own_request=takes_request)
         width, call = len(dependant.dependencies), dependant.call
         compiled = _Compiled(dependant, width, call, declaration, policy, shortcut)
-        self._compiled = [*(one for one in self._compiled if one is not known), compiled]
-        policies = (one.policy for one in self._compiled if one.policy is not None)
-        self._reads = [one.read for one in policies if one.read is not None]
-        self._records = any(read.statuses for read in self._reads)
-        if self._reads:
+        if policy is not None and policy.read is not None:
+            self._records = self._records or bool(policy.read.statuses)
             # on the instance, so that a route that caches nothing is handled by FastAPI alone
             self.handle = self._handle_read  # type: ignore[method-assign]
+        if known is not None:
+            return known.replaced_by(compiled)
+        self._compiled.add(compiled)
         return compiled
 
     def _declaration_in(self, dependant: Dependant, included: list[Declared]) -> Declaration:
@@ -178,23 +178,22 @@ class CacheRoute(APIRoute):
         """FastAPI's handler, wrapped with the cache if the endpoint declares caching."""
         handler = super().get_route_handler()
         dependant = self._effective_dependant(handler)
-        if dependant is None or not self._caches(dependant):
+        compiled = None if dependant is None else self._compiled_for(dependant)
+        if compiled is None or not compiled.caches:
             return handler
-        compiled = self._compiled_for(dependant)
         # FastAPI 0.137 to 0.142 call this for every request
         if compiled.handler is None:
             # compiling may have installed the wrapper in an inclusion's dependencies
             handler = super().get_route_handler()
             if compiled.shortcut is not None:
                 compiled.shortcut.early &= is_fastapis(handler)
-            compiled.handler = self._with_cache(handler, dependant, compiled)
+            compiled.handler = self._with_cache(handler, compiled)
         return compiled.handler
 
-    def _with_cache(self, handler: Handler, dependant: Dependant, compiled: _Compiled) -> Handler:
+    def _with_cache(self, handler: Handler, compiled: _Compiled) -> Handler:
         async def handle_with_cache(request: Request) -> Response:
-            nonlocal compiled
             if not compiled.is_current:
-                compiled = self._compiled_for(dependant)
+                self._compiled_for(compiled.dependant)
             policy = compiled.policy
             if policy is None:
                 return await handler(request)
@@ -229,10 +228,6 @@ class CacheRoute(APIRoute):
         async with with_outlet(scope, send) as outgoing:
             await handle(self, scope, receive, outgoing)
 
-    def _caches(self, dependant: Dependant) -> bool:
-        policy = self.policy_for(dependant)
-        return policy is not None and (policy.read is not None or policy.write is not None)
-
     def _effective_dependant(self, handler: Handler) -> Dependant | None:
         """The dependencies in force where this handler serves; an inclusion may add some.
 
@@ -258,10 +253,13 @@ class InvalidatingRoute(CacheRoute):
     invalidates = True
 
 
-@dataclass(slots=True)
+@dataclass(eq=False)
 class _Compiled:
     """A policy with the dependencies it was compiled for, its shortcut, the handler, and the policy
     under the overrides of the last request that had some.
+
+    The handler holds it, and FastAPI the handler as long as the place exists: a router may be
+    included in one application after another.
     """
 
     dependant: Dependant
@@ -274,10 +272,21 @@ class _Compiled:
     under: tuple[Overrides, Policy] | None = None
 
     @property
+    def caches(self) -> bool:
+        """Whether requests read, write or evict anything."""
+        policy = self.policy
+        return policy is not None and (policy.read is not None or policy.write is not None)
+
+    @property
     def is_current(self) -> bool:
         """Whether no dependency was added since, and nothing put in place of the endpoint."""
         dependant = self.dependant
         return len(dependant.dependencies) == self.width and dependant.call is self.call
+
+    def replaced_by(self, newer: _Compiled) -> _Compiled:
+        """Itself with the contents of what was compiled later for the same dependencies."""
+        vars(self).update(vars(newer))
+        return self
 
 
 def _refuse(

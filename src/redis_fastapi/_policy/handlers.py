@@ -10,8 +10,13 @@ from typing import Any
 import fastapi.routing
 from fastapi.dependencies.models import Dependant
 
-INCLUDES_LAZILY = hasattr(fastapi.routing, "_EffectiveRouteContext")
+_CONTEXT = "_EffectiveRouteContext"
+
+INCLUDES_LAZILY = hasattr(fastapi.routing, _CONTEXT)
 """Whether including a router leaves its routes unchanged and derives their context lazily."""
+
+KEEPS_HANDLERS = not INCLUDES_LAZILY or "app" in vars(fastapi.routing)[_CONTEXT].__annotations__
+"""Whether a handler is built once for each place where a route is served, not for each request."""
 
 _WRAPPERS = 4
 """How many layers around FastAPI's handler are searched."""
