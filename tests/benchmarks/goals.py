@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from statistics import median
 
 from .contenders import (
@@ -36,7 +36,8 @@ class Found:
     """All that one run measured.
 
     Attributes:
-        costs: Of requests, in process.
+        costs: Of requests, in process, while the processors are kept awake.
+        asleep: Of one request at a time, where they fall asleep while it waits.
         unmarked: Microseconds that unmarked endpoints take longer than a plain one, by their names.
         rates: Through uvicorn.
         evictions: Of large groups.
@@ -45,6 +46,7 @@ class Found:
     """
 
     costs: Costs
+    asleep: Costs = field(default_factory=Costs)
     unmarked: dict[str, Sequence[float]] = field(default_factory=dict)
     rates: Rates = field(default_factory=dict)
     evictions: dict[str, Evictions] = field(default_factory=dict)
@@ -84,6 +86,7 @@ def verdicts(found: Found) -> Iterator[Verdict]:
     yield from _hits(found.costs)
     yield from _local_hits(found.costs)
     yield from _misses(found.costs)
+    yield from _asleep(found.asleep)
     yield from _unmarked(found)
     yield from _served(found.rates)
     yield from _evicted(found.evictions)
@@ -146,6 +149,12 @@ def _misses(costs: Costs) -> Iterator[Verdict]:
             at_least=False,
             values=_ratios(_differences(miss, plain), trips),
         )
+
+
+def _asleep(costs: Costs) -> Iterator[Verdict]:
+    miss, *_ = _misses(costs)
+    for one in (_faster(costs, HIT, 1, SDK, MARKERS, 3.0), miss):
+        yield replace(one, goal=f"{one.goal}, processors asleep meanwhile")
 
 
 def _unmarked(found: Found) -> Iterator[Verdict]:

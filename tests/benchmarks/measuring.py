@@ -85,11 +85,15 @@ class Plan:
     Attributes:
         contenders: Who takes part.
         seconds: After which no further round begins.
+        scenarios: What is asked.
+        lanes: How many requests are under way at once, in turn.
         slice_seconds: For one measurement.
     """
 
     contenders: Sequence[Contender]
     seconds: float
+    scenarios: Sequence[Scenario] = SCENARIOS
+    lanes: Sequence[int] = LANES
     slice_seconds: float = 0.08
 
     def measure(self, workers: Workers, flush: Callable[[], object]) -> Costs:
@@ -117,8 +121,8 @@ class Plan:
         They are short, and those that a goal compares are close to each other: a machine may
         change its pace from one second to the next.
         """
-        for lanes in LANES:
-            for scenario in SCENARIOS[:: -1 if backwards else 1]:
+        for lanes in self.lanes:
+            for scenario in self.scenarios[:: -1 if backwards else 1]:
                 taking_part = [one for one in scenario.contenders if one in self.contenders]
                 for contender in taking_part[:: -1 if backwards else 1]:
                     yield scenario, lanes, contender
