@@ -275,7 +275,7 @@ def test_every_public_name_is_in_the_reference() -> None:
 
 def settings_table() -> str:
     """The table of the page, from the settings themselves."""
-    rows = ["| Variable | Default | What it says |", "| --- | --- | --- |"]
+    rows = ["| Variable | Default | Meaning |", "| --- | --- | --- |"]
     described = attribute_docstrings(RedisSettings)
     for name, field in RedisSettings.model_fields.items():
         default = "" if field.default in (None, ()) else f"`{shown(field.default)}`"

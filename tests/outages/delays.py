@@ -129,8 +129,8 @@ TROUBLES: tuple[tuple[str, Act, Act], ...] = (
     ("none", lambda _: None, lambda _: None),
     ("hung (SIGSTOP)", lambda s: s.server.pause(), lambda s: s.server.resume()),
     ("killed", lambda s: s.server.kill(), lambda s: s.server.start()),
-    ("answers after 200 ms", set_delay(0.2), set_delay(0.0)),
-    ("answers after 20 ms", set_delay(0.02), set_delay(0.0)),
+    ("replies after 200 ms", set_delay(0.2), set_delay(0.0)),
+    ("replies after 20 ms", set_delay(0.02), set_delay(0.0)),
     ("bytes vanish", set_silent(True), set_silent(False)),
 )
 

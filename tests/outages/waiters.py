@@ -1,6 +1,6 @@
 """Waiting for another process's computation: `python -m outages.waiters` in tests.
 
-One engine computes, lookups of another wait for it, told of changes or not, in turns within one
+One engine computes, lookups of another wait for it, notified of changes or not, in turns within one
 run. Printed is what a lookup took longer than the fill, and how often it read meanwhile.
 """
 
@@ -90,7 +90,7 @@ async def measure(url: str, turns: int) -> None:
         engine_on(client, told=False) as polling,
         engine_on(client, told=True) as woken,
     ):
-        late: dict[str, list[float]] = {"left to look": [], "told of changes": []}
+        late: dict[str, list[float]] = {"left to look": [], "notified": []}
         for _ in range(turns):
             for (engine, _), found in zip((polling, woken), late.values(), strict=True):
                 found += await waited(leader, engine)

@@ -28,7 +28,7 @@ CONTROLS: dict[str, dict[str, Any]] = {
     "generations read at fill time": {"kind": GenerationsReadAtFill},
     "evict deletes only the entry": {"kind": EvictionOfTheEntryAlone},
     "soft evictions write the same bytes": {"kind": SoftEvictionsAlike},
-    "known entries are told by their bytes alone": {"memory": RememberedByBytes},
+    "known entries are found by their bytes alone": {"memory": RememberedByBytes},
 }
 CONTROL_SECONDS = 60.0
 

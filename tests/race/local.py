@@ -3,7 +3,7 @@
 Readers keep entries locally, a writer evicts, and once that is acknowledged tells when it was. A
 lookup that began later than `GRACE_SECONDS` after that and returns less is a violation. Before it
 looks, a reader lets its event loop turn, so that a process that was not running is not blamed for
-what it could not hear. Connections that are told of changes are killed all the while.
+what it could not receive. Tracking connections are killed all the while.
 """
 
 from __future__ import annotations
@@ -228,7 +228,7 @@ def run(
     Args:
         setup: Where, and with which tier.
         seconds: How long at most.
-        kill_every: Seconds between two kills of all connections that are told of changes.
+        kill_every: Seconds between two kills of all tracking connections.
         moves: Steps that are taken meanwhile, one after the other.
     """
     board = Board.new()
