@@ -38,7 +38,7 @@ def memory_settings(**values: Any) -> RedisSettings:
 
 
 def caching_app(settings: RedisSettings | None = None, **options: Any) -> FastAPI:
-    """An application set up as the README says."""
+    """An application set up as in the README."""
     app = FastAPI(**options)
     FastAPIRedis(app, settings or memory_settings()).lifespan().caching()
     return app
@@ -121,7 +121,7 @@ async def states(http: httpx.AsyncClient, *paths: str, **options: Any) -> list[s
 
 
 class Gate:
-    """Holds whoever passes until it is opened, and tells that somebody came."""
+    """Holds callers until it is opened, and shows that one has arrived."""
 
     def __init__(self) -> None:
         self._reached = asyncio.Event()

@@ -34,7 +34,7 @@ def client_files(directory: Path) -> dict[str, Path]:
 
 @contextmanager
 def server_with_tls(directory: Path) -> Iterator[tuple[RedisServer, int]]:
-    """A server that asks clients for a certificate on the port, and its plain side for looking."""
+    """A server that requires client certificates on the port, and its plain port for inspection."""
     port = free_port()
     files = {"cert": "server.pem", "key": "server.key", "ca-cert": "ca.pem"}
     arguments = [

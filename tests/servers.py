@@ -1,4 +1,4 @@
-"""Real redis-server processes for tests, on free loopback ports, ended by whoever started them."""
+"""Real redis-server processes for tests, on free loopback ports, each ended by its test."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def redis_server_available() -> str | None:
 
 
 def free_port() -> int:
-    """A loopback port that is free together with its cluster bus port, given to nobody else."""
+    """A loopback port that is free together with its cluster bus port, given out once."""
     for port in islice(_own_ports(), BLOCK):
         if _can_bind(port) and _can_bind(port + BUS_OFFSET):
             return port
@@ -255,7 +255,7 @@ class RedisServer:
         return self.answers()
 
     def answers(self, *, seconds: float = 1.0) -> bool:
-        """Whether PING is answered within `seconds`, be it by a demand for a password."""
+        """Whether the server replies to PING within `seconds`, even if it demands a password."""
         try:
             with self._connect(seconds) as connection:
                 connection.sendall(b"PING\r\n")
@@ -289,11 +289,11 @@ class RedisServer:
         _kill(self._owned.release())
 
     def pause(self) -> None:
-        """SIGSTOP: connections stay open and nothing is answered."""
+        """SIGSTOP: connections stay open without replies."""
         self.process.send_signal(signal.SIGSTOP)
 
     def resume(self) -> None:
-        """SIGCONT: what arrived during the pause is answered."""
+        """SIGCONT: commands that arrived during the pause get their replies."""
         self.process.send_signal(signal.SIGCONT)
 
     def restart(self) -> Self:

@@ -74,7 +74,7 @@ class Variant:
         return engine(self.store(kind), **options)
 
     async def command(self, *args: str | int | bytes) -> Any:
-        """A command beside the store."""
+        """A command that does not go through the store."""
         return await self.clients[0].execute_command(*args)
 
 
@@ -117,7 +117,7 @@ async def opened(variant: Variant) -> AsyncIterator[Variant]:
 def claim(
     target: Target, tokens: Sequence[bytes | None], nonce: bytes = b"nonce--1", **options: Any
 ) -> Claim:
-    """A claim by one who read `tokens`; it creates the missing generations."""
+    """A claim after reading `tokens`; it creates the missing generations."""
     made = [nonce[-2:] + b"new-%02d" % number + b"soft----" for number in range(len(tokens))]
     fresh = tuple(new if t is None else None for new, t in zip(made, tokens, strict=True))
     believed = [new or known for new, known in zip(fresh, tokens, strict=True)]
@@ -148,7 +148,7 @@ def body_of(outcome: Outcome) -> bytes | None:
 
 @dataclass(frozen=True, slots=True)
 class Remembered:
-    """An entry that a lookup found, to be told again."""
+    """An entry that a lookup found, to be recognised when it is read again."""
 
     stored: Stored
 

@@ -1,4 +1,4 @@
-"""Evictions that Redis did not acknowledge: kept, sent before anything is believed, never lost."""
+"""Evictions that Redis did not acknowledge: kept, sent before any hit, never lost."""
 
 import asyncio
 import logging

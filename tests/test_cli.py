@@ -1,4 +1,4 @@
-"""``redis-fastapi``: what it says of an application, and what it does to its cache."""
+"""``redis-fastapi``: reports about an application, and commands for its cache."""
 
 import asyncio
 import subprocess

@@ -49,7 +49,7 @@ from support import (
 
 @pytest.fixture
 def in_memory(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """The environment of somebody who tries the quick start."""
+    """The environment of a user who tries the quick start."""
     monkeypatch.setenv("REDIS_URL", "memory://")
     monkeypatch.setenv("REDIS_DEADLINE", "5")
     get_settings.cache_clear()

@@ -721,7 +721,7 @@ async def test_a_miss_under_generations_that_another_process_evicted_claims_once
 
 
 async def leaders_after_an_eviction(engine: Engine, other: Engine) -> int:
-    """How many compute at once: one process believes in generations that the other evicted."""
+    """How many compute at once while one process assumes generations that the other evicted."""
     await (await miss_of(engine)).release()
     await other.peek(TARGET)
     assert await by_group(other)

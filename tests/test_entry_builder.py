@@ -1,4 +1,4 @@
-"""What is remembered of the heads of answers changes no entry."""
+"""Memoized response heads change no entry."""
 
 from __future__ import annotations
 

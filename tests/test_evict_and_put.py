@@ -682,7 +682,7 @@ async def cancel_by_scope(http: httpx.AsyncClient, gate: Gate) -> None:
 
 
 async def eventually(http: httpx.AsyncClient, path: str, wanted: str) -> httpx.Response:
-    """The first answer that used the cache as wanted: an eviction outlives its request."""
+    """The first response in the wanted state: an eviction outlives its request."""
     for _ in range(100):
         response = await http.get(path)
         if state_of(response) == wanted:
@@ -755,7 +755,7 @@ def late_app(shop: Shop, gate: Gate, marker: Marker, **scope: Any) -> FastAPI:
 
 
 async def read_around_a_late_commit(app: FastAPI, gate: Gate) -> tuple[Any, Any]:
-    """What a GET answers between response and commit, and what it answers after the commit."""
+    """What a GET returns between response and commit, and after the commit."""
     async with serving(app) as http:
         await warm(http, "/products/1")
         write = asyncio.create_task(http.put("/products/1", json=COFFEE))
@@ -1203,7 +1203,7 @@ def racing_app(
     put_gates: dict[str, Gate],
     marker: Marker = PUT,
 ) -> FastAPI:
-    """A reader that waits after it read, and puts that wait before they answer."""
+    """A reader that waits after it read, and puts that wait before they respond."""
     app = caching_app()
 
     @app.get("/products/{product_id}")
@@ -1223,7 +1223,7 @@ def racing_app(
 
 
 async def value_after_a_race(client: Redis, marker: Marker, *, reader_first: bool) -> Any:
-    """What a GET answers once a put that raced a reader and the reader have ended."""
+    """What a GET returns after a put that raced a reader, and the reader, have ended."""
     names, read_gate, put_gate = {1: "tea"}, Gate(), Gate()
     app = racing_app(names, read_gate, {"coffee": put_gate}, marker)
 
@@ -1256,7 +1256,7 @@ async def test_control_without_a_put_the_race_ends_in_the_older_value(
 
 
 async def value_after_two_puts(client: Redis, order: tuple[str, str]) -> str:
-    """What a GET answers after the puts of one and then two, which end in this order."""
+    """What a GET returns after the puts of one and then two, which end in this order."""
     names, gates = {1: "none"}, {"one": Gate(), "two": Gate()}
     app = racing_app(names, Gate(), gates)
 

@@ -55,14 +55,14 @@ def test_members_share_by_team_or_all_together(
 
 
 class TinyCDN:
-    """Keeps what says ``s-maxage`` by its path, and drops what carries a surrogate key."""
+    """Keeps responses with ``s-maxage`` by path, and purges them by surrogate key."""
 
     def __init__(self, origin: TestClient) -> None:
         self._origin = origin
         self._kept: dict[str, httpx.Response] = {}
 
     def get(self, path: str) -> tuple[str, Any]:
-        """Who answered, and what."""
+        """Who responded, and what."""
         if path in self._kept:
             return "cdn", self._kept[path].json()
         answer = self._origin.get(path)
@@ -71,7 +71,7 @@ class TinyCDN:
         return "origin", answer.json()
 
     async def purge(self, key: str) -> None:
-        """Drop every answer that carries a key."""
+        """Drop every response that carries a key."""
         for path, answer in list(self._kept.items()):
             if key in answer.headers["surrogate-key"].split():
                 del self._kept[path]

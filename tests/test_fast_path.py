@@ -1,4 +1,4 @@
-"""A hit that is answered in front of the routing is the answer to which routing would have led."""
+"""A hit that is sent without routing is the response that routing would have led to."""
 
 import asyncio
 import functools
@@ -85,7 +85,7 @@ def items(prefix: str = "", **options: Any) -> APIRouter:
 
 
 def shop(**options: Any) -> FastAPI:
-    """An application that answers `PATH` by a router that it includes."""
+    """An application that serves `PATH` by a router that it includes."""
     app = new_app(**options)
     app.include_router(items(), prefix="/shop")
     return app
@@ -382,7 +382,7 @@ CREDULOUS: dict[str, Any] = {
 
 
 def strangers_status(app: Starlette) -> int:
-    """What a stranger gets once members have made an entry and a way to it."""
+    """The response without credentials, after members' requests made an entry and a route."""
     with serving(app) as client:
         for _ in range(3):
             assert client.get(PATH, headers=MEMBER).status_code == 200
@@ -755,7 +755,7 @@ CHANGES = [
 
 
 def is_served_after(build: Callable[[], FastAPI], change: Callable[[FastAPI], None]) -> bool:
-    """Whether a request is answered like those before a change."""
+    """Whether the response is that from before a change."""
     app = build()
     with serving(app) as client:
         for _ in range(3):
@@ -796,7 +796,7 @@ def test_after_a_change_of_the_routes_they_are_learned_again(routed: Routed) -> 
 
 
 class Relative(Convertor[str]):
-    """A convertor of the author's: what ``today`` is, somebody says."""
+    """A custom convertor, whose result for ``today`` changes."""
 
     regex = "[^/]+"
 
@@ -813,7 +813,7 @@ class Relative(Convertor[str]):
 def news_after_midnight(
     monkeypatch: pytest.MonkeyPatch, build: Callable[[APIRouter], FastAPI]
 ) -> str:
-    """Of which day they are, by a text that was asked for the day before."""
+    """The day of the response, for a path that was also requested the day before."""
     relative = Relative()
     monkeypatch.setitem(CONVERTOR_TYPES, "relative", relative)
     router = APIRouter(route_class=CacheRoute)
@@ -876,7 +876,7 @@ PRIVATE = {
 
 
 class Noting:
-    """A middleware that notes each scope once its request is answered."""
+    """A middleware that notes each scope after its response."""
 
     def __init__(self, app: ASGIApp, seen: list[Scope]) -> None:
         self._app = app
@@ -951,7 +951,7 @@ def test_changes_to_one_scope_are_not_seen_by_the_next(routed: Routed) -> None:
 
 
 class Shop:
-    """A client of an application whose endpoint waits where it is told to, on this event loop.
+    """A client of an application whose endpoint waits on request, on this event loop.
 
     Its way is known, and nothing is in the cache.
     """
@@ -973,7 +973,7 @@ class Shop:
         return {}
 
     async def remove(self) -> Annotated[None, CacheEvict(key=PATH)]:
-        """Evicts what the endpoint answered."""
+        """Evicts the endpoint's response."""
 
     async def prepare(self) -> None:
         """Make its way known."""
@@ -1050,7 +1050,7 @@ COMERS: list[Comer] = [lambda _: answering(404), lambda shop: CacheRoute(PATH, s
 
 
 async def waits_when_a_route_comes_and_goes(monkeypatch: pytest.MonkeyPatch, comer: Comer) -> int:
-    """How often somebody waits for what a request began during whose lookup routes change."""
+    """How often a request waits for one during whose lookup the routes changed."""
     early, wait, waits = CachePassage.before_dependencies, Waiters.wait, Runs()
 
     async def look_up_and_change(*given: Any) -> Response | None:

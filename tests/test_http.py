@@ -1,4 +1,4 @@
-"""The HTTP rules, one table a rule; the ids name the section that says so."""
+"""The HTTP rules, one table per rule; the ids name the section."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What caches and clients downstream are told, and what compression on the way does to it."""
+"""What caches and clients downstream receive, and how compression on the way changes it."""
 
 import gzip
 from datetime import timedelta

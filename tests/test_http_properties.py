@@ -1,4 +1,4 @@
-"""The HTTP rules hold for whatever is sent, and agree with a slow reading of RFC 9110."""
+"""The HTTP rules hold for any input, and agree with a slow implementation of RFC 9110."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ LONG = b"tea leaves " * 20_000
 
 
 def status_of(response: Any) -> str:
-    """What Cache-Status says, without the name of the cache."""
+    """The value of Cache-Status, without the name of the cache."""
     value: str = response.headers["cache-status"]
     assert value.startswith("redis-fastapi")
     return value.removeprefix("redis-fastapi").removeprefix("; ")
@@ -374,7 +374,7 @@ async def test_a_stream_that_fails_is_not_stored(shop: Shop) -> None:
 
 
 async def states_after_a_failed_commit(*, whole: bool) -> list[str | None]:
-    """Of two requests, after one whose answer a dependency kept from being sent."""
+    """Of two requests, after one whose response a dependency held back."""
     app, failing = caching_app(memory_settings(wait_max=60.0)), [True]
 
     async def session() -> AsyncIterator[None]:

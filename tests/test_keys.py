@@ -264,7 +264,7 @@ def selected(sent: dict[str, Any]) -> str:
 
 
 def typed(sent: dict[str, Any]) -> dict[str, Any]:
-    """What was sent, True and 1 told apart."""
+    """What was sent, with True and 1 distinguished."""
     return sent | {name: (type(sent[name]), sent[name]) for name in ("q", "user")}
 
 

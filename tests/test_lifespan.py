@@ -81,7 +81,7 @@ def states(client: TestClient, *paths: str) -> list[str | None]:
 
 
 def connections(server: RedisServer) -> int:
-    """How many clients the server sees, the one that asks left out."""
+    """How many clients the server sees, without the one that counts."""
     return int(server.command("INFO", "clients")["connected_clients"]) - 1
 
 

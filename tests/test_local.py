@@ -1,4 +1,4 @@
-"""The local tier by itself: what it believes, how long, and how much it takes."""
+"""The local tier by itself: what it keeps, how long, and how much memory it takes."""
 
 from __future__ import annotations
 

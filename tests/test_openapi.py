@@ -1,4 +1,4 @@
-"""OpenAPI documents tell what the declarations do; what the author wrote stays."""
+"""OpenAPI documents describe the declarations; what the author wrote stays."""
 
 import copy
 from importlib import import_module

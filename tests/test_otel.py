@@ -34,7 +34,7 @@ class Observed:
         self.metering = MeterProvider([self._reader])
 
     def watch(self, app: FastAPI) -> None:
-        """Let it hear an application, and have a server's span round each request."""
+        """Listen to an application, with a server's span around each request."""
         FastAPIRedis(app).otel(tracer_provider=self.tracing, meter_provider=self.metering)
         app.add_middleware(_ServerSpan, provider=self.tracing)
 

@@ -220,7 +220,7 @@ async def troubled(kind: type[Trouble]) -> AsyncIterator[tuple[Trouble, AsyncCli
 
 
 async def states(client: AsyncClient, path: str = "/items/1") -> list[str | None]:
-    """What several requests in a row were answered with; each has to be answered well."""
+    """The states of several requests in a row, each of which must succeed."""
     found = []
     for _ in range(REQUESTS):
         answer = await client.get(path)

@@ -1,4 +1,4 @@
-"""What start-up says of all routes together, and when it keeps silent."""
+"""What start-up reports about all routes together, and when it reports nothing."""
 
 from __future__ import annotations
 

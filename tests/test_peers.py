@@ -1,4 +1,4 @@
-"""The README's comparison as far as it is about this library; `make peers` asks the others."""
+"""The README's comparison, for this library; `make peers` runs the others."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a Redis that is there refuses is said once when that begins and once when it ends."""
+"""Operations that a reachable Redis refuses are logged when that begins and when it ends."""
 
 from __future__ import annotations
 

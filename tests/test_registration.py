@@ -94,7 +94,7 @@ async def start_up_error(app: FastAPI) -> CacheDeclarationError:
 
 
 class Wrong(NamedTuple):
-    """A declaration, the code of its error, its route, and what the message says."""
+    """A declaration, the code of its error, its route, and the message."""
 
     line: str
     code: str

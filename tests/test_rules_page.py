@@ -95,7 +95,7 @@ def test_problems_without_a_fact_hold_for_each_of_its_values() -> None:
 
 
 def test_every_argument_of_the_markers_has_samples() -> None:
-    """But those that are on or off, of which no rule says anything."""
+    """Except those that are on or off, for which there is no rule."""
     markers = (Cached, CachePut, CacheEvict)
     names = {one.name for marker in markers for one in fields(marker)}
     switches = {one.name for marker in markers for one in fields(marker) if one.default is False}

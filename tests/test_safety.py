@@ -76,7 +76,7 @@ def without_selectors(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def bodies(app: FastAPI, *requests: dict[str, Any], path: str = "/x") -> list[Any]:
-    """What each request in turn is answered; a request is what ``client.get`` takes."""
+    """The response body of each request in turn; a request is what ``client.get`` takes."""
     with serving(app) as client:
         return [client.get(request.pop("path", path), **request).json() for request in requests]
 
@@ -768,7 +768,7 @@ def test_every_known_scheme_keys_by_what_it_reads(
 
 
 class TicketScheme(SecurityBase):
-    """Reads its credentials where nobody knows."""
+    """Reads its credentials from an unknown place."""
 
     def __init__(self) -> None:
         self.model = APIKeyHeader(name="x-ticket").model
@@ -1292,7 +1292,7 @@ async def test_set_cookie_is_never_stored(door: Door, fake_client: Redis) -> Non
 
 
 def hit_after_a_cookie(door: Door) -> Any:
-    """A hit of an answer that set a cookie in the client of the miss."""
+    """A hit on an entry whose miss set a cookie."""
 
     async def login() -> Any:
         response = Response(b"{}", media_type="application/json")

@@ -53,7 +53,7 @@ class Wire:
 
 
 class ScriptedConnection:
-    """Answers as its wire says."""
+    """Replies as its wire is scripted to."""
 
     def __init__(self, wire: Wire) -> None:
         self.wire = wire

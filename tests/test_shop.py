@@ -45,7 +45,7 @@ def shop(
 
 
 def get(shop: TestClient, path: str, state: str | None, **options: Any) -> Any:
-    """The JSON of a GET that has to be answered as ``state`` says."""
+    """The JSON of a GET whose response must have this ``state``."""
     response = shop.get(path, **options)
     assert response.status_code == 200, response.text
     assert response.headers.get("x-redis-cache") == state
@@ -53,7 +53,7 @@ def get(shop: TestClient, path: str, state: str | None, **options: Any) -> Any:
 
 
 def warm(shop: TestClient, path: str, **options: Any) -> Any:
-    """The JSON of a GET that is answered from the cache from now on."""
+    """The JSON of a GET that is served from the cache from now on."""
     assert shop.get(path, **options).status_code == 200
     return get(shop, path, "HIT", **options)
 
@@ -265,7 +265,7 @@ def worth(report: Any, category: str) -> int:
 
 
 def write_behind_the_shop(tmp_path: Path) -> None:
-    """Change rows that no eviction tells of, so that what was cached can be told apart."""
+    """Change rows without an eviction, so that a cached response can be recognised."""
     with sqlite3.connect(tmp_path / "shop.sqlite3") as connection:
         connection.execute("UPDATE product SET price = 0 WHERE category = 'books'")
     connection.close()

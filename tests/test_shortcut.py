@@ -1,4 +1,4 @@
-"""A hit that is answered before dependencies are resolved is the answer they would have led to."""
+"""A hit sent before dependencies are resolved is the response that they would have led to."""
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -291,7 +291,7 @@ def test_of_two_inclusions_only_the_unguarded_one_has_a_shortcut(resolved: Resol
 
 
 def stranger_after_members() -> int:
-    """Status of a stranger's request once members have made an entry and an alias of it."""
+    """Status without credentials, after members' requests made an entry and an alias."""
 
     def members_only(token: Annotated[str, Header()]) -> None:
         if token != "right":
@@ -336,7 +336,7 @@ def in_the_group_of(
 
 
 def asked_by(app: FastAPI, *names: str) -> list[tuple[str | None, str]]:
-    """State of the answer, and what dependencies said, for each who asks in turn."""
+    """State of the response, and the dependencies' results, for each client in turn."""
     with serving(app) as client:
         answers = [client.get("/shop/items/1", headers={"name": name}) for name in names]
     return [(state_of(answer), answer.headers["x-hello"]) for answer in answers]
@@ -562,7 +562,7 @@ def test_an_alias_of_one_mount_does_not_lead_to_another() -> None:
 
 @contextmanager
 def each(monkeypatch: pytest.MonkeyPatch, **changes: Any) -> Iterator[list[TestClient]]:
-    """Clients of the same application: answered in front, behind the routing, and the long way."""
+    """Clients of one application: on the fast path, behind the routing, and without shortcuts."""
     with ExitStack() as stack:
 
         def client_with(prefix: str) -> TestClient:

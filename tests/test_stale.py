@@ -33,7 +33,7 @@ WINDOW = 30
 
 
 class Shop:
-    """An application with one number that its GET tells and its writes evict."""
+    """An application with one number, which its GET returns and its writes evict."""
 
     def __init__(self, marker: Cached) -> None:
         self.app = caching_app()
@@ -79,7 +79,7 @@ def away() -> Exception:
 
 
 class Sold(Exception):
-    """What the application has an answer of its own for."""
+    """An exception for which the application has a handler."""
 
 
 def running(shop: Shop) -> Iterator[tuple[MemoryCache, TestClient]]:
@@ -529,7 +529,7 @@ def test_an_error_is_logged_if_a_stale_response_is_sent_in_its_place(
 
 
 class Guarded:
-    """An application with a guard, and a session that hears how its endpoint ended."""
+    """An application with a guard, and a session that records how its endpoint ended."""
 
     def __init__(self) -> None:
         self.app = caching_app()

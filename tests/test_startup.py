@@ -1,4 +1,4 @@
-"""What is said once after a start, and that no start waits for it or fails by it."""
+"""What is logged once after start-up, which neither waits for it nor fails because of it."""
 
 import asyncio
 import logging

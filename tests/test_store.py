@@ -41,7 +41,7 @@ def store(variant: Variant) -> Store:
 
 
 async def lead(store: Store, nonce: bytes = b"nonce--1") -> bytes:
-    """Takes the lease of a target nobody holds."""
+    """Takes the lease of a target without a holder."""
     wish = claim(TARGET, (await store.read(TARGET)).tokens, nonce)
     acquired = await store.acquire(wish)
     assert acquired.holder == wish.value
@@ -187,7 +187,7 @@ async def test_a_short_fill_leaves_the_life_of_generations_alone(
 
 
 async def lives_asked(client: Redis) -> int:
-    """How often anybody has asked the server for the life of a key."""
+    """How often clients have queried the lifetime of a key."""
     stats: dict[str, Any] = await client.info("commandstats")
     return int(stats.get("cmdstat_pttl", {"calls": 0})["calls"])
 
@@ -390,7 +390,7 @@ async def test_a_moved_slot_is_followed_and_a_token_is_not_sent_again(
 
 
 def _misplace(client: RedisCluster, name: str) -> None:
-    """Makes the client believe that another node holds the slot of a key."""
+    """Makes the client assume that another node has the slot of a key."""
     slots = client.nodes_manager.slots_cache
     slot = client.keyslot(name)
     slots[slot] = [node for node in client.get_primaries() if node not in slots[slot]][:1]

@@ -1,4 +1,4 @@
-"""What the cache tells of itself: to listeners, in counts by route, and to nobody."""
+"""What the cache reports: to listeners, in counts by route, and nothing without listeners."""
 
 import asyncio
 import logging

@@ -91,7 +91,7 @@ def grant(server: RedisServer, rights: str) -> None:
 
 
 def told_of_changes(server: RedisServer) -> int:
-    """How many processes a server tells of changes."""
+    """How many processes a server notifies of changes."""
     return int(server.command("PUBSUB", "NUMSUB", "__redis__:invalidate")[1])
 
 
@@ -227,7 +227,7 @@ async def test_a_user_with_the_least_rights_on_a_cluster(
 
 
 def connections(cluster: ClusterWithReplicas) -> int:
-    """How many clients are connected to any node, beside those that ask for this."""
+    """How many clients are connected to any node, without those that count them."""
     nodes = (*cluster.nodes, *cluster.replicas)
     lists = (node.command("CLIENT", "LIST", "TYPE", "NORMAL") for node in nodes)
     return sum(len(str(listed).splitlines()) - 1 for listed in lists)
@@ -336,7 +336,7 @@ async def is_away(engine: Engine, generation: str) -> bool:
 
 
 async def until_some(client: AsyncClient, state: str) -> None:
-    """Asks for all items until one is answered in this state."""
+    """Requests all items until one response has this state."""
     while state not in {state_of(await client.get(path)) for path in ITEMS}:
         continue
 
@@ -364,7 +364,7 @@ async def test_processes_with_a_local_tier_track_the_new_primary() -> None:
 
 
 async def assert_kept(client: AsyncClient, server: RedisServer) -> None:
-    """A hit after some is one of which the server hears nothing."""
+    """Without communication with the server, a later hit comes from the local tier."""
     for _ in range(1_000):
         asked = times_asked(server)
         assert state_of(await client.get(ITEMS[0])) == "HIT"

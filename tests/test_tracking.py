@@ -57,7 +57,7 @@ async def until(condition: Callable[[], bool], *, seconds: float = 15.0) -> None
 
 @dataclass
 class Process:
-    """What one process has: an engine, what it keeps and what it hears."""
+    """What one process has: an engine, its local tier and its tracking."""
 
     engine: Engine
     tier: LocalTier
@@ -103,7 +103,7 @@ async def fill(process: Process, target: Target = TARGET) -> None:
 
 @pytest.fixture
 async def two(redis_client: Redis) -> AsyncIterator[tuple[Process, Process]]:
-    """Two processes that are told by one server."""
+    """Two processes that one server notifies."""
     async with process(redis_client) as first, process(redis_client) as second:
         yield first, second
 
@@ -439,7 +439,7 @@ def runtime(app: FastAPI) -> Runtime:
 
 
 async def until_kept(app: FastAPI, client: AsyncClient) -> None:
-    """GET until the process keeps the answer: what the fill pushes may come in between."""
+    """GET until the process keeps the entry: the fill's own notification may come in between."""
     engine = runtime(app).engine_on(runtime(app).client)
     for _ in range(1_000):
         await client.get("/")

@@ -42,7 +42,7 @@ from redis_fastapi import (
 from redis_fastapi._policy.handlers import KEEPS_HANDLERS
 
 CACHE_FIELDS = {"etag", "cache-control", "vary", "age", "x-redis-cache", "cache-status"}
-"""What a cached answer says more than a plain one."""
+"""The fields that only a cached response has."""
 
 CACHE_STATES = {b"x-redis-cache", b"cache-status"}
 
@@ -154,7 +154,7 @@ async def test_the_comparison_notices_a_difference() -> None:
 
 
 def add_product(router: FastAPI | APIRouter, ran: list[int]) -> None:
-    """One cached endpoint that says when it ran."""
+    """One cached endpoint that records its runs."""
 
     @router.get("/products/{product_id}")
     async def get_product(product_id: int) -> Annotated[Product, Cached(ttl=60)]:

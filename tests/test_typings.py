@@ -1,4 +1,4 @@
-"""What mypy is told beside the code: the stubs in ``typings/``, and what it shall ignore."""
+"""What mypy reads besides the code: the stubs in ``typings/``, and the ignores."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def comments_in(file: Path) -> dict[int, str]:
 
 
 def unexplained_in(file: Path) -> Iterator[str]:
-    """Ignores without a reason beside them or in the line above."""
+    """Ignores without a reason on their line or the line above."""
     comments = comments_in(file) if "type: ignore" in file.read_text("utf-8") else {}
     for line, comment in comments.items():
         ignores = comment.startswith("# type: ignore") and not EXPLAINED.match(comment)

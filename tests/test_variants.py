@@ -1,4 +1,4 @@
-"""Variants that an answer's own Vary selects: each client gets its own, evictions reach all."""
+"""Variants selected by a response's own Vary: each client gets its own, evictions reach all."""
 
 import asyncio
 import random
@@ -22,7 +22,7 @@ TTL = 60
 
 
 class Greeter:
-    """An application whose answer varies as it says itself; nothing of it is declared."""
+    """An application whose response sets Vary itself, without a declaration."""
 
     def __init__(self, names: str = "accept-language", **options: Any) -> None:
         self.app = caching_app()

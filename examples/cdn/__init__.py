@@ -1,1 +1,1 @@
-"""A CDN in front: it keeps answers longer than browsers do, and is told by name what to drop."""
+"""A CDN in front: it keeps responses longer than browsers do, and is purged by name."""

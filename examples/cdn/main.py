@@ -22,7 +22,7 @@ async def purge_nothing(group: str) -> None:
 
 
 def get_purge() -> Purge:
-    """How the CDN is told to drop what carries a name."""
+    """Makes the CDN purge what carries a name."""
     return purge_nothing
 
 
@@ -42,7 +42,7 @@ async def get_tea(
 async def put_tea(
     tea_id: int, price: int, tasks: BackgroundTasks, purge: Annotated[Purge, Depends(get_purge)]
 ) -> Annotated[int, CacheEvict(group="tea:{tea_id}")]:
-    """A task runs after the answer, and so after Redis: what the CDN fetches then is new."""
+    """A task runs after the response, and so after the eviction: what the CDN fetches is new."""
     PRICES[tea_id] = price
     tasks.add_task(purge, f"tea:{tea_id}")
     return price

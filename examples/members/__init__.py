@@ -1,1 +1,1 @@
-"""An API behind a sign-in: answers of one user, of one team, and the same for all members."""
+"""An API behind authentication: responses for one user, for one team, and for all members."""

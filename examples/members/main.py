@@ -62,7 +62,7 @@ async def list_team(user: CurrentUser) -> Annotated[list[str], Cached(ttl=300, v
 
 @router.get("/handbook")
 async def get_handbook(user: CurrentUser) -> Annotated[str, Cached(ttl=3600, shared=True)]:
-    """One entry, for everyone who is let in."""
+    """One entry, for every authenticated user."""
     return "Water first, then tea."
 
 

@@ -1,1 +1,1 @@
-"""A small shop whose answers are cached: start it with ``python -m shop`` or ``make demo``."""
+"""A small shop whose responses are cached: start it with ``python -m shop`` or ``make demo``."""

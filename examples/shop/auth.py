@@ -21,7 +21,7 @@ async def get_current_user(
     credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(bearer)],
     database: DatabaseDep,
 ) -> User:
-    """The owner of the token; 401 for a stranger."""
+    """The owner of the token; 401 without a valid one."""
     digest = token_digest(credentials.credentials if credentials else "")
     row = await database.row("SELECT id, name, staff FROM user WHERE token_digest = ?", digest)
     if row is None:

@@ -19,7 +19,7 @@ PATIENCE_SECONDS = 0.5
 
 @router.get("")
 async def get_health(redis: AsyncRedisDep) -> Health:
-    """Whether Redis answers, and how often this was asked over all workers."""
+    """Whether Redis replies, and how often this was requested over all workers."""
     try:
         visits = await asyncio.wait_for(redis.incr("shop:visits"), PATIENCE_SECONDS)
         return Health(redis="up", visits=visits)

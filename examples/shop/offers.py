@@ -1,4 +1,4 @@
-"""Offers for members: behind a sign-in, and the same for everyone who is let in."""
+"""Offers for members: behind authentication, and the same for all of them."""
 
 from __future__ import annotations
 

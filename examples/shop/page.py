@@ -12,5 +12,5 @@ router = APIRouter(include_in_schema=False)
 
 @router.get("/")
 def show_page() -> FileResponse:
-    """One file, which asks the shop as any client does."""
+    """One file, which sends requests to the shop as any client does."""
     return FileResponse(Path(__file__).with_name("page.html"))

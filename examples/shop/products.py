@@ -69,7 +69,7 @@ async def add_product(
 async def put_product(
     product_id: int, product: ProductEdit, database: DatabaseDep
 ) -> Annotated[Product, CachePut(ttl=300), CacheEvict(group=("catalogue", "stock"))]:
-    """Change a product; the answer becomes what the next GET is answered with."""
+    """Change a product; the response becomes that of the next GET."""
     return await _written(
         database,
         "UPDATE product SET name = ?, category = ?, price = ?, description = ? WHERE id = ?",

@@ -1,4 +1,4 @@
-"""An expensive report, cached by hand: what is stored is a value, not an answer."""
+"""An expensive report, cached by hand: what is stored is a value, not a response."""
 
 from __future__ import annotations
 

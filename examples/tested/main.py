@@ -16,7 +16,7 @@ FastAPIRedis(app).lifespan().caching()
 
 @app.get("/forecasts/{town}")
 async def get_forecast(town: str) -> Annotated[str, Cached(ttl=600, group="forecasts")]:
-    """One forecast; 404 for a town that nobody knows."""
+    """One forecast; 404 for an unknown town."""
     if town not in forecasts:
         raise HTTPException(404, "no such town")
     return forecasts[town]

@@ -48,7 +48,7 @@ class Said(NamedTuple):
 
 @dataclass(frozen=True)
 class Run:
-    """What one run said."""
+    """What one run printed."""
 
     status: int
     output: str

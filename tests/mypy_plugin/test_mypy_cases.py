@@ -45,7 +45,7 @@ class Expected(NamedTuple):
     text: str
 
     def meets(self, said: Said) -> bool:
-        """Whether mypy said just this."""
+        """Whether mypy printed exactly this."""
         place = self.line == said.line and self.column in (None, said.column)
         return place and self.code == said.code and self.text in said.message
 

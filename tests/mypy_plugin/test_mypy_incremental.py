@@ -135,7 +135,7 @@ def lay_out(project: Project, package: str, edit: Edit | None = None) -> None:
 
 
 def said_of(run: Run, package: str) -> list[str]:
-    """What a run said of one package, without the package's name."""
+    """The messages of a run about one package, without the package's name."""
     prefix = f"{package}/"
     lines = [line for line in run.output.splitlines() if line.startswith(prefix)]
     return sorted(line.removeprefix(prefix) for line in lines)
@@ -147,7 +147,7 @@ def codes_of(run: Run) -> list[str]:
 
 @pytest.fixture(scope="module")
 def cold(tmp_path_factory: pytest.TempPathFactory, seed: Path) -> dict[str, list[str]]:
-    """What a first look at each edited project says, all of them in one run."""
+    """The messages of a first run over all edited projects."""
     project = Project(tmp_path_factory.mktemp("cold")).seeded(seed)
     packages = {name: f"p{index}" for index, name in enumerate(EDITS)}
     for name, package in packages.items():

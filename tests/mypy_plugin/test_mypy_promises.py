@@ -1,4 +1,4 @@
-"""What the plugin promises beside its errors: it ends no run, changes no type, hides no option."""
+"""What the plugin promises besides its errors: it ends no run, changes no type, hides no option."""
 
 from __future__ import annotations
 

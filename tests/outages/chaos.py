@@ -1,4 +1,4 @@
-"""Four workers under load while Redis fails: `make chaos`; 1 when an answer was an error or stale.
+"""Four workers under load while Redis fails: `make chaos`; 1 if a response was an error or stale.
 
 Writers raise a number and let the endpoint evict, with `strict=True`: 200 says that the eviction is
 confirmed, 503 that it is not (`unsure`, no error). A read that began after the 200 and returns less
@@ -120,7 +120,7 @@ def of_sentinels(servers: FailingOver) -> Iterator[Trouble]:
 async def run_rows(
     url: str, runs: Path, troubles: list[Trouble], seconds: float, place: str
 ) -> bool:
-    """Print a row for each trouble; True when nobody got an error or an older answer."""
+    """Print a row for each fault; True if no response was an error or outdated."""
     load = Load(url)
     clients = asyncio.ensure_future(load.run())
     fine = True

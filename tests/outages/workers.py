@@ -1,4 +1,4 @@
-"""Four uvicorn workers on one port, ended by whoever started them."""
+"""Four uvicorn workers on one port, ended by the test that started them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ START_SECONDS = 60.0
 
 @contextmanager
 def workers(directory: Path, **settings: str) -> Iterator[str]:
-    """The URL of the application, once all workers answer; `settings` are its environment."""
+    """The URL of the application, once all workers respond; `settings` are its environment."""
     port = free_port()
     url = f"http://{LOOPBACK}:{port}"
     paths = os.pathsep.join([str(TESTS), str(TESTS.parent / "src")])
@@ -40,7 +40,7 @@ def workers(directory: Path, **settings: str) -> Iterator[str]:
 
 
 def _await_all(url: str) -> None:
-    """Asks until each worker has answered; each connection may reach another."""
+    """Sends requests until each worker has responded; each connection may reach another."""
     seen: set[int] = set()
 
     def all_answered() -> bool:

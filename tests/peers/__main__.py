@@ -86,7 +86,7 @@ def version_of(library: Library) -> str:
 
 
 def burst(library: Library, server: RedisServer) -> int:
-    """How often its endpoint runs when several processes are asked at once."""
+    """How often its endpoint runs when several processes get the request at once."""
     processes = [started(library, server, "burst") for _ in range(PROCESSES)]
     ready = f"{SIGNAL}:ready"
     everyone = str(PROCESSES)
@@ -125,7 +125,7 @@ def table(columns: dict[str, dict[str, str]]) -> str:
 
 
 def run_block(block: Block, library: Library, server: RedisServer, directory: str) -> None:
-    """Start the application of a page's block for another library, and ask it."""
+    """Start the application of a page's block for another library, and send it a request."""
     path = Path(directory) / "before.py"
     path.write_text(block.source.replace("redis://localhost", server.url))
     output(started(library, server, "run", str(path)))

@@ -195,7 +195,7 @@ async def all_situations(build: Callable[[Shelf], FastAPI]) -> dict[str, str]:
 
 
 async def burst(build: Callable[[Shelf], FastAPI]) -> int:
-    """How often the endpoint runs, in this of several processes that are asked at once."""
+    """How often the endpoint runs in this process, one of several that get the request at once."""
     shelf = Shelf(held=True)
     async with (
         Redis.from_url(os.environ["REDIS_URL"]) as redis,
@@ -212,7 +212,7 @@ async def burst(build: Callable[[Shelf], FastAPI]) -> int:
 
 
 async def run(source: str) -> None:
-    """Start the application that a program makes, and ask for its first product."""
+    """Start the application that a program makes, and request its first product."""
     namespace: dict[str, Any] = {"__name__": "documented"}
     exec(compile(source, "<documentation>", "exec"), namespace)
     async with serving(namespace["app"]) as client:

@@ -53,7 +53,7 @@ def redis_keys() -> list[str]:
 
 @dataclass(frozen=True, slots=True)
 class Setup:
-    """What all processes of one race are told."""
+    """The parameters of one race, for all its processes."""
 
     url: str
     cluster: bool
@@ -224,7 +224,7 @@ class _Crew:
         return process
 
     def require_alive(self) -> None:
-        """Raise RuntimeError where a process ended by itself: nobody would notice a violation."""
+        """Raise RuntimeError if a process ended by itself: a violation would go unnoticed."""
         if any(process.exitcode is not None for process in self._processes):
             raise RuntimeError("a process of the race ended by itself")
 
@@ -245,7 +245,7 @@ class _Crew:
 
 
 class _Mover:
-    """Does one thing after the other beside a race."""
+    """Does one thing after the other during a race."""
 
     def __init__(self, moves: Iterator[None]) -> None:
         self._moves = moves

@@ -66,7 +66,7 @@ class MarksOfTheReply(LocalTier):
 
 @dataclass(frozen=True, slots=True)
 class Setup:
-    """What all processes of one run are told."""
+    """The parameters of one run, for all its processes."""
 
     urls: tuple[str, ...]
     tier: type[LocalTier] = LocalTier
@@ -117,7 +117,7 @@ class Board:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What one run counted; `longest_ms` is the oldest answer after an acknowledged eviction."""
+    """What one run counted; `longest_ms` is the oldest response after an acknowledged eviction."""
 
     look_ups: int
     kept: int
@@ -289,7 +289,7 @@ def target_like(number: int) -> Target:
 
 
 def entry_like(number: int, body: int, now_ms: int) -> Entry:
-    """An answer with the headers that one has."""
+    """A response with realistic headers."""
     headers = (
         (b"content-type", b"application/json"),
         (b"content-length", b"%d" % body),
