@@ -15,7 +15,7 @@ from ._app.runtime import SETTINGS, STATE, running, settings_of
 from ._setup.adopt import adopt_routes, cache_route_class, guards_of, renew_guarded
 from ._setup.fast_path import fast_path
 from ._setup.openapi import describe_openapi
-from ._telemetry.listening import ask_for_otel, listen
+from ._telemetry.listening import enable_otel, listen
 from .settings import RedisSettings
 from .telemetry import Listener
 
@@ -45,7 +45,7 @@ class FastAPIRedis:
 
     def lifespan(self) -> FastAPIRedis:
         """Open a client at start-up and close it at shutdown, around the app's own lifespan."""
-        if self._first("lifespan"):
+        if self._is_first_call("lifespan"):
             router = self._app.router
             router.lifespan_context = _around(router.lifespan_context)
             _describe(self._app)
@@ -57,7 +57,7 @@ class FastAPIRedis:
         Markers on ``@app.get`` are read on endpoints declared after this call, dependencies
         everywhere.
         """
-        if self._first("caching"):
+        if self._is_first_call("caching"):
             router = self._app.router
             router.route_class = cache_route_class(router.route_class)
             adopt_routes(router)
@@ -84,10 +84,10 @@ class FastAPIRedis:
             meter_provider: None means the global one.
         """
         providers = {"tracer_provider": tracer_provider, "meter_provider": meter_provider}
-        ask_for_otel(self._app, **providers)
+        enable_otel(self._app, **providers)
         return self
 
-    def _first(self, step: str) -> bool:
+    def _is_first_call(self, step: str) -> bool:
         """Whether a method is called for the first time."""
         done: set[str] = getattr(self._app, _DONE, set())
         setattr(self._app, _DONE, done | {step})

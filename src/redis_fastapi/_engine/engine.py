@@ -152,13 +152,15 @@ class Engine:
         self._refusals = Refusals()
         self._forecast = Forecast()
         self._local = LocalTier(Changes()) if local is None else local
-        tools = (store, self._background, self._refusals, self._local.changes)
+        shared = (store, self._background, self._refusals, self._local.changes)
         self._leases = Leases(
-            *tools, random=random, sleep=sleep, lease_ms=lease_ms, compress=compress
+            *shared, random=random, sleep=sleep, lease_ms=lease_ms, compress=compress
         )
-        self._evictions = Evictions(*tools, random=random, sleep=sleep)
+        self._evictions = Evictions(*shared, random=random, sleep=sleep)
         self._waiters = Waiters(
-            *(store, self._leases, self._local.changes),
+            store,
+            self._leases,
+            self._local.changes,
             now_ms=self.now_ms,
             random=random,
             sleep=sleep,

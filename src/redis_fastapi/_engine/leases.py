@@ -82,7 +82,14 @@ class Lease:
     """
 
     __slots__ = (
-        *("_ended", "_flight", "_leases", "_renewals", "_target", "_timer", "_value", "filled"),
+        "_ended",
+        "_flight",
+        "_leases",
+        "_renewals",
+        "_target",
+        "_timer",
+        "_value",
+        "filled",
     )
 
     def __init__(self, leases: Leases, target: Target, value: bytes, flight: Flight | None) -> None:

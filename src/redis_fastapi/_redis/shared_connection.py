@@ -242,7 +242,9 @@ class SharedConnection:
             self._since = asyncio.get_running_loop().time()
             _log.warning(
                 "Redis at %s is away, endpoints run without it: %s: %s",
-                *(self._name, type(error).__name__, error),
+                self._name,
+                type(error).__name__,
+                error,
                 extra={"redis": self._name},
             )
 

@@ -399,6 +399,7 @@ class _Topology:
         self._is_away = True
         _log.warning(
             "Redis Cluster at %s is away, endpoints run without it: %s",
-            *(self._name, reason),
+            self._name,
+            reason,
             extra={"redis": self._name},
         )

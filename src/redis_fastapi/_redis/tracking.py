@@ -119,7 +119,8 @@ class Tracking:
             self._refused = refusal
             _log.warning(
                 "nothing is kept in this process: Redis at %s does not report changes: %s",
-                *(self._name, refusal),
+                self._name,
+                refusal,
                 extra={"redis": self._name},
             )
 

@@ -179,13 +179,13 @@ async def serve(
             return await handler(request)
         if context is None:
             return await handler(request)
-        return await _pass_cache(handler, policy, request, context, shortcut)
+        return await _serve_through_cache(handler, policy, request, context, shortcut)
     except BaseException as error:
         _name_endpoint(error, policy.endpoint)
         raise
 
 
-async def _pass_cache(
+async def _serve_through_cache(
     handler: Handler,
     policy: Policy,
     request: Request,

@@ -24,8 +24,14 @@ _ROUTED_PREFIXES = ("fastapi", "redis_fastapi", "starlette.")
 
 _CONDITIONS = frozenset(
     {
-        *(b"cache-control", b"pragma", b"range", b"if-range", b"if-match", b"if-none-match"),
-        *(b"if-modified-since", b"if-unmodified-since"),
+        b"cache-control",
+        b"if-match",
+        b"if-modified-since",
+        b"if-none-match",
+        b"if-range",
+        b"if-unmodified-since",
+        b"pragma",
+        b"range",
     }
 )
 _FRAMING = frozenset({b"content-length", b"transfer-encoding"})

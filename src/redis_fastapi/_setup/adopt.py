@@ -1,4 +1,4 @@
-"""Turns plain routes into cache routes if their dependencies ask for caching.
+"""Turns plain routes into cache routes if their dependencies declare caching.
 
 A route is rebuilt in place from its own attributes, so every router that holds it serves the new
 one.

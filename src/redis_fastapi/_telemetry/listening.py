@@ -48,7 +48,7 @@ def listen(app: FastAPI, listener: Listener) -> None:
         listeners.append(listener)
 
 
-def ask_for_otel(app: FastAPI, **providers: Any) -> None:
+def enable_otel(app: FastAPI, **providers: Any) -> None:
     """Add OpenTelemetry to the application, from its next start-up on."""
     requested = _stored_requests_of(app)
     if requested.otel is None:
