@@ -173,14 +173,20 @@ class Reading:
     async def _look_up(
         self, target: Target, found: Outcome | None = None
     ) -> Response | Lease | None:
-        look = self._find if self._directives.no_cache else self._look_up_or_wait
+        """The response that is stored, or the lease to compute one; None for neither."""
         ready = self._ready()
         if ready is not None:
             again = await self._look_again(target, ready, found)
             if isinstance(again, Response):
                 return again
             found = again
-        elif found is None:
+        return await self._reuse_or_lease(target, found)
+
+    async def _reuse_or_lease(
+        self, target: Target, found: Outcome | None
+    ) -> Response | Lease | None:
+        look = self._find if self._directives.no_cache else self._look_up_or_wait
+        if found is None:
             found = await look(target)
         target, found = await self._follow_variants(target, found, look)
         forward = None if target is self.target else Forward.VARY_MISS

@@ -73,7 +73,7 @@ _PATIENCE_SECONDS = 10.0
 
 
 @dataclass(frozen=True, slots=True)
-class _Line:
+class _LoopClient:
     """One event loop's client and its engines, by prefix."""
 
     client: Redis
@@ -99,7 +99,9 @@ class MemoryCache:
         self._off = False
         self._journal = Journal()
         self._now = time.time()
-        self._lines: WeakKeyDictionary[asyncio.AbstractEventLoop, _Line] = WeakKeyDictionary()
+        self._loop_clients: WeakKeyDictionary[asyncio.AbstractEventLoop, _LoopClient] = (
+            WeakKeyDictionary()
+        )
         self.redis: SyncRedis = self._server.plain_client()
         """A plain client for inspection, not affected by outages."""
         self.stats = Counters()
@@ -128,7 +130,7 @@ class MemoryCache:
         self._overrides.remove()
 
     async def _give_client(self) -> Redis:
-        return self._line().client
+        return self._loop_client().client
 
     async def _give_backend(self, request: HTTPConnection) -> CacheBackend:
         runtime = runtime_of(request)
@@ -140,15 +142,15 @@ class MemoryCache:
         return CacheBackend.on(self._engine(settings), settings, self._telemetry)
 
     def _engine(self, settings: RedisSettings) -> Engine:
-        line = self._line()
+        own = self._loop_client()
         store = Store(
-            line.client, prefix=settings.prefix, deadline=_PATIENCE_SECONDS, clock=self.now
+            own.client, prefix=settings.prefix, deadline=_PATIENCE_SECONDS, clock=self.now
         )
         if not settings.enabled:
             return NoEngine(store, clock=self.now)
-        engine = line.engines.get(settings.prefix)
+        engine = own.engines.get(settings.prefix)
         if engine is None:
-            engine = line.engines[settings.prefix] = self._new_engine(store, settings)
+            engine = own.engines[settings.prefix] = self._new_engine(store, settings)
         return engine
 
     def _new_engine(self, store: Store, settings: RedisSettings) -> Engine:
@@ -162,12 +164,12 @@ class MemoryCache:
             compress=compressor(settings.compression),
         )
 
-    def _line(self) -> _Line:
+    def _loop_client(self) -> _LoopClient:
         loop = asyncio.get_running_loop()
-        line = self._lines.get(loop)
-        if line is None:
-            line = self._lines[loop] = _Line(self._server.failing_client())
-        return line
+        own = self._loop_clients.get(loop)
+        if own is None:
+            own = self._loop_clients[loop] = _LoopClient(self._server.failing_client())
+        return own
 
     def backend(self, settings: RedisSettings | None = None) -> CacheBackend:
         """A backend on this cache, for code that takes one; call this on the running event loop."""
