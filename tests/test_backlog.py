@@ -200,7 +200,7 @@ async def test_a_put_that_was_not_acknowledged_is_owed_as_an_eviction() -> None:
         assert TARGET.entry in engine._evictions._backlog.owed().entries
 
 
-async def test_closing_sends_what_is_owed(caplog: pytest.LogCaptureFixture) -> None:
+async def test_closing_sends_owed_evictions(caplog: pytest.LogCaptureFixture) -> None:
     async with interrupted() as (engine, store):
         await evicted_during_an_outage(engine, store, AWAY[0])
         store.away = None

@@ -848,7 +848,7 @@ def test_a_query_parameter_that_a_guard_with_yield_reads_selects(guard: Any, doo
         (checked_token, Cached(60), []),
     ],
 )
-def test_a_guard_that_may_hand_on_what_it_reads_is_named_at_start_up(
+def test_a_guard_that_may_pass_on_what_it_reads_is_warned_about_at_start_up(
     caplog: pytest.LogCaptureFixture, guard: Any, marker: Cached, named: list[str]
 ) -> None:
     app = new_app()

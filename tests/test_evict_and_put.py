@@ -328,7 +328,7 @@ async def test_every_marker_of_one_annotation_counts(shop: Shop) -> None:
         assert await states(http, *paths) == ["MISS", "MISS", "MISS", "HIT"]
 
 
-async def test_a_put_may_evict_beside(shop: Shop) -> None:
+async def test_a_put_may_also_evict(shop: Shop) -> None:
     app = caching_app()
     add_reader(app, shop)
 
@@ -936,7 +936,9 @@ async def test_a_put_with_a_key_writes_what_the_get_there_reads(
 
 
 @pytest.mark.parametrize("place", [place_under_prefixes, place_in_mount, place_twice])
-async def test_a_put_beside_its_get_writes_it_wherever_both_stand(shop: Shop, place: Any) -> None:
+async def test_a_put_on_the_path_of_its_get_writes_it_wherever_both_are_included(
+    shop: Shop, place: Any
+) -> None:
     app, written = caching_app(), []
     original = shop_router
 

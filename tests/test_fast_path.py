@@ -191,7 +191,7 @@ def test_a_mounted_application_has_its_own_fast_path(
     assert routings(routed, within(outer(), shop(), "/{tenant}"), f"/a{PATH}") == [2, 2, 1]
 
 
-def test_of_applications_that_share_their_state_each_has_a_front_of_its_own(
+def test_applications_that_share_their_state_have_their_own_fast_paths(
     routed: Routed,
 ) -> None:
     outer, mounted = FastAPI(), FastAPI()

@@ -160,7 +160,7 @@ async def test_nothing_runs_on_after_shutdown(redis_url: str) -> None:
     assert asyncio.all_tasks() == before
 
 
-async def test_a_lease_that_is_given_up_at_shutdown_is_gone_on_the_server(
+async def test_a_lease_given_up_at_shutdown_is_released_on_the_server(
     redis_url: str, redis_client: Redis
 ) -> None:
     app = new_app(using=settings(url=redis_url))
@@ -644,7 +644,7 @@ def test_the_switch_is_an_environment_variable(monkeypatch: pytest.MonkeyPatch) 
     get_settings.cache_clear()
 
 
-def test_the_embedded_server_is_named_in_the_log_and_gone_at_shutdown(
+def test_the_embedded_server_is_logged_and_closed_at_shutdown(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     app = cached_app(url="memory://")

@@ -167,7 +167,7 @@ def test_a_nested_marker_is_misplaced(annotation: Any) -> None:
     assert found.misplaced == ("Cached",)
 
 
-def test_a_nested_marker_is_misplaced_beside_one_that_counts() -> None:
+def test_a_nested_marker_is_misplaced_even_next_to_a_valid_one() -> None:
     found = find_markers(Annotated[list[Annotated[Product, EVICT]], CACHED])
 
     assert found.markers == (CACHED,)

@@ -304,7 +304,7 @@ def stranger_after_members() -> int:
         return int(client.get("/shop/items/1", headers={"token": "wrong"}).status_code)
 
 
-def test_without_credentials_what_a_member_was_sent_is_refused() -> None:
+def test_without_credentials_the_entry_of_a_member_is_refused() -> None:
     assert stranger_after_members() == 401
 
 

@@ -59,7 +59,7 @@ async def test_an_empty_store_has_no_entry(store: Store) -> None:
     assert await store.tokens(TARGET) == NOTHING
 
 
-async def test_a_claim_creates_what_is_missing_and_reads_it_back(store: Store) -> None:
+async def test_a_claim_creates_missing_generations_and_reads_them_back(store: Store) -> None:
     wish = claim(TARGET, NOTHING)
     acquired = await store.acquire(wish)
     assert acquired.holder == wish.value

@@ -424,7 +424,7 @@ async def test_a_response_with_a_cookie_is_private() -> None:
             assert "private" in answer.headers["cache-control"]
 
 
-async def test_a_head_of_the_author_does_not_fill_what_get_reads() -> None:
+async def test_a_head_route_of_the_author_does_not_fill_the_entry_of_the_get() -> None:
     app = caching_app()
 
     @app.api_route("/x", methods=["GET", "HEAD"])

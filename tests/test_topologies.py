@@ -287,7 +287,7 @@ async def test_a_cluster_with_replicas_loses_a_primary(
     cluster.nodes[0].start()
 
 
-async def test_a_cluster_node_that_hangs_holds_back_only_what_it_has() -> None:
+async def test_a_hung_cluster_node_affects_only_its_own_keys() -> None:
     with RedisCluster3("--cluster-node-timeout", "60000") as nodes:
         needed_by_all = {nodes.node_of(f"fastapi:g:{name}") for name in ("", "n:items")}
         hung = next(node for node in nodes.nodes if node not in needed_by_all)
