@@ -105,7 +105,7 @@ def test_a_head_with_a_date_is_evaluated_each_time() -> None:
 def test_control_memoized_its_lifetime_would_be_that_of_the_first(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(head_cache, "_PASSING", frozenset())
+    monkeypatch.setattr(head_cache, "_TRANSIENT", frozenset())
     assert lifetimes_of_one_head() == [100_000, 100_000]
 
 

@@ -100,7 +100,7 @@ class CacheRoute(APIRoute):
         # a route class within this one may have wrapped the wrapper
         known: Declaration | None = getattr(endpoint, DECLARATION, None)
         if known is not None:
-            return known.within(extra)
+            return known.extended_by(extra)
         declaration = declare(endpoint, extra)
         if self.invalidates and methods - _http.SAFE_METHODS:
             return declaration.invalidating()
@@ -121,7 +121,7 @@ class CacheRoute(APIRoute):
             declaration = known.declaration
             if declaration.declared and known.call is not dependant.call:
                 declaration = declaration._replace(rewrapped=True)
-            declaration = declaration.within(included)
+            declaration = declaration.extended_by(included)
         policy = shortcut = None
         if declaration.declared:
             if not declaration.rewrapped:
@@ -144,10 +144,10 @@ class CacheRoute(APIRoute):
         """What is declared where these dependencies are in force, and an inclusion added to it."""
         if dependant is self.dependant:
             if self._declaration.declared and dependant.call is not self._served:
-                self._stand_for(dependant.call)
-            return self._declaration.within(included)
+                self._accept_outer_wrapper(dependant.call)
+            return self._declaration.extended_by(included)
         if hasattr(dependant.call, DECLARATION):
-            return self._declaration.within(included)
+            return self._declaration.extended_by(included)
         # class based views change a signature between registration and inclusion
         methods = frozenset(self.methods or ())
         declaration = self._read(self.endpoint, included, methods)
@@ -156,8 +156,8 @@ class CacheRoute(APIRoute):
             _refuse(declaration, methods, label_of(methods, path, declaration.name), dependant)
         return declaration
 
-    def _stand_for(self, outer: Any) -> None:
-        """Know the wrapper that a route class within this one has put round ours."""
+    def _accept_outer_wrapper(self, outer: Any) -> None:
+        """Recognise the wrapper that a route class within this one has put round ours."""
         self._declaration = self._declaration._replace(rewrapped=True)
         setattr(outer, DECLARATION, self._declaration)
 

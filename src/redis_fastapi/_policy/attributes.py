@@ -1,6 +1,6 @@
-"""Attributes of a parameter that a template names, held against the parameter's annotation.
+"""Attributes of a parameter that a template names, checked against its annotation.
 
-Only types that are closed say what they lack: a pydantic model without extra values, a TypedDict.
+Only closed types show what they lack: a pydantic model without extra values, a TypedDict.
 An object of any other class may be given attributes at any time.
 
 A template needs a text at the end. The text of a whole model contains every field, and that of a

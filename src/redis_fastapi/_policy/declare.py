@@ -96,14 +96,14 @@ class CacheDependency:
 
     def __init__(self, declared: Declared) -> None:
         self.declared = declared
-        self._said = False
+        self._has_warned = False
         # FastAPI before 0.116 cannot evaluate the annotations of an instance
         self.__signature__ = inspect.signature(self.__call__, eval_str=True)
 
     async def __call__(self, request: HTTPConnection) -> None:
-        if self._said or request.scope["type"] != "http" or SCOPE_KEY in request.scope:
+        if self._has_warned or request.scope["type"] != "http" or SCOPE_KEY in request.scope:
             return
-        self._said = True
+        self._has_warned = True
         logger.warning(
             "%s %s: Depends(...) caches nothing here. Add FastAPIRedis(app).caching() and the "
             "route, both before the start",
@@ -136,7 +136,7 @@ class Declaration(NamedTuple):
     takes_request: bool
     rewrapped: bool = False
 
-    def within(self, extra: Iterable[Declared]) -> Declaration:
+    def extended_by(self, extra: Iterable[Declared]) -> Declaration:
         """The declaration extended by dependencies, unless the endpoint streams.
 
         What is closest to the endpoint comes last, and wins.
@@ -236,7 +236,7 @@ def declare(endpoint: Callable[..., Any], extra: Iterable[Declared] = ()) -> Dec
         is_generator_endpoint(endpoint),
         parameter_of_type(signature, HTTPConnection) is not None,
     )
-    return written.within(extra)
+    return written.extended_by(extra)
 
 
 _MARKERS = frozenset({"Cached", "CachePut", "CacheEvict"})

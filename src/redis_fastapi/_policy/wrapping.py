@@ -90,11 +90,11 @@ def wrapped(
     added: dict[str, Any] = {} if own_request else {request_name: Request}
     if not own_response:
         added[response_name] = Response
-    _pass_for_endpoint(cached_endpoint, declaration, added)
+    _mimic_endpoint(cached_endpoint, declaration, added)
     return Wrapper(cached_endpoint, request_name, response_name)
 
 
-def _pass_for_endpoint(wrapper: Any, declaration: Declaration, added: dict[str, Any]) -> None:
+def _mimic_endpoint(wrapper: Any, declaration: Declaration, added: dict[str, Any]) -> None:
     """Give a wrapper the attributes that FastAPI reads, and the added parameters."""
     functools.update_wrapper(wrapper, declaration.endpoint)
     # some FastAPI releases follow __wrapped__

@@ -17,7 +17,7 @@ _MOST = 256
 """Capacity in heads; an endpoint may send a different one each time."""
 
 _LENGTH = b"content-length"
-_PASSING = frozenset({b"age", b"date", b"etag", b"expires", b"last-modified"})
+_TRANSIENT = frozenset({b"age", b"date", b"etag", b"expires", b"last-modified"})
 """Fields that are specific to a single response."""
 
 
@@ -61,6 +61,6 @@ class HeadCache:
 
 def repeatable(headers: Headers) -> Headers | None:
     """The fields of a head except Content-Length; None if some are specific to this response."""
-    if any(name in _PASSING for name, _ in headers):
+    if any(name in _TRANSIENT for name, _ in headers):
         return None
     return tuple([pair for pair in headers if pair[0] != _LENGTH])

@@ -34,7 +34,7 @@ from .prepared import Prepared, plain_hit, prepared
 from .recording import outlet_of
 from .refresh import RERUN, Refreshable, Rerun
 from .responses import replayed
-from .reuse import Wanted, assess, stands_in
+from .reuse import Requirements, assess, stands_in
 from .shortcut import Destination
 from .subrequests import FRESH_ONLY
 from .variants import MOST_STEPS, matches, variant_of
@@ -245,15 +245,17 @@ class Reading:
     async def _from_cache(self, target: Target, found: Hit | Stale) -> Response | Forward:
         """The response that an entry gives, or the reason to forward the request."""
         now_ms = self._context.now_ms()
-        freshness = assess(self._wanted(), found, now_ms)
+        freshness = assess(self._requirements(), found, now_ms)
         if isinstance(freshness, (Fresh, _http.Stale)):
             return await self._reuse(target, found, freshness, now_ms)
         return freshness.reason
 
-    def _wanted(self) -> Wanted:
+    def _requirements(self) -> Requirements:
         scope = self._scope
         shared = not self._policy.per_user
-        return Wanted(scope["headers"], self._directives, shared, only_fresh=FRESH_ONLY in scope)
+        return Requirements(
+            scope["headers"], self._directives, shared, only_fresh=FRESH_ONLY in scope
+        )
 
     async def _reuse(
         self, target: Target, found: Hit | Stale, freshness: Fresh | _http.Stale, now_ms: int
@@ -407,7 +409,7 @@ class Reading:
         if entry is None or self._fill is None or status not in _http.STALE_IF_ERROR_STATUSES:
             return None
         now_ms = self._context.now_ms()
-        if not stands_in(self._wanted(), entry, now_ms):
+        if not stands_in(self._requirements(), entry, now_ms):
             return None
         await self._fill.release(storable=True)
         self.cache_status.stand_in(-(entry.staleness_ms(now_ms) // 1000), status)

@@ -11,14 +11,14 @@ from .._redis.entry import Entry
 from .variants import matches
 
 
-class Wanted(NamedTuple):
+class Requirements(NamedTuple):
     """What a request requires of an entry.
 
     Attributes:
         headers: The request's header fields.
         directives: Its Cache-Control; `IGNORED` if that is not obeyed.
         shared: Whether the entry may also serve other users.
-        only_fresh: Whether a stale entry is of no use to it.
+        only_fresh: Whether it refuses any stale entry.
     """
 
     headers: Headers
@@ -26,7 +26,7 @@ class Wanted(NamedTuple):
     shared: bool
     only_fresh: bool
 
-    def takes(self, entry: Entry) -> bool:
+    def accepts(self, entry: Entry) -> bool:
         """Whether an entry is the variant for this request, in an acceptable encoding."""
         suits = matches(entry, self.headers)
         return suits and _http.encoding_acceptable(self.headers, entry.headers)
@@ -39,31 +39,31 @@ class Wanted(NamedTuple):
         return _http.stale_forbidden(directives, shared=self.shared)
 
 
-def assess(wanted: Wanted, found: Hit | Stale, now_ms: int) -> Freshness:
+def assess(required: Requirements, found: Hit | Stale, now_ms: int) -> Freshness:
     """Whether an entry is as fresh as the client requires, and acceptable to it."""
     entry = found.entry
-    if not wanted.takes(entry):
+    if not required.accepts(entry):
         return MustRevalidate(Forward.VARY_MISS)
     age_ms = now_ms - entry.created_ms
     if isinstance(found, Hit):
         lifetime_ms = entry.fresh_ms or None
-        return _http.assess_freshness(wanted.directives, age_ms=age_ms, lifetime_ms=lifetime_ms)
+        return _http.assess_freshness(required.directives, age_ms=age_ms, lifetime_ms=lifetime_ms)
     return _http.assess_freshness(
-        wanted.directives,
+        required.directives,
         age_ms=age_ms,
         # a softly evicted entry counts as stale from now on
         lifetime_ms=min(age_ms, entry.fresh_ms or age_ms),
         stale_while_revalidate_ms=entry.revalidate_ms,
-        never_stale=wanted.never_stale(entry),
+        never_stale=required.never_stale(entry),
     )
 
 
-def stands_in(wanted: Wanted, entry: Entry, now_ms: int) -> bool:
+def stands_in(required: Requirements, entry: Entry, now_ms: int) -> bool:
     """Whether an entry may be sent in place of an error (RFC 5861 section 4)."""
     usable = _http.usable_on_error(
-        wanted.directives,
+        required.directives,
         staleness_ms=entry.staleness_ms(now_ms),
         stale_if_error_ms=entry.error_ms,
-        never_stale=wanted.never_stale(entry),
+        never_stale=required.never_stale(entry),
     )
-    return usable and not wanted.directives.no_cache and wanted.takes(entry)
+    return usable and not required.directives.no_cache and required.accepts(entry)
