@@ -380,6 +380,51 @@ async def test_a_wrapper_of_the_endpoint_may_depend_on_the_user(
     assert ("what wraps me takes the whole Request" in caplog.text) is not shared
 
 
+def in_capitals(call: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
+    async def call_and_capitalize(*given: Any, **values: Any) -> Any:
+        found = await call(*given, **values)
+        return found if isinstance(found, Response) else found.upper()
+
+    return call_and_capitalize
+
+
+def of_its_own(call: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
+    async def call_without_parameters() -> Any:
+        return (await call()).upper()
+
+    return call_without_parameters
+
+
+@pytest.mark.parametrize(
+    "replacement",
+    [
+        pytest.param(lambda route: of_its_own(route.endpoint), id="of its own"),
+        pytest.param(lambda route: in_capitals(route.endpoint), id="around the endpoint"),
+        pytest.param(lambda route: in_capitals(route.dependant.call), id="around the wrapper"),
+    ],
+)
+async def test_what_is_put_in_the_place_of_an_endpoint_is_cached_and_evicts_like_it(
+    replacement: Callable[[APIRoute], Any],
+) -> None:
+    app, shelf = caching_app(), ["sencha"]
+
+    @app.get("/tea")
+    async def get_tea() -> Annotated[str, Cached(60)]:
+        return shelf[-1]
+
+    @app.post("/tea")
+    async def post_tea() -> Annotated[str, CacheEvict(key=get_tea)]:
+        shelf.append("assam")
+        return shelf[-1]
+
+    for route in (one for one in app.routes if isinstance(one, APIRoute)):
+        route.dependant.call = replacement(route)
+    async with serving(app) as http:
+        assert await states(http, "/tea", "/tea", "/tea") == ["MISS", "HIT", "HIT"]
+        assert (await http.post("/tea")).json() == "ASSAM"
+        assert (await http.get("/tea")).json() == "ASSAM"
+
+
 def test_a_parameter_without_a_schema_is_not_taken_for_the_return_type() -> None:
     with pytest.raises(FastAPIError, match="Service"):
 

@@ -43,7 +43,7 @@ from ._policy.overridden import Overrides
 from ._policy.policy import Policy
 from ._policy.rules import check
 from ._policy.signature import parameter_of_type
-from ._policy.wrapping import DECLARATION, install_wrapper, wrapped
+from ._policy.wrapping import DECLARATION, install_wrapper, may_reach_wrapper, wrapped
 from ._serving.passage import Handler, serve
 from ._serving.recording import as_get, with_outlet
 from ._serving.shortcut import Shortcut, shortcut_for
@@ -124,7 +124,7 @@ class CacheRoute(APIRoute):
             declaration = declaration.extended_by(included)
         policy = shortcut = None
         if declaration.declared:
-            if not declaration.rewrapped:
+            if not (declaration.rewrapped and may_reach_wrapper(dependant.call)):
                 install_wrapper(dependant, declaration)
             policy = compile_policy(declaration, self._facts(dependant))
             takes_request = parameter_of_type(declaration.signature, Request) is not None

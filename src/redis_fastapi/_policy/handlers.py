@@ -1,8 +1,9 @@
-"""The dependencies behind a handler that FastAPI built and others may have wrapped."""
+"""What is behind a handler or an endpoint that others may have wrapped."""
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from functools import partial
 from types import FunctionType
 from typing import Any
@@ -19,22 +20,28 @@ KEEPS_HANDLERS = not INCLUDES_LAZILY or "app" in vars(fastapi.routing)[_CONTEXT]
 """Whether a handler is built once for each place where a route is served, not for each request."""
 
 _WRAPPERS = 4
-"""How many layers around FastAPI's handler are searched."""
+"""How many layers around FastAPI's handler, or around an endpoint, are searched."""
 
 
-def dependant_within(handler: Any, layers: int = _WRAPPERS) -> Dependant | None:
+def dependant_within(handler: Any) -> Dependant | None:
     """The ``Dependant`` that a handler, or one that it wraps, closes over."""
-    if isinstance(handler, Dependant) or layers == 0:
-        return handler if isinstance(handler, Dependant) else None
+    found: Dependant | None = held_within(handler, lambda one: isinstance(one, Dependant))
+    return found
+
+
+def held_within(function: Any, wanted: Callable[[Any], bool], layers: int = _WRAPPERS) -> Any:
+    """The first thing wanted that a function, or one that it wraps, is or closes over, or None."""
+    if wanted(function) or layers == 0:
+        return function if wanted(function) else None
     held = [
-        cell.cell_contents for cell in getattr(handler, "__closure__", None) or () if _filled(cell)
+        cell.cell_contents for cell in getattr(function, "__closure__", None) or () if _filled(cell)
     ]
-    if isinstance(handler, partial):
-        held = [handler.func, *handler.args, *handler.keywords.values()]
-    direct = next((one for one in held if isinstance(one, Dependant)), None)
+    if isinstance(function, partial):
+        held = [function.func, *function.args, *function.keywords.values()]
+    direct = next((one for one in held if wanted(one)), None)
     if direct is not None:
         return direct
-    deeper = (dependant_within(one, layers - 1) for one in held if callable(one))
+    deeper = (held_within(one, wanted, layers - 1) for one in held if callable(one))
     return next((one for one in deeper if one is not None), None)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Awaitable, Callable
+from types import FunctionType
 from typing import Any, NamedTuple, Protocol
 
 from fastapi.dependencies.models import Dependant
@@ -17,6 +18,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from .declare import SCOPE_KEY, Declaration
+from .handlers import held_within
 from .policy import Values
 from .signature import is_coroutine_endpoint, parameter_of_type
 
@@ -51,11 +53,22 @@ def install_wrapper(dependant: Dependant, declaration: Declaration) -> None:
     if hasattr(dependant.call, DECLARATION):
         return
     names = dependant.request_param_name, dependant.response_param_name
+    # those of a wrapper that was replaced are none of the endpoint's
+    own = (None if name in (_REQUEST, _RESPONSE) else name for name in names)
     # instrumentation may have wrapped the endpoint already
-    wrapper = wrapped(declaration, *names, endpoint=dependant.call)
+    wrapper = wrapped(declaration, *own, endpoint=dependant.call)
     dependant.request_param_name = wrapper.request_name
     dependant.response_param_name = wrapper.response_name
     dependant.call = wrapper.endpoint
+
+
+def may_reach_wrapper(call: Any) -> bool:
+    """Whether a library may have wrapped a wrapper, rather than put a function in its place."""
+    return type(call) is not FunctionType or held_within(call, _is_wrapper) is not None
+
+
+def _is_wrapper(one: object) -> bool:
+    return hasattr(one, DECLARATION)
 
 
 def wrapped(
@@ -80,9 +93,10 @@ def wrapped(
     run = _runner(endpoint or declaration.endpoint)
 
     async def cached_endpoint(**values: Any) -> Any:
-        request = values[request_name] if own_request else values.pop(request_name)
-        response = values[response_name] if own_response else values.pop(response_name)
-        passage: Passage | None = request.scope.get(SCOPE_KEY)
+        request = values[request_name] if own_request else values.pop(request_name, None)
+        response = values[response_name] if own_response else values.pop(response_name, None)
+        # there is none where a replacement of this wrapper calls it
+        passage: Passage | None = None if request is None else request.scope.get(SCOPE_KEY)
         if passage is None:
             return await run(values, _ignore_end)
         return await passage.run(run, values, request, response)
