@@ -25,7 +25,7 @@ from ..exceptions import CacheUnavailableError
 from .backlog import Backlog
 from .refusals import Operation, Refusals
 
-_log = logging.getLogger("redis_fastapi")
+logger = logging.getLogger("redis_fastapi")
 
 _EVICT_SECONDS = 0.5
 _EVICT_PAUSES_SECONDS = (0.02, 0.05, 0.1, 0.2)
@@ -132,14 +132,16 @@ class Evictions:
             await self._send_owed()
         self._closed = True
         if self._backlog:
-            _log.error(_LOST, len(self._backlog))
+            logger.error(_LOST, len(self._backlog))
 
     def _owe(self, entries: tuple[str, ...], generations: tuple[str, ...]) -> None:
         if self._closed:
-            _log.error(_LOST, len(entries) + len(generations))
+            logger.error(_LOST, len(entries) + len(generations))
             return
         if not self._backlog:
-            _log.error("Redis did not confirm an eviction; it is kept and sent when Redis is back")
+            logger.error(
+                "Redis did not confirm an eviction; it is kept and sent when Redis is back"
+            )
         self._backlog.keep(entries, generations)
         if self._replayer is None and not self._background.closed:
             self._replayer = asyncio.get_running_loop().create_task(self._replay_in_time())
@@ -168,4 +170,4 @@ class Evictions:
             self._backlog.settle(owed)
             self._changes.changed(*owed.entries, *owed.generations)
             number = len(owed.entries) + len(owed.generations)
-            _log.warning("Redis confirmed the evictions that were kept for it: %d names", number)
+            logger.warning("Redis confirmed the evictions that were kept for it: %d names", number)

@@ -16,9 +16,9 @@ from redis.exceptions import (
     TryAgainError,
 )
 
-_log = logging.getLogger("redis_fastapi")
+logger = logging.getLogger("redis_fastapi")
 
-_PASSING = (AskError, ClusterDownError, MasterDownError, ReadOnlyError, TryAgainError)
+_TRANSIENT = (AskError, ClusterDownError, MasterDownError, ReadOnlyError, TryAgainError)
 """Errors of a cluster or failover in transition; the breaker logs it if it becomes an outage."""
 
 _QUIET_SECONDS = 10.0
@@ -47,10 +47,10 @@ class Refusals:
     def refused(self, operation: Operation, error: Exception) -> None:
         """Report that an operation failed; an error without a refusal as its cause is an outage."""
         refusal = error.__cause__
-        if not isinstance(refusal, ResponseError) or isinstance(refusal, _PASSING):
+        if not isinstance(refusal, ResponseError) or isinstance(refusal, _TRANSIENT):
             return
         if operation not in self._latest:
-            _log.warning("Redis refuses %s: %s", operation.value, refusal)
+            logger.warning("Redis refuses %s: %s", operation.value, refusal)
         self._latest[operation] = self._clock()
 
     def granted(self, operation: Operation) -> None:
@@ -58,4 +58,4 @@ class Refusals:
         latest = self._latest.get(operation)
         if latest is not None and self._clock() - latest >= _QUIET_SECONDS:
             del self._latest[operation]
-            _log.warning("Redis takes %s again", operation.value)
+            logger.warning("Redis takes %s again", operation.value)

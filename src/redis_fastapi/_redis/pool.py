@@ -1,7 +1,7 @@
 """The Redis client of an application, created from its settings and closed with it.
 
 Rules:
-    - Opening a client talks to nobody; an application starts while Redis is down.
+    - Opening a client sends nothing, so an application starts while Redis is down.
     - What the settings leave open keeps the default of redis-py: endpoints use this client too.
     - Passwords travel in credential providers; some redis-py print a pool with its password.
 """
@@ -27,7 +27,7 @@ from redis.exceptions import RedisError
 from ..exceptions import CacheSettingsError, CacheSetupError
 from ..settings import RedisSettings
 
-_LOG = logging.getLogger("redis_fastapi")
+logger = logging.getLogger("redis_fastapi")
 
 _SENTINEL_PATIENCE = 1.0
 """Default seconds for a Sentinel to reply before the next one is tried."""
@@ -61,7 +61,7 @@ async def close_client(client: Redis | RedisCluster) -> None:
     )
     for outcome in await asyncio.gather(*closing, return_exceptions=True):
         if isinstance(outcome, Exception):
-            _LOG.warning("A Redis client did not close cleanly: %s", type(outcome).__name__)
+            logger.warning("A Redis client did not close cleanly: %s", type(outcome).__name__)
 
 
 async def _close(client: Redis | RedisCluster) -> None:
@@ -86,7 +86,7 @@ def _open_memory() -> Redis:
             "REDIS_URL=memory:// needs fakeredis: pip install 'fastapi-redis-annotated[memory]'"
         ) from None
     client: Redis = fakeredis.FakeAsyncRedis(server=fakeredis.FakeServer())
-    _LOG.warning("memory://: the cache lives in this one process and is lost when it exits")
+    logger.warning("memory://: the cache lives in this one process and is lost when it exits")
     return client
 
 
@@ -158,22 +158,22 @@ def _url_options(url: str) -> dict[str, Any]:
 
 
 def _timeouts(settings: RedisSettings) -> dict[str, Any]:
-    return _said(settings, "socket_timeout", "socket_connect_timeout")
+    return _set_options(settings, "socket_timeout", "socket_connect_timeout")
 
 
 def _pool_size(settings: RedisSettings) -> dict[str, Any]:
-    return _said(settings, "max_connections")
+    return _set_options(settings, "max_connections")
 
 
 def _tls_options(settings: RedisSettings) -> dict[str, Any]:
     if not settings.tls:
         return {}
-    files = _said(settings, "ssl_certfile", "ssl_keyfile", "ssl_ca_certs")
+    files = _set_options(settings, "ssl_certfile", "ssl_keyfile", "ssl_ca_certs")
     paths = {name: str(path) for name, path in files.items()}
     return {"ssl": True, "ssl_check_hostname": settings.ssl_check_hostname} | paths
 
 
-def _said(settings: RedisSettings, *names: str) -> dict[str, Any]:
+def _set_options(settings: RedisSettings, *names: str) -> dict[str, Any]:
     values = {name: getattr(settings, name) for name in names}
     return {name: value for name, value in values.items() if value is not None}
 

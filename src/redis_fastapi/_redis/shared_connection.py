@@ -41,7 +41,7 @@ from .transport import (
     timeout_at,
 )
 
-_log = logging.getLogger("redis_fastapi")
+logger = logging.getLogger("redis_fastapi")
 
 _GRACE_SECONDS = 0.005
 _MOST_GRACES = 4
@@ -183,7 +183,7 @@ class SharedConnection:
     def _refuse_other_loop(self) -> NoReturn:
         if not self._has_warned_of_loop:
             self._has_warned_of_loop = True
-            _log.warning(
+            logger.warning(
                 "Redis at %s: the application runs on another event loop than it started on, "
                 "and bypasses the cache there. Use it on the loop of its lifespan",
                 self._name,
@@ -240,7 +240,7 @@ class SharedConnection:
             task.cancel()
         if (opens or self._failures >= _FAILURES) and not self.is_away:
             self._since = asyncio.get_running_loop().time()
-            _log.warning(
+            logger.warning(
                 "Redis at %s is away, endpoints run without it: %s: %s",
                 self._name,
                 type(error).__name__,
@@ -260,7 +260,7 @@ class SharedConnection:
             return
         seconds = asyncio.get_running_loop().time() - self._since
         self._since, self._failures = None, 0
-        _log.warning(
+        logger.warning(
             "Redis at %s is back after %.1f s", self._name, seconds, extra={"redis": self._name}
         )
 

@@ -43,7 +43,7 @@ from .transport import (
     replies_or_raise,
 )
 
-_log = logging.getLogger("redis_fastapi")
+logger = logging.getLogger("redis_fastapi")
 
 _REDIRECTED = (MovedError, AskError, TryAgainError, ClusterDownError, MasterDownError)
 
@@ -391,13 +391,13 @@ class _Topology:
                 await asyncio.sleep(_LEARN_PAUSE_SECONDS)
         if self._is_away:
             self._is_away = False
-            _log.warning("Redis Cluster at %s is back", self._name, extra={"redis": self._name})
+            logger.warning("Redis Cluster at %s is back", self._name, extra={"redis": self._name})
 
     def _report_away(self, reason: str) -> None:
         if self._is_away:
             return
         self._is_away = True
-        _log.warning(
+        logger.warning(
             "Redis Cluster at %s is away, endpoints run without it: %s",
             self._name,
             reason,

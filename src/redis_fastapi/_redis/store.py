@@ -41,7 +41,7 @@ from .transport import (
     transport_for,
 )
 
-_log = logging.getLogger("redis_fastapi")
+logger = logging.getLogger("redis_fastapi")
 
 _T = TypeVar("_T")
 
@@ -578,7 +578,7 @@ class Store:
 
     def _go_without_scripts(self, reason: ResponseError) -> None:
         self._scripting = False
-        _log.info("Redis refuses Lua scripts, plain transactions take over: %s", reason)
+        logger.info("Redis refuses Lua scripts, plain transactions take over: %s", reason)
 
 
 def _remaining_lifetimes(generations: Iterable[bytes]) -> list[Command]:

@@ -16,7 +16,7 @@ from redis.exceptions import ConnectionError, ResponseError
 
 from .transport import Command, Connection, exchange, timeout_at
 
-_log = logging.getLogger("redis_fastapi")
+logger = logging.getLogger("redis_fastapi")
 
 _CHANNEL = b"__redis__:invalidate"
 
@@ -67,7 +67,7 @@ class Tracker:
             except ResponseError as refusal:
                 return refusal
             except Exception as error:  # a connection fails in ways of its own
-                _log.debug("the tracker reconnects: %r", error)
+                logger.debug("the tracker reconnects: %r", error)
             await self._sleep(self._pause)
             self._pause = min(2 * self._pause, _LONGEST_PAUSE_SECONDS)
 

@@ -25,7 +25,7 @@ from .shared_transport import clone
 from .tracker import Tracker
 from .transport import Connection, timeout_at
 
-_log = logging.getLogger("redis_fastapi")
+logger = logging.getLogger("redis_fastapi")
 
 _SILENCE_SECONDS = 1.0
 
@@ -117,7 +117,7 @@ class Tracking:
     def _report_refused(self, refusal: str) -> None:
         if refusal != self._refused:
             self._refused = refusal
-            _log.warning(
+            logger.warning(
                 "nothing is kept in this process: Redis at %s does not report changes: %s",
                 self._name,
                 refusal,
@@ -128,7 +128,7 @@ class Tracking:
         if self._refused:
             self._refused = ""
             message = "entries are kept in this process: Redis at %s reports changes"
-            _log.warning(message, self._name, extra={"redis": self._name})
+            logger.warning(message, self._name, extra={"redis": self._name})
 
     async def _primaries(self) -> dict[str, Callable[[], Connection]]:
         if not isinstance(self._client, RedisCluster):

@@ -23,7 +23,7 @@ OUTLET = "redis_fastapi_outlet"
 _RECORDER = "redis_fastapi_recorder"
 
 
-class Listener(Protocol):
+class RecordingHandler(Protocol):
     """Decides what becomes of a recorded response."""
 
     async def finish(self, response: Response) -> Response:
@@ -55,15 +55,15 @@ class Opening(NamedTuple):
 
 
 class Recorder:
-    """Forwards one response, and reports it to its listener.
+    """Forwards one response, and reports it to its handler.
 
     Args:
-        listener: Receives the response.
+        handler: Receives the response.
         waits: Whether to hold the head until the first piece of the body, which may be the last.
     """
 
-    def __init__(self, listener: Listener, *, waits: bool) -> None:
-        self._listener = listener
+    def __init__(self, handler: RecordingHandler, *, waits: bool) -> None:
+        self._handler = handler
         self._waits = waits
         self._start: Message | None = None
         self._status = 0
@@ -101,11 +101,11 @@ class Recorder:
         await send(message)
         if last and not self._ended:
             self._ended = True
-            self._listener.closed(self._status, self._headers, b"".join(self._kept))
+            self._handler.closed(self._status, self._headers, b"".join(self._kept))
 
     async def _send_whole(self, body: bytes, send: Send) -> None:
         self._start, self._ended = None, True
-        response = await self._listener.finish(raw_response(self._status, self._headers, body))
+        response = await self._handler.finish(raw_response(self._status, self._headers, body))
         head = {"status": response.status_code, "headers": response.raw_headers}
         await send({"type": "http.response.start", **head})
         await send({"type": "http.response.body", "body": response.body})
@@ -116,7 +116,7 @@ class Recorder:
         start, self._start = self._start, None
         if start is None:
             return
-        headers, self._limit = await self._listener.opened(self._status, self._headers)
+        headers, self._limit = await self._handler.opened(self._status, self._headers)
         self._ended = not self._limit
         await send({**start, "headers": headers})
 
@@ -133,12 +133,12 @@ class Recorder:
         if not self._ended:
             self._ended = True
             self._kept.clear()
-            await self._listener.abandon(reason)
+            await self._handler.abandon(reason)
 
     async def close(self) -> None:
         """End; a response whose last byte has not been sent by now is not stored."""
         await self._drop(Reason.UNFINISHED)
-        await self._listener.settle()
+        await self._handler.settle()
 
 
 class Outlet:
