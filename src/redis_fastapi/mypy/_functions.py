@@ -81,8 +81,8 @@ class Functions:
         found = self.read(function, Scope(api.modules, api.tree, tuple(api.scope.stack[1:])))
         return found and replace(found, bound=False)
 
-    def beside(self, call: CallExpr, tree: MypyFile) -> Iterable[tuple[CallExpr, FuncDef]]:
-        """All decorator calls of a module, each with its function."""
+    def in_module_of(self, call: CallExpr, tree: MypyFile) -> Iterable[tuple[CallExpr, FuncDef]]:
+        """All decorator calls of the module of a call, each with its function."""
         self._below(call, tree)
         return self._decorated.values()
 

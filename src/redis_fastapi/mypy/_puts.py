@@ -49,7 +49,7 @@ class Puts:
     ) -> list[tuple[CallExpr, Endpoint, MarkerFacts]]:
         found = []
         resource = _resource(call)
-        for get, function in self._functions.beside(call, api.tree):
+        for get, function in self._functions.in_module_of(call, api.tree):
             if resource is None or not _reads(get, resource):
                 continue
             reader = self._functions.read(function, _scope_of(function, api))
