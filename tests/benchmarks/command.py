@@ -43,7 +43,7 @@ DOCS = Path(__file__).resolve().parents[2] / "docs"
 PAGE = DOCS / "performance.md"
 CHARTS = DOCS / "performance"
 
-SECONDS = 200.0
+SECONDS = 300.0
 QUICK_SECONDS = 15.0
 PROFILE_SECONDS = 4.0
 

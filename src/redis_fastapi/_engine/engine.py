@@ -356,8 +356,10 @@ class Engine:
         self, target: Target, snapshot: Snapshot, *, collapsed: bool = False
     ) -> Hit | Stale | None:
         """The entry that was read, fresh or stale; None if there is none or it was evicted."""
+        if snapshot.raw is None:
+            return None
         validity = validity_of(target, snapshot.tokens)
-        if snapshot.raw is None or validity is None:
+        if validity is None:
             return None
         entry, now_ms = decode(snapshot.raw, validity), self.now_ms()
         if entry is not None and entry.is_fresh(now_ms):

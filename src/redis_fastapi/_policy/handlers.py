@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from functools import partial
+from functools import lru_cache, partial
 from types import FunctionType
 from typing import Any
 
@@ -53,9 +53,13 @@ def is_fastapis(handler: Any) -> bool:
 def is_instrumented() -> bool:
     """Whether instrumentation has patched the functions of FastAPI's handlers, as logfire does."""
     routing = vars(fastapi.routing)
-    solve, run = routing["solve_dependencies"], routing["run_endpoint_function"]
+    return not _are_fastapis(routing["solve_dependencies"], routing["run_endpoint_function"])
+
+
+@lru_cache
+def _are_fastapis(solve: object, run: object) -> bool:
     own = is_defined_in(solve, "fastapi.dependencies.utils")
-    return not (own and is_defined_in(run, "fastapi.routing"))
+    return own and is_defined_in(run, "fastapi.routing")
 
 
 def is_defined_in(function: Any, *modules: str) -> bool:

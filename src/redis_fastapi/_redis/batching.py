@@ -30,17 +30,17 @@ Arguments = tuple[str | bytes | int, ...]
 def packed(command: Arguments) -> bytes:
     """A command in RESP, the protocol of Redis."""
     # redis-py's own packing costs as much as everything else before a lookup is sent
-    parts = [_bulk(one) if isinstance(one, bytes) else _word(one) for one in command]
+    parts = [
+        b"$%d\r\n%b\r\n" % (len(one), one) if isinstance(one, bytes) else _packed_word(one)
+        for one in command
+    ]
     return b"*%d\r\n%b" % (len(parts), b"".join(parts))
 
 
-def _bulk(value: bytes) -> bytes:
-    return b"$%d\r\n%b\r\n" % (len(value), value)
-
-
 @lru_cache(_WORDS_KNOWN)
-def _word(value: str | int) -> bytes:
-    return _bulk(str(value).encode())
+def _packed_word(word: str | int) -> bytes:
+    text = str(word).encode()
+    return b"$%d\r\n%b\r\n" % (len(text), text)
 
 
 @lru_cache(_LOOKUPS_KNOWN)

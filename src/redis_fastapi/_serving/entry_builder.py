@@ -60,7 +60,8 @@ class EntryBuilder:
     def _known_head(
         self, status: int, headers: Headers, own: Headers, size: int, now_ms: int
     ) -> Head | Reason:
-        repeated, kept = repeatable(headers), repeatable(own)
+        repeated = repeatable(headers)
+        kept = repeated if own == headers else repeatable(own)
         # with jitter, every lifetime is different
         if repeated is None or kept is None or self.policy.staleness.jitter:
             return self._head(status, headers, own, size, now_ms)

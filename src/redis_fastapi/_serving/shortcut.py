@@ -50,7 +50,7 @@ def alias_of(scope: Mapping[str, Any]) -> Alias:
 
 def is_short(alias: Iterable[str | bytes | None]) -> bool:
     """Whether an alias may be remembered."""
-    return sum(len(part) for part in alias if part is not None) <= _LONGEST
+    return sum(map(len, filter(None, alias))) <= _LONGEST
 
 
 _RoutedAlias = tuple[str, bytes, str | None, str | None, str]
