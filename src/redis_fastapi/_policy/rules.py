@@ -76,7 +76,7 @@ def _instances(facts: EndpointFacts) -> Iterator[Problem]:
         yield Problem(
             "redis-cache-instance",
             f"{name} is the marker class, not an instance, and has no effect",
-            f"-> Annotated[{facts.returns}, {_EXAMPLES.get(name, name)}]",
+            _annotated_with(facts, name),
         )
 
 
@@ -85,8 +85,12 @@ def _places(facts: EndpointFacts) -> Iterator[Problem]:
         yield Problem(
             "redis-cache-misplaced",
             f"{name} has no effect here; it belongs at the top level of the return annotation",
-            f"-> Annotated[{facts.returns}, {_EXAMPLES.get(name, name)}]",
+            _annotated_with(facts, name),
         )
+
+
+def _annotated_with(facts: EndpointFacts, kind: str) -> str:
+    return f"-> Annotated[{facts.returns}, {_EXAMPLES.get(kind, kind)}]"
 
 
 def _methods(facts: EndpointFacts) -> Iterator[Problem]:
