@@ -21,7 +21,7 @@ from redis_fastapi._engine.engine import Engine, Hit, Miss
 from redis_fastapi._engine.local import LocalTier
 from redis_fastapi._redis.changes import Changes
 from redis_fastapi._redis.entry import Entry
-from redis_fastapi._redis.keys import EPOCH, Target, digest, entry_key, group_name, tracked
+from redis_fastapi._redis.keys import EPOCH, Keyspace, Target, digest, group_name, tracked
 from redis_fastapi._redis.shared_transport import clone, shared_transport
 from redis_fastapi._redis.store import Store
 from redis_fastapi._redis.tracker import Tracker
@@ -39,7 +39,7 @@ EVICTIONS: tuple[tuple[list[str], list[str]], ...] = (
     ([], [group_name("g")]),
     ([], [EPOCH]),
 )
-KEY = entry_key(TARGET.entry, PREFIX)
+KEY = Keyspace(PREFIX).entry(TARGET.entry)
 
 
 def entry(engine: Engine, body: bytes = b"body") -> Entry:

@@ -88,11 +88,6 @@ def tracked_name(key: bytes, prefix: str) -> str | None:
     return name[len(_ENTRY) :].strip("{}") if name.startswith(_ENTRY) else name
 
 
-def entry_key(name: str, prefix: str) -> bytes:
-    """The Redis key of an entry; the digest is its hash tag."""
-    return f"{prefix}:{_ENTRY}{{{name}}}".encode()
-
-
 @dataclass(frozen=True, slots=True)
 class Keyspace:
     """The names of Redis keys under one prefix; those of an entry share its digest as hash tag."""
@@ -101,7 +96,7 @@ class Keyspace:
 
     def entry(self, entry: str) -> bytes:
         """Where the entry with this digest is stored."""
-        return entry_key(entry, self.prefix)
+        return f"{self.prefix}:{_ENTRY}{{{entry}}}".encode()
 
     def lease(self, entry: str) -> bytes:
         """Where the lease to fill this entry is held."""
