@@ -31,8 +31,10 @@ def dependant_within(handler: Any) -> Dependant | None:
 
 def held_within(function: Any, wanted: Callable[[Any], bool], layers: int = _WRAPPERS) -> Any:
     """The first thing wanted that a function, or one that it wraps, is or closes over, or None."""
-    if wanted(function) or layers == 0:
-        return function if wanted(function) else None
+    if wanted(function):
+        return function
+    if layers == 0:
+        return None
     held = [
         cell.cell_contents for cell in getattr(function, "__closure__", None) or () if _filled(cell)
     ]

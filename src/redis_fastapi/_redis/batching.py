@@ -174,22 +174,19 @@ class MergedLookups:
 
     def take(self, reply: Any) -> bool:
         """Take in the values or, if keys are spread, the next one; returns whether it is done."""
+        values = reply
         if self._spread:
             self._replies.append(reply)
-            if len(self._replies) == len(self._at):
-                self._share(self._replies)
-                return True
-            return False
-        if isinstance(reply, Exception):
-            self.fail(reply)
-        else:
-            self._share(reply)
-        return True
-
-    def _share(self, values: Sequence[Any]) -> None:
+            if len(self._replies) < len(self._at):
+                return False
+            values = self._replies
+        if isinstance(values, Exception):
+            self.fail(values)
+            return True
         for lookup in self._lookups:
             if not lookup.future.done():
                 lookup.future.set_result([values[self._at[key]] for key in lookup.keys])
+        return True
 
     def fail(self, error: Exception) -> None:
         for lookup in self._lookups:
