@@ -2,9 +2,8 @@
 
 A request that waits for Redis lets its processor fall asleep, and on a virtual machine waking takes
 as long as the request computes. A loop of idle priority on each processor prevents that, and gives
-way to anything else at once (`sched(7)`, SCHED_IDLE).
-
-    python -m benchmarks.awake 0     loops on processor 0
+way to anything else at once (`sched(7)`, SCHED_IDLE). As a script, this module is the loop on the
+processor whose number it is given.
 """
 
 from __future__ import annotations
@@ -15,9 +14,6 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from benchmarks.contenders import HERE
-from benchmarks.process import environment_at
-
 POSSIBLE = hasattr(os, "SCHED_IDLE")
 """Linux has it."""
 
@@ -26,9 +22,7 @@ POSSIBLE = hasattr(os, "SCHED_IDLE")
 def processors_awake() -> Iterator[None]:
     """No processor sleeps meanwhile, where that can be had."""
     numbers = sorted(os.sched_getaffinity(0)) if POSSIBLE else []
-    command = [sys.executable, "-m", "benchmarks.awake"]
-    environment = environment_at(HERE, "")
-    loops = [subprocess.Popen([*command, str(number)], env=environment) for number in numbers]
+    loops = [subprocess.Popen([sys.executable, __file__, str(number)]) for number in numbers]
     try:
         yield
     finally:

@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from subprocess import SubprocessError
 
@@ -123,10 +124,11 @@ def _measure_in_process(
 ) -> Found:
     seconds = QUICK_SECONDS if quick else SECONDS
     plan = Plan(contenders=contenders, seconds=seconds)
-    with processors_awake():
-        costs = plan.measure(workers, lambda: server.command("FLUSHALL"))
     asleep = replace(plan, seconds=seconds / 4, scenarios=(HIT, MISS), lanes=(1,))
-    return Found(costs=costs, asleep=asleep.measure(workers, lambda: server.command("FLUSHALL")))
+    flush = partial(server.command, "FLUSHALL")
+    with processors_awake():
+        costs = plan.measure(workers, flush)
+    return Found(costs=costs, asleep=asleep.measure(workers, flush))
 
 
 def _measure_the_rest(found: Found, contenders: Sequence[Contender], redis_url: str) -> None:
