@@ -436,6 +436,40 @@ async def test_two_clients_run_one_factory(redis_url: str) -> None:
             await backend.engine.aclose()
 
 
+async def test_a_deletion_that_its_replicas_do_not_have_is_not_confirmed(
+    redis_client: Redis,
+) -> None:
+    backend = backend_on(redis_client, wait_replicas=1)
+    assert not await backend.delete("key")
+    assert not await backend.delete_group("products")
+    await backend.engine.aclose()
+
+
+async def test_the_lease_of_a_factory_lives_as_long_as_the_settings_say(
+    redis_client: Redis,
+) -> None:
+    backend = backend_on(redis_client, lease_ttl=1_000)
+
+    async def seconds_left() -> int:
+        (lease,) = await keys_of(redis_client, "l:")
+        return int(await redis_client.ttl(lease))
+
+    assert await backend.get_or_set("key", seconds_left) > 900
+    await backend.engine.aclose()
+
+
+async def test_a_caller_that_may_not_wait_runs_its_own_factory(redis_url: str) -> None:
+    async with Redis.from_url(redis_url) as one, Redis.from_url(redis_url) as other:
+        leader, hasty = backend_on(one), backend_on(other, wait_max=0)
+
+        async def overtaken() -> str:
+            return await asyncio.wait_for(hasty.get_or_set("key", lambda: "hasty"), 3)
+
+        assert await leader.get_or_set("key", overtaken) == "hasty"
+        for backend in (leader, hasty):
+            await backend.engine.aclose()
+
+
 def compute_in_a_process(url: str, barrier: Any, results: Any) -> None:
     """Ask for one value; every run of the factory is counted on the server."""
 

@@ -358,6 +358,13 @@ def test_an_eviction_that_is_not_confirmed_fails(monkeypatch: pytest.MonkeyPatch
     assert orjson.loads(result.stdout) == {"confirmed": False}
 
 
+@pytest.mark.usefixtures("server")
+def test_an_eviction_that_its_replicas_do_not_have_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REDIS_WAIT_REPLICAS", "1")
+    get_settings.cache_clear()
+    assert "did not confirm" in run("evict", "--all", code=1)
+
+
 # -- stats
 
 

@@ -50,7 +50,7 @@ class CacheBackend:
     Args:
         client: An asyncio client of redis-py; ``CacheBackendDep`` uses the application's.
         eviction_group: Group of all keys, unless a call names another.
-        settings: Prefix, default lifetime and size limits; None reads the environment.
+        settings: Behaviour of the cache, the location of Redis aside; None reads the environment.
     """
 
     def __init__(
@@ -60,10 +60,20 @@ class CacheBackend:
         eviction_group: str = "",
         settings: RedisSettings | None = None,
     ) -> None:
-        self._settings = settings or get_settings()
-        store = Store(client, prefix=self._settings.prefix, deadline=self._settings.deadline)
-        kind = Engine if self._settings.enabled else NoEngine
-        self.engine = kind(store, compress=compressor(self._settings.compression))
+        self._settings = settings = settings or get_settings()
+        store = Store(
+            client,
+            prefix=settings.prefix,
+            deadline=settings.deadline,
+            wait_replicas=settings.wait_replicas,
+        )
+        kind = Engine if settings.enabled else NoEngine
+        self.engine = kind(
+            store,
+            lease_ms=round(settings.lease_ttl * 1000),
+            wait_max=settings.wait_max,
+            compress=compressor(settings.compression),
+        )
         self.telemetry: Telemetry | None = None
         self._group = eviction_group
 

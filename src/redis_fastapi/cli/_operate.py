@@ -39,7 +39,12 @@ def _resources(registry: Registry | None, path: str) -> tuple[str, ...]:
 async def evict(settings: RedisSettings, names: Evicted) -> bool:
     """Evict; returns whether Redis confirmed it."""
     client = open_client(settings)
-    store = Store(client, prefix=settings.prefix, deadline=DEADLINE_SECONDS)
+    store = Store(
+        client,
+        prefix=settings.prefix,
+        deadline=DEADLINE_SECONDS,
+        wait_replicas=settings.wait_replicas,
+    )
     engine = Engine(store)
     try:
         return await engine.evict(names.entries, names.generations)
