@@ -51,6 +51,7 @@ from redis_fastapi._http import (
 )
 from redis_fastapi._http.dates import http_date_ms
 from redis_fastapi._http.directives import DELTA_SECONDS_MAX, ResponseDirectives
+from redis_fastapi._http.fields import list_elements
 from redis_fastapi._http.ranges import (
     MAX_RANGES,
     ByteRange,
@@ -65,7 +66,7 @@ from redis_fastapi._http.ranges import (
 from redis_fastapi._http.representation import failure_headers, not_modified_headers
 from redis_fastapi._http.storability import header_block_size
 from redis_fastapi._http.validators import EntityTag, parse_etag
-from redis_fastapi._http.vary import VaryNames, selecting_values
+from redis_fastapi._http.vary import VaryNames
 from support import header_fields as fields
 
 NOW_MS = 1_800_000_000_000
@@ -803,8 +804,6 @@ def refusal(*lines: str, status: int = 200, **options: Any) -> Reason | None:
     ("lines", "options", "expected"),
     table(
         ("9111-3-plain", ["content-type: text/plain"], {}, None),
-        ("9111-3-method", [], {"method": "POST"}, Reason.METHOD),
-        ("9111-3-head-has-no-body", [], {"method": "HEAD"}, Reason.METHOD),
         ("9111-3-201", [], {"status": 201}, None),
         ("9111-3-no-content", [], {"status": 204}, Reason.STATUS),
         ("9111-3-unknown-status", [], {"status": 299}, Reason.STATUS),
@@ -824,16 +823,9 @@ def refusal(*lines: str, status: int = 200, **options: Any) -> Reason | None:
             Reason.PARTIAL_CONTENT,
         ),
         ("9111-3.3-content-range", ["content-range: bytes 0-9/20"], {}, Reason.PARTIAL_CONTENT),
-        ("9111-3.3-unfinished", [], {"finished": False}, Reason.UNFINISHED),
         ("9111-3.3-short", ["content-length: 11"], {}, Reason.UNFINISHED),
         ("9111-3.3-junk-length", ["content-length: x"], {}, Reason.UNFINISHED),
         ("9111-3.3-exact", ["content-length: 10"], {}, None),
-        (
-            "9111-5.2.1.5-request",
-            [],
-            {"request": RequestDirectives(no_store=True)},
-            Reason.REQUEST_NO_STORE,
-        ),
         ("9111-5.2.2.5-no-store", ["cache-control: no-store"], {}, Reason.NO_STORE),
         ("9111-5.2.2.5-no-store-in-any-case", ["Cache-Control: No-Store"], {}, Reason.NO_STORE),
         (
@@ -857,33 +849,12 @@ def refusal(*lines: str, status: int = 200, **options: Any) -> Reason | None:
             {"shared": True},
             None,
         ),
-        ("9111-3.5-authorization", [], {"shared": True, "authorized": True}, Reason.AUTHORIZATION),
-        ("9111-3.5-own-entry", [], {"authorized": True}, None),
-        ("9111-3.5-public", ["cache-control: public"], {"shared": True, "authorized": True}, None),
-        (
-            "9111-3.5-s-maxage",
-            ["cache-control: s-maxage=5"],
-            {"shared": True, "authorized": True},
-            None,
-        ),
-        (
-            "9111-3.5-must-revalidate",
-            ["cache-control: must-revalidate"],
-            {"shared": True, "authorized": True},
-            None,
-        ),
         ("9111-4.2-stale-already", [], {"lifetime_ms": 0}, Reason.STALE),
         ("9111-4.2-no-expiry", [], {"lifetime_ms": None}, None),
         ("9111-4.1-vary-star", ["vary: accept, *"], {}, Reason.VARY_STAR),
         ("9111-4.1-vary-junk", ["vary: accept origin"], {}, Reason.VARY_STAR),
         ("9111-4.1-vary", ["vary: accept"], {}, None),
         ("9111-7.3-cookie-dropped", ["set-cookie: a=1"], {}, None),
-        (
-            "9111-7.3-cookie-refused",
-            ["set-cookie: a=1"],
-            {"cookies_allowed": False},
-            Reason.SET_COOKIE,
-        ),
         ("9110-5.1-name", ["x y: 1"], {}, Reason.MALFORMED_HEADER),
         ("9110-5.5-line-break", ["x-a: 1\r\nx-b: 2"], {}, Reason.MALFORMED_HEADER),
         ("9110-5.5-nul", ["x-a: \x00"], {}, Reason.MALFORMED_HEADER),
@@ -894,8 +865,8 @@ def refusal(*lines: str, status: int = 200, **options: Any) -> Reason | None:
         ("limit-body-exceeded", [], {"body_size": 101}, Reason.BODY_TOO_LARGE),
         (
             "limit-body-before-unfinished",
-            [],
-            {"body_size": 101, "finished": False},
+            ["content-length: 102"],
+            {"body_size": 101},
             Reason.BODY_TOO_LARGE,
         ),
     ),
@@ -906,7 +877,6 @@ def test_storage(lines: list[str], options: dict[str, Any], expected: Reason | N
 
 def test_reason_names_are_stable_tokens() -> None:
     assert {reason.value for reason in Reason} == {
-        "method",
         "status",
         "partial-content",
         "unfinished",
@@ -914,11 +884,9 @@ def test_reason_names_are_stable_tokens() -> None:
         "no-store",
         "no-cache",
         "private",
-        "authorization",
         "stale",
         "vary",
         "vary-star",
-        "set-cookie",
         "malformed-header",
         "headers-too-large",
         "body-too-large",
@@ -1037,9 +1005,8 @@ def test_merged_vary(lines: list[str], more: list[bytes], expected: bytes | None
         ("9110-5.6.4-quoted-comma", b"x-a", ['x-a: "a,b"'], ['x-a: "a, b"'], False),
     ),
 )
-def test_selecting_values(name: bytes, one: list[str], other: list[str], same: bool) -> None:
+def test_selecting_key(name: bytes, one: list[str], other: list[str], same: bool) -> None:
     first, second = fields(*one), fields(*other)
-    assert (selecting_values([name], first) == selecting_values([name], second)) is same
     assert (selecting_key([name], first) == selecting_key([name], second)) is same
 
 
@@ -1050,16 +1017,19 @@ SELECTING = st.dictionaries(st.sampled_from([b"a", b"b", b"c"]), st.binary(max_s
 def test_selecting_keys_are_injective(one: dict[bytes, bytes], other: dict[bytes, bytes]) -> None:
     nominated = [b"a", b"b", b"c"]
     first, second = list(one.items()), list(other.items())
-    same_values = selecting_values(nominated, first) == selecting_values(nominated, second)
+    values = [
+        {name: b", ".join(list_elements(request, name)) for name, _ in request}
+        for request in (first, second)
+    ]
+    same_values = values[0] == values[1]
     assert (selecting_key(nominated, first) == selecting_key(nominated, second)) is same_values
 
 
 # Freshness
 
 
-def test_9111_4_2_3_age_counts_the_time_stored_and_the_age_on_arrival() -> None:
+def test_9111_4_2_3_age_counts_whole_seconds() -> None:
     assert age_seconds(created_ms=1_000, now_ms=4_999) == 3
-    assert age_seconds(created_ms=1_000, now_ms=4_999, prior_age=7) == 10
 
 
 def test_9111_4_2_3_a_clock_that_went_back_gives_no_negative_age() -> None:
@@ -1312,10 +1282,9 @@ def test_early_refresh_is_likelier_nearer_to_expiry(near: int, far: int, draw: f
         ("9111-5.2.2.4-no-expiry", {"max_age": None}, b"no-cache"),
         ("9111-5.2.2.7-private", {"max_age": 300, "private": True}, b"private, max-age=300"),
         ("9111-5.2.2.7-private-no-cache", {"max_age": 0, "private": True}, b"private, no-cache"),
-        ("9111-5.2.2.9-public", {"max_age": 3, "public": True}, b"public, max-age=3"),
         (
             "9111-5.2.2.7-private-wins",
-            {"max_age": 3, "private": True, "public": True, "s_maxage": 9},
+            {"max_age": 3, "private": True, "s_maxage": 9},
             b"private, max-age=3",
         ),
         ("9111-5.2.2.10-s-maxage", {"max_age": 3, "s_maxage": 9}, b"max-age=3, s-maxage=9"),
@@ -1345,20 +1314,8 @@ def test_cache_control_value(options: dict[str, Any], expected: bytes) -> None:
     assert cache_control_value(**options) == expected
 
 
-@pytest.mark.parametrize(
-    ("options", "expected"),
-    table(
-        ("9213-3.1-max-age", {"max_age": 600}, b"max-age=600"),
-        ("9213-3.1-none", {"max_age": 0}, b"no-store"),
-        (
-            "9213-3.1-windows",
-            {"max_age": 6, "stale_while_revalidate": 7, "stale_if_error": 8},
-            b"max-age=6, stale-while-revalidate=7, stale-if-error=8",
-        ),
-    ),
-)
-def test_cdn_cache_control_value(options: dict[str, Any], expected: bytes) -> None:
-    assert cdn_cache_control_value(**options) == expected
+def test_9213_3_1_a_targeted_field_states_a_lifetime_of_its_own() -> None:
+    assert cdn_cache_control_value(max_age=600) == b"max-age=600"
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,6 @@ def cache_control_value(
     *,
     max_age: int | None,
     private: bool = False,
-    public: bool = False,
     stale_while_revalidate: int = 0,
     stale_if_error: int = 0,
     s_maxage: int | None = None,
@@ -23,9 +22,9 @@ def cache_control_value(
 
     Without a lifetime (`max_age` None or 0) it is `no-cache`, or `max-age=0` next to `s_maxage`,
     without the directives that apply only to fresh responses. `private` takes precedence over
-    `public` and `s_maxage`, which contradict it.
+    `s_maxage`, which contradicts it.
     """
-    directives = [b"private"] if private else [b"public"] if public else []
+    directives = [b"private"] if private else []
     shared_age = None if private else s_maxage
     if max_age is not None and max_age > 0:
         directives += _lifetimes(max_age, stale_while_revalidate, stale_if_error)
@@ -37,13 +36,9 @@ def cache_control_value(
     return b", ".join([*directives, *(directive.encode() for directive in extra)])
 
 
-def cdn_cache_control_value(
-    *, max_age: int, stale_while_revalidate: int = 0, stale_if_error: int = 0
-) -> bytes:
-    """Build a CDN-Cache-Control value (RFC 9213) in seconds; no lifetime gives `no-store`."""
-    if max_age <= 0:
-        return b"no-store"
-    return b", ".join(_lifetimes(max_age, stale_while_revalidate, stale_if_error))
+def cdn_cache_control_value(*, max_age: int) -> bytes:
+    """Build a CDN-Cache-Control value (RFC 9213); the lifetime is in seconds."""
+    return _seconds(b"max-age", max_age)
 
 
 def cache_control_to_send(headers: Headers, built: bytes, *, private: bool) -> bytes | None:

@@ -57,9 +57,9 @@ class MustRevalidate:
 Freshness: TypeAlias = Fresh | Stale | MustRevalidate
 
 
-def age_seconds(*, created_ms: int, now_ms: int, prior_age: int = 0) -> int:
-    """Return the Age to send, in whole seconds: its Age on arrival plus the time since then."""
-    return prior_age + max(0, now_ms - created_ms) // _MS
+def age_seconds(*, created_ms: int, now_ms: int) -> int:
+    """Return the Age to send, in whole seconds."""
+    return max(0, now_ms - created_ms) // _MS
 
 
 def prior_age(headers: Headers) -> int:

@@ -8,7 +8,6 @@ from enum import Enum
 class Reason(Enum):
     """Reasons by name; Cache-Status, logs and metrics use the same names."""
 
-    METHOD = "method"
     STATUS = "status"
     PARTIAL_CONTENT = "partial-content"
     UNFINISHED = "unfinished"
@@ -16,11 +15,9 @@ class Reason(Enum):
     NO_STORE = "no-store"
     NO_CACHE = "no-cache"
     PRIVATE = "private"
-    AUTHORIZATION = "authorization"
     STALE = "stale"
     VARY = "vary"
     VARY_STAR = "vary-star"
-    SET_COOKIE = "set-cookie"
     MALFORMED_HEADER = "malformed-header"
     HEADERS_TOO_LARGE = "headers-too-large"
     BODY_TOO_LARGE = "body-too-large"

@@ -24,7 +24,6 @@ class Forward(Enum):
     MISS = "miss"
     REQUEST = "request"
     STALE = "stale"
-    PARTIAL = "partial"
 
 
 @lru_cache(_STATUSES_KNOWN)

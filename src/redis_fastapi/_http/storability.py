@@ -6,12 +6,7 @@ import re
 from collections.abc import Collection
 from typing import Final
 
-from .directives import (
-    IGNORED,
-    RequestDirectives,
-    ResponseDirectives,
-    response_directives,
-)
+from .directives import ResponseDirectives, response_directives
 from .fields import (
     Headers,
     bounded_decimal,
@@ -60,14 +55,9 @@ def storage_refusal(
     max_header_size: int,
     lifetime_ms: int | None,
     allowed_statuses: Collection[int] = DEFAULT_STATUSES,
-    method: str = "GET",
-    request: RequestDirectives = IGNORED,
     shared: bool = False,
-    authorized: bool = False,
-    finished: bool = True,
-    cookies_allowed: bool = True,
 ) -> Reason | None:
-    """Return the first reason not to store a response, or None if it may be stored.
+    """Return the first reason not to store a response to GET, or None if it may be stored.
 
     Args:
         status: Of the response.
@@ -77,23 +67,16 @@ def storage_refusal(
         max_header_size: Limit in bytes for the fields that would be stored.
         lifetime_ms: Remaining freshness lifetime in milliseconds; None means no expiry.
         allowed_statuses: Status codes that the route stores; never 206, 304, 412 or 416.
-        method: Whose semantics the response has; only responses to GET are stored.
-        request: The client's directives; `IGNORED` if it is not obeyed.
         shared: Whether the entry would serve more than one user.
-        authorized: Whether the request carried credentials that the route does not account for.
-        finished: Whether the body is complete.
-        cookies_allowed: Whether a response that sets cookies is stored (without them).
     """
     headers = lower_names(headers)
     directives = response_directives(headers)
     return (
-        _refused_by_request(method, request)
-        or _refused_by_status(status, headers, allowed_statuses)
-        or _refused_by_body(headers, body_size, max_body_size, finished)
-        or _refused_by_directives(directives, understood=status in allowed_statuses)
-        or _refused_by_audience(directives, shared, authorized)
+        _refused_by_status(status, headers, allowed_statuses)
+        or body_refusal(headers, body_size, max_body_size)
+        or _refused_by_directives(directives, understood=status in allowed_statuses, shared=shared)
         or _refused_by_lifetime(lifetime_ms)
-        or _refused_by_fields(headers, directives, max_header_size, cookies_allowed)
+        or _refused_by_fields(headers, directives, max_header_size)
     )
 
 
@@ -116,7 +99,12 @@ def body_refusal(headers: Headers, size: int, most: int) -> Reason | None:
         size: Bytes of the body.
         most: Limit in bytes.
     """
-    return _refused_by_body(headers, size, most, finished=True)
+    if size > most:
+        return Reason.BODY_TOO_LARGE
+    announced = field_lines(headers, b"content-length")
+    if any(_announces_other(length, size) for length in announced):
+        return Reason.UNFINISHED
+    return None
 
 
 def header_block_size(headers: Headers) -> int:
@@ -133,12 +121,6 @@ def _storable(headers: Headers, directives: ResponseDirectives) -> list[tuple[by
     return [(name, value) for name, value in headers if name not in excluded]
 
 
-def _refused_by_request(method: str, request: RequestDirectives) -> Reason | None:
-    if method != "GET":
-        return Reason.METHOD
-    return Reason.REQUEST_NO_STORE if request.no_store else None
-
-
 def _refused_by_status(
     status: int, headers: Headers, allowed_statuses: Collection[int]
 ) -> Reason | None:
@@ -149,38 +131,18 @@ def _refused_by_status(
     return None
 
 
-def _refused_by_body(
-    headers: Headers, body_size: int, max_body_size: int, finished: bool
-) -> Reason | None:
-    if body_size > max_body_size:
-        return Reason.BODY_TOO_LARGE
-    announced = field_lines(headers, b"content-length")
-    if not finished or any(_announces_other(length, body_size) for length in announced):
-        return Reason.UNFINISHED
-    return None
-
-
 def _announces_other(content_length: bytes, body_size: int) -> bool:
     return bounded_decimal(content_length, ceiling=2**63) != body_size
 
 
-def _refused_by_directives(directives: ResponseDirectives, *, understood: bool) -> Reason | None:
+def _refused_by_directives(
+    directives: ResponseDirectives, *, understood: bool, shared: bool
+) -> Reason | None:
     if directives.no_store and not (directives.must_understand and understood):
         return Reason.NO_STORE
     if directives.no_cache:
         return Reason.NO_CACHE
-    return None
-
-
-def _refused_by_audience(
-    directives: ResponseDirectives, shared: bool, authorized: bool
-) -> Reason | None:
-    if shared and directives.private:
-        return Reason.PRIVATE
-    permitted = directives.public or directives.must_revalidate or directives.s_maxage is not None
-    if shared and authorized and not permitted:
-        return Reason.AUTHORIZATION
-    return None
+    return Reason.PRIVATE if shared and directives.private else None
 
 
 def _refused_by_lifetime(lifetime_ms: int | None) -> Reason | None:
@@ -188,12 +150,10 @@ def _refused_by_lifetime(lifetime_ms: int | None) -> Reason | None:
 
 
 def _refused_by_fields(
-    headers: Headers, directives: ResponseDirectives, max_header_size: int, cookies_allowed: bool
+    headers: Headers, directives: ResponseDirectives, max_header_size: int
 ) -> Reason | None:
     if vary_names(headers) is STAR:
         return Reason.VARY_STAR
-    if not cookies_allowed and field_lines(headers, b"set-cookie"):
-        return Reason.SET_COOKIE
     kept = _storable(headers, directives)
     if not all(_well_formed(name, value) for name, value in kept):
         return Reason.MALFORMED_HEADER

@@ -42,17 +42,12 @@ def merged_vary(headers: Headers, names: Iterable[bytes]) -> bytes | None:
     return b", ".join(merged) if merged else None
 
 
-def selecting_values(names: Iterable[bytes], request_headers: Headers) -> tuple[bytes | None, ...]:
-    """Return the request's normalised value of each field; None for an absent one.
+def selecting_key(names: Iterable[bytes], request_headers: Headers) -> bytes:
+    """Return the request's values of the fields as bytes; different ones never give the same.
 
     Lines are combined, whitespace around commas is normalised, and values of fields that are
     defined as case-insensitive are lower-cased.
     """
-    return tuple(_selecting_value(name, request_headers) for name in names)
-
-
-def selecting_key(names: Iterable[bytes], request_headers: Headers) -> bytes:
-    """Return the selecting values as bytes; different values never give the same bytes."""
     return b"".join(
         _netstring(name) + _netstring(_selecting_value(name, request_headers)) for name in names
     )
