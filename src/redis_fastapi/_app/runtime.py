@@ -154,8 +154,7 @@ class Runtime:
         return self._tracking is not None
 
     def _keeps_locally(self) -> bool:
-        policies = (one.policy for one in self.sites.registry.served if one.policy is not None)
-        wanted = any(one.read.local for one in policies if one.read is not None)
+        wanted = any(read.local for _, read in self.sites.registry.reads)
         return self.settings.local_cache or wanted
 
     def begin(self) -> None:

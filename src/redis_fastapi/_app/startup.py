@@ -71,9 +71,8 @@ def _server_warnings(
 
 def endless_reads(registry: Registry, *, default_ttl: int) -> Iterator[str]:
     """Labels of the cached GETs whose entries have no ttl."""
-    for served in registry.served:
-        read = served.policy.read if served.policy else None
-        if read is not None and read.uncacheable is None and not (read.ttl or default_ttl):
+    for _, read in registry.reads:
+        if read.uncacheable is None and not (read.ttl or default_ttl):
             yield read.label
 
 

@@ -15,13 +15,12 @@ from fastapi.routing import APIRoute
 from .._policy import rules
 from .._policy.declare import declaration_error, declare, label_of
 from .._policy.facts import Problem, PutFacts
-from .._policy.inputs import hands_out_cache
 from .._policy.policy import Put, ReadPolicy, WritePolicy
 from .._policy.resource import ResourceTemplate
 from .._policy.rules import Finding, check, finding
 from .._policy.signature import resolve_signature
 from ..exceptions import CacheDeclarationError
-from .overview import Overview, Place, pairs
+from .overview import Overview, pairs
 from .registry import PolicyRoute, Registry, Served
 
 
@@ -58,18 +57,17 @@ def check_routes(registry: Registry, *, default_ttl: int = 0) -> Checked:
             errors += _unread_markers(served)
         elif served.policy is not None:
             warnings += served.policy.warnings
-            if served.policy.write is not None:
-                errors += _eviction_errors(served, served.policy.write, registry)
-                _check_put(served, served.policy.write, registry, errors, findings, warnings)
-                warnings += _precondition_warnings(served, served.policy.write, registry)
-    overview = _overview(registry, default_ttl)
-    errors += _confusion_errors(overview)
-    findings += overview.findings()
+            if served.write is not None:
+                errors += _eviction_errors(served, served.write, registry)
+                _check_put(served, served.write, registry, errors, findings, warnings)
+                warnings += _precondition_warnings(served, served.write, registry)
+    errors += _confusion_errors(registry)
+    findings += Overview(registry, default_ttl).findings()
     return Checked(errors, findings, warnings)
 
 
-def _confusion_errors(overview: Overview) -> Iterator[CacheDeclarationError]:
-    for pair in pairs(overview.places):
+def _confusion_errors(registry: Registry) -> Iterator[CacheDeclarationError]:
+    for pair in pairs(registry):
         if pair.confused:
             yield CacheDeclarationError(
                 code="redis-cache-same-key",
@@ -86,16 +84,6 @@ def _precondition_warnings(served: Served, write: WritePolicy, registry: Registr
             f"{write.label}: preconditions=True, and no cached GET serves its path, so nothing "
             "tells clients an ETag to send. Cache that GET, or leave it out"
         )
-
-
-def _overview(registry: Registry, default_ttl: int) -> Overview:
-    places = tuple(
-        Place(one.path, one.host, one.endpoint, one.policy)
-        for one in registry.served
-        if one.policy is not None
-    )
-    by_hand = any(hands_out_cache(one.route.dependant) for one in registry.served)
-    return Overview(places, default_ttl, by_hand)
 
 
 def _unread_markers(served: Served) -> Iterator[CacheDeclarationError]:
@@ -123,7 +111,8 @@ def _eviction_errors(
                 problem=f"key={name} names an endpoint that this application does not serve",
                 fix='CacheEvict(key="/path/as/a/client/writes/it")',
             )
-        if any(_is_named_by_builder(place) for place in registry.places_of(eviction.key)):
+        reads = (place.read for place in registry.places_of(eviction.key))
+        if any(read is not None and read.key_builder is not None for read in reads):
             yield CacheDeclarationError(
                 code="redis-cache-key",
                 route=write.label,
@@ -133,11 +122,6 @@ def _eviction_errors(
         yield from _missing_errors("CacheEvict", eviction.key, served, write, registry)
     if write.put is not None and callable(write.put.key):
         yield from _missing_errors("CachePut", write.put.key, served, write, registry)
-
-
-def _is_named_by_builder(served: Served) -> bool:
-    read = served.policy.read if served.policy is not None else None
-    return read is not None and read.key_builder is not None
 
 
 def _missing_errors(

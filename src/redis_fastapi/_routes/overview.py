@@ -7,60 +7,52 @@ code may fill or evict by hand are not reported.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from functools import cached_property
 
 from .._policy.facts import closest
-from .._policy.policy import Eviction, Policy, ReadPolicy, WritePolicy
+from .._policy.inputs import hands_out_cache
+from .._policy.policy import Eviction, ReadPolicy
 from .._policy.resource import ResourceTemplate
 from .._policy.rules import Finding, finding
+from .registry import Registry, Served
 
 _ANY = "{}"
 _ANYWHERE = ResourceTemplate.parse("/{path:path}")
 _FIELD_NAME = re.compile(r"{\w+")
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
-    """A route with a cache policy, with its full path and its host pattern."""
-
-    path: str
-    host: str
-    endpoint: Callable[..., Any]
-    policy: Policy
-
-
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Overview:
     """All routes of an application.
 
     Attributes:
-        places: The routes, in the order in which they are matched.
+        registry: Of the application.
         default_ttl: Lifetime in seconds for endpoints without a ttl; 0 means no expiry.
-        by_hand: Whether an endpoint or a dependency receives the cache or the Redis client.
     """
 
-    places: tuple[Place, ...]
+    registry: Registry
     default_ttl: int
-    by_hand: bool
 
     def findings(self) -> Iterator[Finding]:
         """All findings, each once even if its route is included repeatedly."""
         unmet = (*self._unfilled(), *self._unserved())
-        found = (*unmet, *self._endless(), *_sharing(self.places))
+        found = (*unmet, *self._endless(), *_sharing(self.registry))
         yield from dict.fromkeys(found)
 
     def _unfilled(self) -> Iterator[Finding]:
         """Report evictions of groups that no GET fills."""
-        filled = frozenset(group.pattern for read in self._reads for group in read.groups)
-        for write in self._writes:
+        filled = frozenset(
+            group.pattern for _, read in self.registry.reads for group in read.groups
+        )
+        for _, write in self.registry.writes:
             for group in (one for eviction in write.evictions for one in eviction.groups):
                 evicted = group.pattern
                 if _meets_any(evicted, filled):
                     continue
                 meant = closest(evicted, filled)
-                if meant is not None or not self.by_hand:
+                if meant is not None or not self._is_used_by_hand:
                     hint = f"; did you mean {meant!r}?" if meant else ""
                     message = f"evicts group {group.text!r}, which no GET fills{hint}"
                     yield finding("redis-cache-unfilled", write.label, message)
@@ -68,7 +60,7 @@ class Overview:
     def _unserved(self) -> Iterator[Finding]:
         """Report evictions of paths that no cached GET serves."""
         served = self._read_by_path()
-        for write in self._writes:
+        for _, write in self.registry.writes:
             for eviction in write.evictions:
                 if isinstance(eviction.key, ResourceTemplate):
                     paths = served.get(eviction.prefix, [])
@@ -77,25 +69,22 @@ class Overview:
     def _read_by_path(self) -> dict[str, list[ResourceTemplate]]:
         """The paths under which cached GETs store, by prefix."""
         found: dict[str, list[ResourceTemplate]] = {}
-        for place in self.places:
-            read = place.policy.read
-            if read is not None and read.key_builder is None:
-                found.setdefault(read.prefix, []).append(_read_path(place, read))
+        for served, read in self.registry.reads:
+            if read.key_builder is None:
+                found.setdefault(read.prefix, []).append(_read_path(served, read))
         return found
 
     def _endless(self) -> Iterator[Finding]:
         """Report GETs whose entries neither expire nor are evicted."""
-        if self.by_hand or any(eviction.everything for eviction in self._evictions):
+        evictions = [one for _, write in self.registry.writes for one in write.evictions]
+        if self._is_used_by_hand or any(eviction.everything for eviction in evictions):
             return
-        evicted = frozenset(
-            group.pattern for eviction in self._evictions for group in eviction.groups
-        )
-        for place in self.places:
-            read = place.policy.read
-            if read is None or not read.groups or (read.ttl or self.default_ttl):
+        evicted = frozenset(group.pattern for eviction in evictions for group in eviction.groups)
+        for served, read in self.registry.reads:
+            if not read.groups or (read.ttl or self.default_ttl):
                 continue
             met = any(_meets_any(group.pattern, evicted) for group in read.groups)
-            if not met and not self._is_evicted_by_key(place):
+            if not met and not self._is_evicted_by_key(served):
                 names = ", ".join(repr(group.text) for group in read.groups)
                 yield finding(
                     "redis-cache-endless",
@@ -104,36 +93,22 @@ class Overview:
                     "never renewed. Say ttl=..., or evict the group",
                 )
 
-    def _is_evicted_by_key(self, place: Place) -> bool:
-        pattern = ResourceTemplate.parse(place.path).pattern
-        for other in self.places:
-            write = other.policy.write
-            if write is None:
-                continue
-            if write.put is not None or any(
-                one.own_path or one.key_builder for one in write.evictions
-            ):
-                return True
-            if any(_names(eviction, place.endpoint, pattern) for eviction in write.evictions):
-                return True
-        return False
+    def _is_evicted_by_key(self, served: Served) -> bool:
+        pattern = ResourceTemplate.parse(served.path).pattern
+        return any(
+            write.put is not None or any(_names(one, served, pattern) for one in write.evictions)
+            for _, write in self.registry.writes
+        )
 
-    @property
-    def _reads(self) -> Iterable[ReadPolicy]:
-        return [place.policy.read for place in self.places if place.policy.read is not None]
-
-    @property
-    def _writes(self) -> Iterable[WritePolicy]:
-        return [place.policy.write for place in self.places if place.policy.write is not None]
-
-    @property
-    def _evictions(self) -> Iterable[Eviction]:
-        return [eviction for write in self._writes for eviction in write.evictions]
+    @cached_property
+    def _is_used_by_hand(self) -> bool:
+        """Whether an endpoint or a dependency receives the cache or the Redis client."""
+        return any(hands_out_cache(one.route.dependant) for one in self.registry.served)
 
 
-def _read_path(place: Place, read: ReadPolicy) -> ResourceTemplate:
+def _read_path(served: Served, read: ReadPolicy) -> ResourceTemplate:
     if read.key is None:
-        return ResourceTemplate.parse(place.path)
+        return ResourceTemplate.parse(served.path)
     # an endpoint given as key need not be cached itself; its path is then unknown here
     return read.key if isinstance(read.key, ResourceTemplate) else _ANYWHERE
 
@@ -171,17 +146,16 @@ class Pair:
         return self.apart and self.one.shape == self.other.shape
 
 
-def pairs(places: Iterable[Place]) -> Iterator[Pair]:
+def pairs(registry: Registry) -> Iterator[Pair]:
     """GETs of different endpoints with the same key, each paired with the first of them."""
-    first: dict[tuple[str, str], tuple[Place, ReadPolicy]] = {}
-    for place in places:
-        read = place.policy.read
-        if read is None or read.key_builder is not None or callable(read.key):
+    first: dict[tuple[str, str], tuple[Served, ReadPolicy]] = {}
+    for served, read in registry.reads:
+        if read.key_builder is not None or callable(read.key):
             continue
-        path = place.path if read.key is None else read.key.template.text
-        known, one = first.setdefault((_unnamed(path), read.prefix), (place, read))
-        if known.endpoint != place.endpoint:
-            apart = (_unnamed(known.path), known.host) != (_unnamed(place.path), place.host)
+        path = served.path if read.key is None else read.key.template.text
+        known, one = first.setdefault((_unnamed(path), read.prefix), (served, read))
+        if known.endpoint != served.endpoint:
+            apart = (_unnamed(known.path), known.host) != (_unnamed(served.path), served.host)
             yield Pair(one, read, apart)
 
 
@@ -189,9 +163,9 @@ def _unnamed(path: str) -> str:
     return _FIELD_NAME.sub("{", path)
 
 
-def _sharing(places: Iterable[Place]) -> Iterator[Finding]:
+def _sharing(registry: Registry) -> Iterator[Finding]:
     """Report pairs in which each refuses the other's entries."""
-    for pair in pairs(places):
+    for pair in pairs(registry):
         if not pair.confused:
             yield finding(
                 "redis-cache-same-key",
@@ -201,11 +175,13 @@ def _sharing(places: Iterable[Place]) -> Iterator[Finding]:
             )
 
 
-def _names(eviction: Eviction, endpoint: Callable[..., Any], pattern: str) -> bool:
-    """Whether an eviction names the endpoint or its path."""
+def _names(eviction: Eviction, served: Served, pattern: str) -> bool:
+    """Whether an eviction names a route's endpoint or its path, or may do so."""
+    if eviction.own_path or eviction.key_builder is not None:
+        return True
     if isinstance(eviction.key, ResourceTemplate):
         return eviction.key.pattern == pattern
-    return eviction.key is not None and eviction.key == endpoint
+    return eviction.key is not None and eviction.key == served.endpoint
 
 
 def _meets_any(one: str, others: frozenset[str]) -> bool:

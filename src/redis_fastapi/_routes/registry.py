@@ -53,6 +53,16 @@ class Served:
     policy: Policy | None
     route: APIRoute
 
+    @property
+    def read(self) -> ReadPolicy | None:
+        """What its requests read, or None."""
+        return self.policy.read if self.policy is not None else None
+
+    @property
+    def write(self) -> WritePolicy | None:
+        """What its requests write and evict, or None."""
+        return self.policy.write if self.policy is not None else None
+
 
 def applications(app: FastAPI) -> Iterator[FastAPI]:
     """The application and those mounted in it; each has its own OpenAPI document and overrides."""
@@ -164,15 +174,19 @@ def _spelt(mount: str, path_params: Mapping[str, Any]) -> str | None:
 
 
 class Registry:
-    """The cached GETs of an application, by path, endpoint and key builder."""
+    """The cached GETs of an application, by path, endpoint and key builder.
+
+    Attributes:
+        served: All routes, in the order in which they are matched.
+        reads: Those that are read from the cache, with their policies.
+        writes: Those that write and evict, with their policies.
+    """
 
     def __init__(self, served: Iterable[Served]) -> None:
         self.served = tuple(served)
-        self._readers = tuple(
-            Reader(one, one.policy.read)
-            for one in self.served
-            if one.policy is not None and one.policy.read is not None
-        )
+        self.reads = tuple((one, one.read) for one in self.served if one.read is not None)
+        self.writes = tuple((one, one.write) for one in self.served if one.write is not None)
+        self._readers = tuple(Reader(*one) for one in self.reads)
         self._above = ""
 
     def below(self, mount: str) -> Registry:
@@ -187,7 +201,7 @@ class Registry:
         own = [
             _spelt(one.mount, scope["path_params"])
             for one in (self.served if mount else ())
-            if one.policy is not None and (one.policy.read is policy or one.policy.write is policy)
+            if one.read is policy or one.write is policy
         ]
         ends = [one for one in own if one is not None and mount.endswith(one)]
         return mount.removesuffix(max(ends, key=len, default=mount))

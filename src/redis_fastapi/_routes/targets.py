@@ -186,7 +186,7 @@ def _of_endpoint(endpoint: Callable[..., Any], values: Values, site: Site) -> li
     """The resources that an endpoint reads, at every place where it is served."""
     resources: list[str] = []
     for served in site.registry.places_of(endpoint):
-        read = served.policy.read if served.policy is not None else None
+        read = served.read
         if read is not None and isinstance(read.key, ResourceTemplate):
             resources.append(path_resource(read.key.render(values), read.prefix))
         else:

@@ -121,12 +121,11 @@ def _describe(
     settings: RedisSettings,
     components: dict[str, Document],
 ) -> None:
-    assert served.policy is not None
     terms: Document = {}
-    if (read := served.policy.read) is not None and method == "GET":
+    if (read := served.read) is not None and method == "GET":
         terms |= _read_terms(read, settings)
         _describe_read(operation, read, settings, components)
-    if (write := served.policy.write) is not None:
+    if (write := served.write) is not None:
         terms |= _write_terms(write, served)
         _describe_write(operation, write, components)
     if terms:

@@ -60,7 +60,7 @@ async def explain(app: FastAPI, method: str, url: str, headers: Headers) -> Expl
     served = serving(registry, method, path_in(url))
     if served is None:
         return replace(blank, not_stored=("no route serves it",))
-    if served.policy is None or served.policy.read is None:
+    if served.read is None:
         return replace(blank, not_stored=("its route declares no Cached",))
     known = replace(
         blank, route=report_of(served, registry, default_ttl=settings_of(app).default_ttl)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from .._policy.policy import ReadPolicy, WritePolicy
+from .._policy.policy import WritePolicy
 from .._routes.describe import route_name
 from .._routes.registry import Registry, Served
 from ._reach import names_resource, same_resource
@@ -41,11 +41,9 @@ class _NodeNames:
 
 
 def _edges(registry: Registry, names: _NodeNames) -> Iterator[str]:
-    for served in registry.served:
-        policy = served.policy
-        if policy is not None and policy.write is not None:
-            yield from _write_edges(served, policy.write, registry, names)
-    for served, read in _reads(registry):
+    for served, write in registry.writes:
+        yield from _write_edges(served, write, registry, names)
+    for served, read in registry.reads:
         target = names.route("r", served)
         for group in read.groups:
             yield f"{names.group(group.pattern)} --> {target}"
@@ -60,16 +58,10 @@ def _write_edges(
             yield f"{source} -->|evicts| {names.group('the whole cache')}"
         for group in eviction.groups:
             yield f"{source} -->|evicts| {names.group(group.pattern)}"
-        for one, read in _reads(registry):
+        for one, read in registry.reads:
             if names_resource(eviction, served, one, read):
                 yield f"{source} -->|evicts| {names.route('r', one)}"
     if write.put is not None:
-        for one, read in _reads(registry):
+        for one, read in registry.reads:
             if same_resource(write.put.key, served, one, read):
                 yield f"{source} -->|puts| {names.route('r', one)}"
-
-
-def _reads(registry: Registry) -> Iterator[tuple[Served, ReadPolicy]]:
-    for served in registry.served:
-        if served.policy is not None and served.policy.read is not None:
-            yield served, served.policy.read

@@ -12,9 +12,8 @@ from .._routes.registry import Registry, Served
 
 def writers_of(served: Served, read: ReadPolicy, registry: Registry) -> Iterator[Served]:
     """The routes whose put or eviction can reach the entries of a read."""
-    for other in registry.served:
-        write = other.policy.write if other.policy else None
-        if write is not None and _reaches(other, write, served, read):
+    for other, write in registry.writes:
+        if _reaches(other, write, served, read):
             yield other
 
 

@@ -63,8 +63,7 @@ def route_reports(registry: Registry, *, default_ttl: int) -> list[RouteReport]:
 
 def report_of(served: Served, registry: Registry, *, default_ttl: int) -> RouteReport:
     """What one route does with the cache."""
-    policy = served.policy
-    read, write = (policy.read, policy.write) if policy else (None, None)
+    read, write = served.read, served.write
     return RouteReport(
         method=methods_text(served),
         path=served.path,
