@@ -252,6 +252,7 @@ def test_counters_count_by_route_state_and_reason() -> None:
     assert (read.hit_ratio, read.lookup_seconds, read.bytes) == (0.6, 3.0, 60)
     assert (write.evictions, write.unconfirmed, write.hit_ratio) == (1, 1, 0.0)
     assert counters["GET /elsewhere"] == RouteCounts()
+    assert "GET /elsewhere" not in counters
     assert list(counters) == [READ, WRITE]
 
 

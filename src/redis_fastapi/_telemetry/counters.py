@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from ..telemetry import Answered, Event, Evicted
@@ -60,37 +60,24 @@ class RouteCounts:
         return {**numbers, "reasons": dict(self.reasons)}
 
 
-_NUMBERS = (
-    "hits",
-    "local_hits",
-    "stale",
-    "misses",
-    "bypasses",
-    "evictions",
-    "unconfirmed",
-    "lookup_seconds",
-    "bytes",
-)
+_NUMBERS = tuple(one.name for one in fields(RouteCounts) if one.name != "reasons")
 
 _STATES = {"HIT": "hits", "STALE": "stale", "MISS": "misses", "BYPASS": "bypasses"}
 
 
-class Counters(Mapping[str, RouteCounts]):
+class Counters(dict[str, RouteCounts]):
     """A listener that counts per route; a route without events has counts of zero."""
-
-    def __init__(self) -> None:
-        self._routes: dict[str, RouteCounts] = {}
 
     def __call__(self, event: Event, /) -> None:
         if isinstance(event, Answered):
             self._count_answer(event)
         elif isinstance(event, Evicted):
-            counts = self._of(event.route)
+            counts = self.setdefault(event.route, RouteCounts())
             counts.evictions += 1
             counts.unconfirmed += not event.confirmed
 
     def _count_answer(self, event: Answered) -> None:
-        counts = self._of(event.route)
+        counts = self.setdefault(event.route, RouteCounts())
         if (name := _STATES.get(event.state or "")) is not None:
             setattr(counts, name, getattr(counts, name) + 1)
         counts.local_hits += event.local
@@ -99,25 +86,12 @@ class Counters(Mapping[str, RouteCounts]):
         counts.lookup_seconds += event.lookup_seconds
         counts.bytes += event.body_bytes
 
-    def _of(self, route: str) -> RouteCounts:
-        return self._routes.setdefault(route, RouteCounts())
-
-    def __getitem__(self, route: str) -> RouteCounts:
-        return self._routes.get(route) or RouteCounts()
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._routes)
-
-    def __len__(self) -> int:
-        return len(self._routes)
-
-    def clear(self) -> None:
-        """Reset all counters."""
-        self._routes.clear()
+    def __missing__(self, route: str) -> RouteCounts:
+        return RouteCounts()
 
     def as_json(self) -> dict[str, dict[str, Any]]:
         """The counts as plain data."""
-        return {route: counts.as_json() for route, counts in self._routes.items()}
+        return {route: counts.as_json() for route, counts in self.items()}
 
 
 def summed(published: Iterable[Mapping[str, Mapping[str, Any]]]) -> dict[str, RouteCounts]:
