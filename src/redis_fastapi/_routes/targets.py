@@ -237,43 +237,34 @@ async def put_target(
 async def _put_target(
     put: Put, write: WritePolicy, values: Values, request: Request, site: Site
 ) -> PutTarget:
-    found = await _reading(put, values, request, site)
-    if found is None:
-        resource = await _unread_resource(put, values, request, site)
-        return PutTarget(None, None, evicted_resources([resource]))
-    reader, resource = found
+    reader, resource = await _put_resource(put, values, request, site)
     evicted = evicted_resources([resource])
-    if reader.selectors or reader.uncacheable or put_problem(put, write, reader):
-        return PutTarget(None, None, evicted)
+    only_evicts = PutTarget(None, None, evicted)
+    if reader is None or reader.selectors or reader.uncacheable or put_problem(put, write, reader):
+        return only_evicts
     try:
         groups = tuple(group.render(values) for group in reader.groups)
     except (KeyError, AttributeError):
-        return PutTarget(None, None, evicted)
+        return only_evicts
     # variants by the response's own Vary are older than what is put
     variants = Evicted(generations=evicted.generations)
     target = reader.target(resource, (), groups)
     return PutTarget(reader, target, evicted, variants, groups)
 
 
-async def _reading(
+async def _put_resource(
     put: Put, values: Values, request: Request, site: Site
-) -> tuple[ReadPolicy, str] | None:
+) -> tuple[ReadPolicy | None, str]:
+    """The resource that a put names, and the policy that reads it, if there is one."""
     if put.key_builder is None:
-        return site.registry.reader_at(_put_path(put, values, request, site), put.prefix)
+        path = _put_path(put, values, request, site)
+        found = site.registry.reader_at(path, put.prefix)
+        return found or (None, path_resource(path, put.prefix))
     reader = site.registry.reader_by(put.key_builder, put.prefix)
-    if reader is None:
-        return None
-    group = _first(put.groups or tuple(group.text for group in reader.groups))
+    read = tuple(group.text for group in reader.groups) if reader is not None else ()
+    group = next(iter(put.groups or read), "")
     name = await _built(put.key_builder, request, group, put.prefix or site.prefix)
     return reader, named_resource(name, put.prefix)
-
-
-async def _unread_resource(put: Put, values: Values, request: Request, site: Site) -> str:
-    if put.key_builder is None:
-        return path_resource(_put_path(put, values, request, site), put.prefix)
-    prefix = put.prefix or site.prefix
-    name = await _built(put.key_builder, request, _first(put.groups), prefix)
-    return named_resource(name, put.prefix)
 
 
 def _put_path(put: Put, values: Values, request: Request, site: Site) -> str:
@@ -282,10 +273,6 @@ def _put_path(put: Put, values: Values, request: Request, site: Site) -> str:
     if isinstance(put.key, ResourceTemplate):
         return put.key.spell(values)
     return site.registry.spell(put.key, values)[0]
-
-
-def _first(groups: tuple[str, ...]) -> str:
-    return groups[0] if groups else ""
 
 
 async def _built(builder: KeyBuilder, request: Request, group: str, prefix: str) -> str:
