@@ -13,7 +13,7 @@ from starlette.routing import compile_path
 from .. import _http
 from .._app.runtime import runtime_of, settings_of
 from .._policy.policy import Policy, ReadPolicy, Values
-from .._redis.keys import Target
+from .._redis.keys import Keyspace, Target
 from .._redis.store import Store
 from .._routes.registry import Registry, Served
 from .._routes.targets import read_target
@@ -86,52 +86,45 @@ def serving(registry: Registry, method: str, path: str) -> Served | None:
 
 
 class _Explainer:
-    """Replaces a request's passage through the cache, and its endpoint."""
+    """Stands in for a request's passage through the cache, and explains instead of the endpoint."""
 
     def __init__(self, known: Explanation) -> None:
         self._known = known
+        self._policy: Policy | None = None
+        self._context: Context | None = None
         self.explanation: Explanation | None = None
 
-    def passage(self, policy: Policy, context: Context | None) -> _Passage:
+    def passage(self, policy: Policy, context: Context | None) -> _Explainer:
         """What the endpoint's wrapper calls in place of the cache."""
-        return _Passage(self, policy, context)
-
-    async def explain(
-        self, read: ReadPolicy, context: Context | None, request: Request, values: Values
-    ) -> None:
-        """Say what the cache would do for these values."""
-        refusals = list(_refusals(read, context, request))
-        notes = tuple(_notes(read, context, request))
-        self.explanation = replace(self._known, not_stored=tuple(refusals), notes=notes)
-        if context is None:
-            return
-        try:
-            target = await read_target(read, values, request, context.sites)
-            groups = tuple(group.render(values) for group in read.groups)
-        except Exception as error:  # the author's key builder or attribute may raise anything
-            refusals.append(f"it has no key: {error!r}")
-            self.explanation = replace(self.explanation, not_stored=tuple(refusals))
-            return
-        entry = await _entry(target, groups, context, request)
-        key = f"{context.settings.prefix}:e:{{{target.entry}}}"
-        self.explanation = replace(self.explanation, key=key, groups=groups, entry=entry)
-
-
-class _Passage:
-    """The passage of one request, as called by the endpoint's wrapper."""
-
-    def __init__(self, explainer: _Explainer, policy: Policy, context: Context | None) -> None:
-        self._explainer = explainer
-        self._policy = policy
-        self._context = context
+        self._policy, self._context = policy, context
+        return self
 
     async def run(
         self, endpoint: object, values: Values, request: Request, injected: Response
     ) -> Response:
-        """Explain instead of running the endpoint."""
-        if self._policy.read is not None:
-            await self._explainer.explain(self._policy.read, self._context, request, values)
+        """Explain what the cache would do for these values."""
+        read = self._policy.read if self._policy is not None else None
+        if read is not None:
+            found = await _explained(self._known, read, self._context, request, values)
+            self.explanation = found
         return Response(status_code=204)
+
+
+async def _explained(
+    known: Explanation, read: ReadPolicy, context: Context | None, request: Request, values: Values
+) -> Explanation:
+    refusals = tuple(_refusals(read, context, request))
+    found = replace(known, not_stored=refusals, notes=tuple(_notes(read, context, request)))
+    if context is None:
+        return found
+    try:
+        target = await read_target(read, values, request, context.sites)
+        groups = tuple(group.render(values) for group in read.groups)
+    except Exception as error:  # the author's key builder or attribute may raise anything
+        return replace(found, not_stored=(*refusals, f"it has no key: {error!r}"))
+    entry = await _entry(target, groups, context, request)
+    key = Keyspace(context.settings.prefix).entry(target.entry).decode()
+    return replace(found, key=key, groups=groups, entry=entry)
 
 
 def _refusals(read: ReadPolicy, context: Context | None, request: Request) -> Iterator[str]:
