@@ -8,7 +8,7 @@ routes.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeAlias
 
 from fastapi.routing import APIRoute
 
@@ -22,6 +22,9 @@ from .._policy.signature import resolve_signature
 from ..exceptions import CacheDeclarationError
 from .overview import Overview, pairs
 from .registry import PolicyRoute, Registry, Served
+
+Found: TypeAlias = CacheDeclarationError | Finding | str
+"""An error, a violation of a rule for the whole application, or a warning."""
 
 
 class Checked(NamedTuple):
@@ -49,21 +52,28 @@ def check_routes(registry: Registry, *, default_ttl: int = 0) -> Checked:
         registry: Of the application.
         default_ttl: Seconds; 0 means no expiry.
     """
-    errors: list[CacheDeclarationError] = []
-    findings: list[Finding] = []
-    warnings: list[str] = []
+    found = [
+        *_found_by_route(registry),
+        *_confusion_errors(registry),
+        *Overview(registry, default_ttl).findings(),
+    ]
+    return Checked(
+        [one for one in found if isinstance(one, CacheDeclarationError)],
+        [one for one in found if isinstance(one, Finding)],
+        [one for one in found if isinstance(one, str)],
+    )
+
+
+def _found_by_route(registry: Registry) -> Iterator[Found]:
     for served in registry.served:
         if not isinstance(served.route, PolicyRoute):
-            errors += _unread_markers(served)
+            yield from _unread_markers(served)
         elif served.policy is not None:
-            warnings += served.policy.warnings
-            if served.write is not None:
-                errors += _eviction_errors(served, served.write, registry)
-                _check_put(served, served.write, registry, errors, findings, warnings)
-                warnings += _precondition_warnings(served, served.write, registry)
-    errors += _confusion_errors(registry)
-    findings += Overview(registry, default_ttl).findings()
-    return Checked(errors, findings, warnings)
+            yield from served.policy.warnings
+        if served.write is not None:
+            yield from _eviction_errors(served, served.write, registry)
+            yield from _found_by_put(served, served.write, registry)
+            yield from _precondition_warnings(served, served.write, registry)
 
 
 def _confusion_errors(registry: Registry) -> Iterator[CacheDeclarationError]:
@@ -144,14 +154,7 @@ def _missing(templates: tuple[ResourceTemplate, ...], served: Served) -> set[str
     return {field.name for one in templates for field in one.template.fields} - parameters
 
 
-def _check_put(
-    served: Served,
-    write: WritePolicy,
-    registry: Registry,
-    errors: list[CacheDeclarationError],
-    findings: list[Finding],
-    warnings: list[str],
-) -> None:
+def _found_by_put(served: Served, write: WritePolicy, registry: Registry) -> Iterator[Found]:
     """A put writes what its GET reads, so their models and groups must agree."""
     put = write.put
     if put is None:
@@ -159,17 +162,17 @@ def _check_put(
     reader = _reader_of(put, served, registry)
     problem = put_problem(put, write, reader)
     if problem is not None and put.by_dependency:
-        warnings.append(f"{write.label}: {problem.message}; it evicts instead")
+        yield f"{write.label}: {problem.message}; it evicts instead"
     elif problem is not None:
-        errors.append(declaration_error(problem, write.label))
+        yield declaration_error(problem, write.label)
     elif reader is not None and reader.selectors:
         message = (
             f"{reader.label} varies by more than its path, so the put evicts its variants instead "
             "of writing one"
         )
-        findings.append(finding("redis-cache-variants", write.label, message))
+        yield finding("redis-cache-variants", write.label, message)
     elif reader is not None and (undone := _groups_of(reader) & _evicted_groups(write)):
-        warnings.append(
+        yield (
             f"{write.label}: evicts group {min(undone)!r} after its put, and so what it has just "
             f"written: {reader.label} is in that group"
         )
