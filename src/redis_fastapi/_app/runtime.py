@@ -191,10 +191,6 @@ class Runtime:
             await engine.aclose()
         await close_client(self.client)
 
-    def context(self, engine: Engine) -> Context:
-        """The context of requests on this engine."""
-        return self._context(engine, eager=False, telemetry=self._telemetry)
-
     def overridden(self, engine: Engine, telemetry: Telemetry | None = None) -> Context:
         """The context of requests on an engine from a test, with the test's listeners added."""
         listeners = self._telemetry if telemetry is None else telemetry.plus(self._telemetry)
@@ -208,7 +204,8 @@ class Runtime:
     def own_context(self) -> Context | None:
         """The context of requests on the runtime's own client; None while caching is off."""
         if self._own_context is None and self.settings.enabled:
-            self._own_context = self.context(self.engine_on(self.client))
+            engine = self.engine_on(self.client)
+            self._own_context = self._context(engine, eager=False, telemetry=self._telemetry)
         return self._own_context
 
     def check(self) -> None:

@@ -30,27 +30,24 @@ class _Requested:
     otel: dict[str, Any] | None = None
 
 
-def _requests_of(app: FastAPI) -> _Requested:
-    requested: _Requested = getattr(app.state, _STATE, None) or _Requested()
-    return requested
-
-
-def _stored_requests_of(app: FastAPI) -> _Requested:
-    requested = _requests_of(app)
-    setattr(app.state, _STATE, requested)
+def _requested_by(app: FastAPI) -> _Requested:
+    requested: _Requested | None = getattr(app.state, _STATE, None)
+    if requested is None:
+        requested = _Requested()
+        setattr(app.state, _STATE, requested)
     return requested
 
 
 def listen(app: FastAPI, listener: Listener) -> None:
     """Add a listener to the application, from its next start-up on."""
-    listeners = _stored_requests_of(app).listeners
+    listeners = _requested_by(app).listeners
     if not any(known is listener for known in listeners):
         listeners.append(listener)
 
 
 def enable_otel(app: FastAPI, **providers: Any) -> None:
     """Add OpenTelemetry to the application, from its next start-up on."""
-    requested = _stored_requests_of(app)
+    requested = _requested_by(app)
     if requested.otel is None:
         requested.otel = providers
 
@@ -61,7 +58,7 @@ def telemetry_of(app: FastAPI, settings: RedisSettings, *own: Listener) -> Telem
     Raises:
         CacheSetupError: OpenTelemetry is requested and not installed.
     """
-    listeners = (*own, *_asked_for(_requests_of(app), settings))
+    listeners = (*own, *_asked_for(_requested_by(app), settings))
     return Telemetry(listeners) if listeners else None
 
 
