@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from datetime import timedelta
 from functools import lru_cache, partial
 from math import ceil
@@ -227,31 +226,31 @@ class CacheBackend:
             eviction_group: The key's group, if not the backend's.
         """
         lifetime_ms = self._lifetime_ms(ttl)
-        found = await self._begin(key, type, eviction_group)
-        if isinstance(found, _Found):
-            return found.value
+        value, lease = await self._begin(key, type, eviction_group)
+        if value is not _MISSING:
+            return value
         try:
             value = factory()
             if isinstance(value, Awaitable):
                 value = await value
         except BaseException:
-            await _release(found)
+            await _release(lease)
             raise
-        await self._end(found, key, value, lifetime_ms)
+        await self._end(lease, key, value, lifetime_ms)
         return value
 
     async def _begin(
         self, key: str, wanted: Any, eviction_group: str | None
-    ) -> _Found | Lease | None:
-        """The value, or the lease under which to store one, or None if nothing can be stored."""
+    ) -> tuple[Any, Lease | None]:
+        """The value, or else the lease under which to store one, if it can be stored."""
         target = self._target(key, eviction_group)
         outcome = await self.engine.look_up(target, local=self._settings.local_cache)
         if isinstance(outcome, Hit):
             value = self._decoded(outcome.entry.body, wanted, _MISSING, key)
             if value is not _MISSING:
-                return _Found(value)
+                return value, None
             outcome = await self.engine.look_up(target, refresh=True)
-        return outcome.lease if isinstance(outcome, Miss) else None
+        return _MISSING, outcome.lease if isinstance(outcome, Miss) else None
 
     async def _end(self, lease: Lease | None, key: str, value: Any, lifetime_ms: int) -> None:
         """Store a computed value; one that cannot be stored is only logged."""
@@ -312,13 +311,6 @@ def _adapter(wanted: Any) -> TypeAdapter[Any]:
 @lru_cache(maxsize=256)
 def _kept_adapter(wanted: Any) -> TypeAdapter[Any]:
     return TypeAdapter(wanted)
-
-
-@dataclass(frozen=True, slots=True)
-class _Found:
-    """A value that was in the cache."""
-
-    value: Any
 
 
 async def _release(lease: Lease | None) -> None:
@@ -384,13 +376,13 @@ class SyncCacheBackend:
     ) -> T:
         """Like ``CacheBackend.get_or_set``; the factory runs in the calling thread."""
         lifetime_ms = self._backend._lifetime_ms(ttl)
-        found = from_thread.run(self._backend._begin, key, type, eviction_group)
-        if isinstance(found, _Found):
-            return cast(T, found.value)
+        found, lease = from_thread.run(self._backend._begin, key, type, eviction_group)
+        if found is not _MISSING:
+            return cast(T, found)
         try:
             value = factory()
         except BaseException:
-            from_thread.run(_release, found)
+            from_thread.run(_release, lease)
             raise
-        from_thread.run(self._backend._end, found, key, value, lifetime_ms)
+        from_thread.run(self._backend._end, lease, key, value, lifetime_ms)
         return value
