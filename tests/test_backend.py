@@ -25,6 +25,7 @@ from redis_fastapi import (
     SyncCacheBackendDep,
     cache,
 )
+from redis_fastapi.testing import MemoryCache
 from servers import free_port
 from support import Body, Runs, keys_of, new_app, serving, settings, state_of
 
@@ -519,6 +520,16 @@ async def test_without_redis_nothing_is_found_and_nothing_fails(
     assert await away.delete("key") is False
     assert await away.delete_group("g") is False
     assert any("not stored" in message for message in warnings_of(caplog))
+
+
+async def test_a_value_that_could_not_be_set_does_not_leave_the_older_one() -> None:
+    with MemoryCache() as memory:
+        backend = memory.backend(settings())
+        await backend.set("key", "older")
+        with memory.outage():
+            await backend.set("key", "newer")
+        assert await backend.get("key") is None
+        await backend.engine.aclose()
 
 
 async def test_without_redis_a_factory_runs_every_time(away: CacheBackend) -> None:

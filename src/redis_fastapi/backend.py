@@ -144,6 +144,8 @@ class CacheBackend:
     ) -> None:
         """Store a value, and drop what others were about to store for the key.
 
+        If it cannot be stored, an older value of the key is evicted.
+
         Args:
             key: The key, within its group.
             value: Anything pydantic can write as JSON.
@@ -155,8 +157,11 @@ class CacheBackend:
             TypeError: If the value cannot be written as JSON.
         """
         entry = self._entry(value, self._lifetime_ms(ttl))
-        lease = await self.engine.seize(self._target(key, eviction_group))
+        target = self._target(key, eviction_group)
+        lease = await self.engine.seize(target)
         stored = lease is not None and await self.engine.put(lease, entry, entry.fresh_ms or None)
+        if lease is None:
+            await self.engine.evict([target.entry], [])
         if self.enabled and not stored:
             logger.warning("key %r was not stored: Redis is away or it was evicted meanwhile", key)
 
