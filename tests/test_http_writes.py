@@ -4,10 +4,17 @@ from collections.abc import Callable
 from typing import Annotated, Any
 
 import pytest
-from fastapi import APIRouter, FastAPI, HTTPException, Response
+from fastapi import APIRouter, Depends, FastAPI, HTTPException, Request, Response
 
 from apps import caching_app, memory_settings, serving, state_of
-from redis_fastapi import Cached, CacheEvict, CachePut, CacheRoute, InvalidatingRoute
+from redis_fastapi import (
+    Cached,
+    CacheEvict,
+    CachePut,
+    CacheRoute,
+    InvalidatingRoute,
+    cache_put,
+)
 from support import Runs, start_up
 
 READ = {"/things/1", "/things/2", "/list"}
@@ -130,6 +137,30 @@ async def test_a_put_stays_where_it_was_written() -> None:
         read = await http.get("/thing")
 
         assert (state_of(read), read.json()) == ("HIT", "new")
+
+
+def by_name(request: Request, eviction_group: str = "", prefix: str = "") -> str:
+    return "a name"
+
+
+@pytest.mark.parametrize("put", [{"key_builder": by_name}, {"prefix": "elsewhere"}])
+async def test_a_put_of_another_resource_does_not_keep_the_path_of_the_write(put: Any) -> None:
+    app, router = caching_app(), APIRouter(route_class=InvalidatingRoute)
+
+    @router.get("/list")
+    async def get() -> Annotated[str, Cached(60)]:
+        return "old"
+
+    @router.put("/list", dependencies=[Depends(cache_put(60, **put))])
+    async def write() -> str:
+        return "new"
+
+    app.include_router(router)
+    async with serving(app) as http:
+        await http.get("/list")
+        await http.put("/list")
+
+        assert state_of(await http.get("/list")) == "MISS"
 
 
 def test_openapi_of_an_invalidating_router_is_that_of_a_plain_one() -> None:

@@ -24,7 +24,7 @@ from pydantic import TypeAdapter
 
 from .._http import Reason
 from ..markers import Cached, CacheEvict, CachePut, Marker
-from .declare import Declaration, Declared, KeyBuilder, default_key_builder, label_of
+from .declare import Declaration, Declared, label_of
 from .facts import names_of, seconds_of
 from .inputs import (
     EVERYTHING,
@@ -143,7 +143,7 @@ def _read_policy(
         template=ResourceTemplate.parse(route.path, route.slashes),
         parameters=_path_parameters(route),
         key=_key(marker.key),
-        key_builder=_own_key_builder(declared),
+        key_builder=declared.own_key_builder,
         prefix=declared.prefix,
         selectors=selectors,
         groups=tuple(_group_template(text, declared) for text in names_of(marker.group) if text),
@@ -211,7 +211,7 @@ def _selectors(
         query = _ANYTHING
         # a guard may leave what it found in the state of the request
         received, schemes = received.plus(inputs.guards.names), (*schemes, *inputs.guards.schemes)
-    if _own_key_builder(declared) is not None:
+    if declared.own_key_builder is not None:
         own_query, query = (), query._replace(query=())
     names = query.plus(Names(headers=own.headers, cookies=own.cookies))
     uncacheable = Reason.FORM if inputs.own.form or inputs.received.form else None
@@ -338,7 +338,7 @@ def _put(declared: Declared) -> Put:
     assert isinstance(marker, CachePut)
     return Put(
         key=_key(marker.key),
-        key_builder=_own_key_builder(declared),
+        key_builder=declared.own_key_builder,
         prefix=declared.prefix,
         groups=tuple(text for text in names_of(marker.group) if text),
         ttl=ttl_seconds(marker.ttl),
@@ -361,7 +361,7 @@ def _named(declared: Declared, marker: CacheEvict) -> Eviction:
         return Eviction(groups=groups, key=_key(marker.key))
     if declared.key_builder is None:
         return Eviction(groups=groups, everything=not groups)
-    builder = _own_key_builder(declared)
+    builder = declared.own_key_builder
     return Eviction(
         own_path=builder is None,
         key_builder=builder,
@@ -380,11 +380,6 @@ def _key(key: object) -> Key:
     if isinstance(key, str):
         return ResourceTemplate.parse(key)
     return key if callable(key) else None
-
-
-def _own_key_builder(declared: Declared) -> KeyBuilder | None:
-    builder = declared.key_builder
-    return None if builder is default_key_builder else builder
 
 
 def _group_template(text: str, declared: Declared) -> Template:

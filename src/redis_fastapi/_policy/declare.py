@@ -71,7 +71,7 @@ class Declared:
     Attributes:
         marker: The marker that was written, or the equivalent of the dependency.
         by_dependency: Whether it came from ``Depends(...)``; such a declaration only warns.
-        key_builder: Names the resource; None means the path.
+        key_builder: Names the resource, where `default_key_builder` names the path.
         prefix: Separates resources that would otherwise be the same.
     """
 
@@ -79,6 +79,18 @@ class Declared:
     by_dependency: bool = False
     key_builder: KeyBuilder | None = None
     prefix: str = ""
+
+    @property
+    def own_key_builder(self) -> KeyBuilder | None:
+        """The author's own key builder; None means the path."""
+        return None if self.key_builder is default_key_builder else self.key_builder
+
+    @property
+    def puts_own_path(self) -> bool:
+        """Whether it writes what a GET of the route's own path reads."""
+        marker = self.marker
+        named = self.own_key_builder is not None or self.prefix
+        return isinstance(marker, CachePut) and marker.key is None and not named
 
     def facts(self) -> MarkerFacts:
         """The marker as the rules see it, with the arguments that differ from the defaults."""
@@ -149,8 +161,7 @@ class Declaration(NamedTuple):
 
     def invalidating(self) -> Declaration:
         """The declaration of a write that also evicts its own path, unless it puts there."""
-        puts = (one.marker for one in self.declared if isinstance(one.marker, CachePut))
-        if self.generator or any(put.key is None for put in puts):
+        if self.generator or any(one.puts_own_path for one in self.declared):
             return self
         own_path = Declared(CacheEvict(), by_dependency=True, key_builder=default_key_builder)
         return self._replace(declared=(own_path, *self.declared))
