@@ -1,6 +1,6 @@
 """What writes do to what is cached, by the rules of HTTP."""
 
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from typing import Annotated, Any
 
 import pytest
@@ -161,6 +161,18 @@ async def test_a_put_of_another_resource_does_not_keep_the_path_of_the_write(put
         await http.put("/list")
 
         assert state_of(await http.get("/list")) == "MISS"
+
+
+def test_a_write_that_streams_is_named_since_it_invalidates_nothing(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def copy() -> AsyncIterator[str]:
+        yield "copied"
+
+    del copy.__annotations__["return"]
+    APIRouter(route_class=InvalidatingRoute).add_api_route("/list", copy, methods=["POST"])
+
+    assert "copy streams its response: it evicts nothing" in caplog.messages
 
 
 def test_openapi_of_an_invalidating_router_is_that_of_a_plain_one() -> None:

@@ -161,7 +161,10 @@ class Declaration(NamedTuple):
 
     def invalidating(self) -> Declaration:
         """The declaration of a write that also evicts its own path, unless it puts there."""
-        if self.generator or any(one.puts_own_path for one in self.declared):
+        if self.generator:
+            logger.warning("%s streams its response: it evicts nothing", self.name)
+            return self
+        if any(one.puts_own_path for one in self.declared):
             return self
         own_path = Declared(CacheEvict(), by_dependency=True, key_builder=default_key_builder)
         return self._replace(declared=(own_path, *self.declared))
