@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import logging
-from collections.abc import Callable, MutableSet, Sequence
+from collections.abc import Callable, Iterable, MutableSet, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from functools import partial
@@ -112,16 +112,16 @@ class CacheRoute(APIRoute):
 
     def _compiled_for(self, dependant: Dependant) -> _Compiled:
         known = next((one for one in self._compiled if one.dependant is dependant), None)
-        if known is not None and known.is_current:
-            return known
-        included = _take_included(dependant)
         if known is None:
-            declaration = self._declaration_in(dependant, included)
-        else:
-            declaration = known.declaration
-            if declaration.declared and known.call is not dependant.call:
-                declaration = declaration._replace(rewrapped=True)
-            declaration = declaration.extended_by(included)
+            declaration = self._declaration_in(dependant, _take_included(dependant))
+            known = self._compile(dependant, declaration)
+            self._compiled.add(known)
+        elif not known.is_current:
+            declaration = known.declaration_with(_take_included(dependant))
+            known.replace_by(self._compile(dependant, declaration))
+        return known
+
+    def _compile(self, dependant: Dependant, declaration: Declaration) -> _Compiled:
         policy = shortcut = None
         if declaration.declared:
             if not (declaration.rewrapped and may_reach_wrapper(dependant.call)):
@@ -129,16 +129,12 @@ class CacheRoute(APIRoute):
             policy = compile_policy(declaration, self._facts(dependant))
             takes_request = parameter_of_type(declaration.signature, Request) is not None
             shortcut = shortcut_for(type(self), dependant, policy, own_request=takes_request)
-        width, call = len(dependant.dependencies), dependant.call
-        compiled = _Compiled(dependant, width, call, declaration, policy, shortcut)
         if policy is not None and policy.read is not None:
             self._records = self._records or bool(policy.read.statuses)
             # on the instance, so that a route that caches nothing is handled by FastAPI alone
             self.handle = self._handle_read  # type: ignore[method-assign]
-        if known is not None:
-            return known.replaced_by(compiled)
-        self._compiled.add(compiled)
-        return compiled
+        width, call = len(dependant.dependencies), dependant.call
+        return _Compiled(dependant, width, call, declaration, policy, shortcut)
 
     def _declaration_in(self, dependant: Dependant, included: list[Declared]) -> Declaration:
         """What is declared where these dependencies are in force, and an inclusion added to it."""
@@ -283,10 +279,16 @@ class _Compiled:
         dependant = self.dependant
         return len(dependant.dependencies) == self.width and dependant.call is self.call
 
-    def replaced_by(self, newer: _Compiled) -> _Compiled:
-        """Itself with the contents of what was compiled later for the same dependencies."""
+    def declaration_with(self, included: Iterable[Declared]) -> Declaration:
+        """What is declared now that the dependencies have changed, and an inclusion added to it."""
+        declaration = self.declaration
+        if declaration.declared and self.call is not self.dependant.call:
+            declaration = declaration._replace(rewrapped=True)
+        return declaration.extended_by(included)
+
+    def replace_by(self, newer: _Compiled) -> None:
+        """Take over what was compiled later for the same dependencies."""
         vars(self).update(vars(newer))
-        return self
 
 
 def _refuse(
