@@ -49,7 +49,7 @@ from .policy import (
     simple_text,
 )
 from .resource import PathParameter, ResourceTemplate
-from .rules import SAFE_METHODS, SKIPPED_BY_A_HIT
+from .rules import READ_METHODS, SKIPPED_BY_A_HIT
 from .signature import is_checked_by_requires
 from .templates import Field, Template, text_of
 
@@ -120,7 +120,7 @@ def _sorted_by_kind(
             if "GET" in route.methods:
                 readers.append(declared)
         elif isinstance(declared.marker, CachePut):
-            if route.methods - SAFE_METHODS:
+            if route.methods - READ_METHODS:
                 puts.append(declared)
         else:
             evictions.append(declared)

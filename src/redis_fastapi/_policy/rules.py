@@ -22,7 +22,8 @@ from .facts import (
 )
 from .placeholders import placeholder_problems
 
-SAFE_METHODS: Final = frozenset({"GET", "HEAD"})
+READ_METHODS: Final = frozenset({"GET", "HEAD"})
+"""The methods that `Cached` serves; other safe methods are not cached."""
 
 SKIPPED_BY_A_HIT: Final = "@requires is part of the endpoint, which a hit does not run"
 """Message about Starlette's decorator."""
@@ -96,21 +97,21 @@ def _annotated_with(facts: EndpointFacts, kind: str) -> str:
 def _methods(facts: EndpointFacts) -> Iterator[Problem]:
     if facts.methods is None:
         return
-    unsafe, safe = sorted(facts.methods - SAFE_METHODS), sorted(facts.methods & SAFE_METHODS)
+    others, reads = sorted(facts.methods - READ_METHODS), sorted(facts.methods & READ_METHODS)
     for marker in placed_markers(facts):
         if marker.lenient:
             continue
-        if marker.kind == "Cached" and unsafe:
+        if marker.kind == "Cached" and others:
             yield marker.problem(
                 "redis-cache-method",
-                f"Cached on {', '.join(unsafe)}: only GET is served from the cache",
+                f"Cached on {', '.join(others)}: only GET is served from the cache",
                 f"{spell(facts, MarkerFacts('CacheEvict', {'group': 'products'}))}"
                 "  # or CachePut(...), on a write",
             )
-        if marker.kind == "CachePut" and safe:
+        if marker.kind == "CachePut" and reads:
             yield marker.problem(
                 "redis-cache-method",
-                f"CachePut on {', '.join(safe)}: it writes what a write's endpoint returns",
+                f"CachePut on {', '.join(reads)}: it writes what a write's endpoint returns",
                 spell(facts, MarkerFacts("Cached", {"ttl": 300})),
             )
 
