@@ -75,7 +75,8 @@ class Exchanged:
     """One operation on Redis has ended.
 
     Attributes:
-        operation: ``read`` of an entry, ``acquire`` of a lease, ``fill`` or ``evict``.
+        operation: ``read`` of an entry, ``acquire`` of a lease, ``fill``, ``evict``, or
+            ``outdate``, which is a soft eviction.
         entry_bytes: Size of the entry that was read or stored; 0 if there was none.
         error: Name of the exception it ended with, or None.
         started_ns: When it began, in nanoseconds since 1970.
