@@ -9,7 +9,6 @@ secret nothing.
 
 from __future__ import annotations
 
-import inspect
 from types import UnionType
 from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
 
@@ -17,6 +16,7 @@ import typing_extensions
 from pydantic import BaseModel, SecretBytes, SecretStr
 
 from .facts import closest
+from .signature import is_class
 
 
 def why_lacking(annotation: Any, attributes: tuple[str, ...]) -> str | None:
@@ -38,18 +38,12 @@ def why_lacking(annotation: Any, attributes: tuple[str, ...]) -> str | None:
 def _why_textless(annotation: Any) -> str | None:
     """Why a value has no text of its own; None if it may have one."""
     kind = get_origin(annotation) or annotation
-    if _is_class(kind, SecretStr, SecretBytes):
+    if is_class(kind, SecretStr, SecretBytes):
         return f"all values of {kind.__name__!r} have one text"
-    filled = typing_extensions.is_typeddict(kind) or _is_class(kind, dict, BaseModel)
+    filled = typing_extensions.is_typeddict(kind) or is_class(kind, dict, BaseModel)
     if filled and kind.__str__ in (BaseModel.__str__, dict.__str__):
         return f"{kind.__name__!r} has no text of its own; name a value in it"
     return None
-
-
-def _is_class(annotation: Any, *kinds: type) -> bool:
-    # list[int] passes isclass on 3.10 and is no class for issubclass
-    plain = get_origin(annotation) is None and inspect.isclass(annotation)
-    return plain and issubclass(annotation, kinds)
 
 
 def _bare(annotation: Any) -> Any:
@@ -68,7 +62,7 @@ def _names(annotation: Any) -> dict[str, Any] | None:
     """
     if typing_extensions.is_typeddict(annotation):
         return get_type_hints(annotation)
-    if not _is_class(annotation, BaseModel) or _is_open(annotation):
+    if not is_class(annotation, BaseModel) or _is_open(annotation):
         return None
     fields = {name: field.annotation for name, field in annotation.model_fields.items()}
     private = dict.fromkeys(annotation.__private_attributes__, Any)

@@ -7,10 +7,9 @@ values, so they never select an entry.
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any, Final, NamedTuple, get_origin
+from typing import Any, Final, NamedTuple
 
 from fastapi import params
 from fastapi.dependencies.models import Dependant
@@ -26,7 +25,7 @@ from fastapi.security.http import HTTPBase
 from fastapi.security.oauth2 import OAuth2
 from pydantic import BaseModel
 
-from .signature import is_generator_endpoint
+from .signature import is_class, is_generator_endpoint
 
 EVERYTHING = "*"
 """Stands for every query parameter, every header or every cookie of a request."""
@@ -209,9 +208,7 @@ def _wire_names(fields: Iterable[Any]) -> tuple[str, ...]:
 
 def _names_of(field: Any) -> Iterator[str]:
     annotation = field.field_info.annotation
-    # list[int] passes isclass on 3.10, but issubclass rejects it
-    plain = get_origin(annotation) is None and inspect.isclass(annotation)
-    if plain and issubclass(annotation, BaseModel):
+    if is_class(annotation, BaseModel):
         yield from _model_names(annotation, header=isinstance(field.field_info, params.Header))
         return
     yield field.alias

@@ -108,11 +108,16 @@ def parameter_of_type(signature: inspect.Signature, wanted: type) -> str | None:
         annotation = parameter.annotation
         if get_origin(annotation) is Annotated:
             annotation = get_args(annotation)[0]
-        # list[int] passes isclass on 3.10, but issubclass rejects it
-        plain_class = get_origin(annotation) is None and inspect.isclass(annotation)
-        if plain_class and issubclass(annotation, wanted):
+        if is_class(annotation, wanted):
             return parameter.name
     return None
+
+
+def is_class(annotation: Any, *wanted: type) -> bool:
+    """Whether an annotation is one of these classes, or derives from one."""
+    # list[int] passes isclass on 3.10, but issubclass rejects it
+    plain = get_origin(annotation) is None and inspect.isclass(annotation)
+    return plain and issubclass(annotation, wanted)
 
 
 def type_text(annotation: Any) -> str:
@@ -134,15 +139,14 @@ def type_text(annotation: Any) -> str:
 
 
 _STREAMS = (AsyncIterator, AsyncIterable, AsyncGenerator)
-_STREAMED = (StreamingResponse, FileResponse)
 
 
 def returns_stream(annotation: Any) -> bool:
     """Whether an annotation is that of a streamed response."""
     kind = get_origin(annotation) or annotation
-    return kind in _STREAMS or (inspect.isclass(kind) and issubclass(kind, _STREAMED))
+    return kind in _STREAMS or is_class(kind, StreamingResponse, FileResponse)
 
 
 def returns_response(annotation: Any) -> bool:
     """Whether an annotation is a response class."""
-    return inspect.isclass(annotation) and issubclass(annotation, Response)
+    return is_class(annotation, Response)
