@@ -15,12 +15,13 @@ from collections.abc import Iterable, Iterator
 from difflib import get_close_matches
 from functools import lru_cache
 from typing import Annotated, Any, Literal, get_args
-from urllib.parse import SplitResult, parse_qsl, urlsplit
+from urllib.parse import urlsplit
 
 from pydantic import Field, FilePath, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from ._url import database_of, require_usable
 from .exceptions import CacheSettingsError
 
 Port = Annotated[int, Field(ge=1, le=65535)]
@@ -31,7 +32,6 @@ Address = tuple[str, Port]
 _ENV_PREFIX = "REDIS_"
 _PORT = 6379
 _SENTINEL_PORT = 26379
-_URL_SCHEMES = ("redis", "rediss", "unix", "memory")
 _IDLE_WITH_URL = ("host", "port", "db", "username", "password")
 _IDLE_WITH_SENTINEL = ("host", "port")
 _TLS_FILES = ("ssl_certfile", "ssl_keyfile", "ssl_ca_certs")
@@ -214,7 +214,7 @@ class RedisSettings(BaseSettings):
         if value is None:
             return None
         text = value.get_secret_value().strip()
-        _require_usable_url(text)
+        require_usable(text)
         return SecretStr(text)
 
     @field_validator("host")
@@ -319,64 +319,6 @@ def _parse_node(node: object, number: int) -> object:
     return (found["ipv6"] or found["name"], found["port"] or _SENTINEL_PORT)
 
 
-def _require_usable_url(text: str) -> None:
-    """Refuse what redis-py would misread; no message quotes the URL: any part may be a password."""
-    parts = _split_url_or_raise(text)
-    if parts.scheme not in _URL_SCHEMES:
-        raise ValueError("must start with redis://, rediss://, unix:// or memory://")
-    if parts.fragment:
-        raise ValueError("percent-encode '#' in user name and password as %23")
-    if parts.scheme == "memory":
-        _require_bare_memory_url(text)
-    elif parts.scheme == "unix":
-        _require_socket_path(parts)
-    _url_database(parts)
-
-
-def _split_url_or_raise(text: str) -> SplitResult:
-    try:
-        parts = urlsplit(text)
-        usable = parts.port is None or parts.port > 0
-    except ValueError:
-        usable = False
-    if not usable:
-        raise ValueError(
-            "host or port cannot be read; percent-encode '/', '?', '#', '@', '[' and ']' "
-            "in user name and password"
-        )
-    return parts
-
-
-def _require_bare_memory_url(text: str) -> None:
-    if text.lower() != "memory://":
-        raise ValueError("memory:// takes nothing behind it")
-
-
-def _require_socket_path(parts: SplitResult) -> None:
-    if parts.hostname or not parts.path.strip("/"):
-        raise ValueError("write a socket as unix:///absolute/path, with three slashes")
-
-
-def _url_database(parts: SplitResult) -> int:
-    """The database a URL selects: option ``db`` before path, as redis-py reads it."""
-    options = _url_options(parts)
-    path = "" if parts.scheme in ("unix", "memory") else parts.path.strip("/")
-    text = options.get("db", path) or "0"
-    if not (text.isascii() and text.isdigit()):
-        raise ValueError("the database must be a number, as in redis://host:6379/0")
-    return int(text)
-
-
-def _url_options(parts: SplitResult) -> dict[str, str]:
-    try:
-        pairs = parse_qsl(parts.query, strict_parsing=True) if parts.query else []
-    except ValueError:
-        pairs = [("", "")]
-    if any(not name for name, _ in pairs):
-        raise ValueError("options are written ?name=value&name=value; write '?' itself as %3F")
-    return dict(reversed(pairs))
-
-
 def _contradictions(settings: RedisSettings) -> Iterator[str]:
     if settings.cluster and settings.sentinel:
         yield "REDIS_SENTINEL: cannot be combined with REDIS_CLUSTER; unset one of the two"
@@ -394,10 +336,9 @@ def _contradictions_to_cluster(settings: RedisSettings) -> Iterator[str]:
         if settings.db:
             yield f"REDIS_DB: a cluster has database 0 only (got {settings.db})"
         return
-    parts = urlsplit(settings.url.get_secret_value())
-    if parts.scheme in ("unix", "memory"):
-        yield f"REDIS_URL: {parts.scheme}:// cannot be combined with REDIS_CLUSTER"
-    if _url_database(parts):
+    if (scheme := settings._url_scheme) in ("unix", "memory"):
+        yield f"REDIS_URL: {scheme}:// cannot be combined with REDIS_CLUSTER"
+    if database_of(settings.url.get_secret_value()):
         yield "REDIS_URL: a cluster has database 0 only"
 
 
