@@ -13,7 +13,7 @@ from httpx import AsyncClient
 from redis.asyncio import RedisCluster
 
 from certificates import client_files, make_certificates, server_with_tls
-from outages.topologies import FailingOver
+from outages.topologies import COPIED_AT_ONCE, FailingOver
 from redis_fastapi import RedisSettings
 from redis_fastapi._engine.engine import Engine
 from redis_fastapi._redis import store
@@ -172,7 +172,7 @@ class ClusterWithReplicas(RedisCluster3):
     """Three primaries with a replica each."""
 
     def __init__(self) -> None:
-        super().__init__("--cluster-replica-validity-factor", "0")
+        super().__init__("--cluster-replica-validity-factor", "0", *COPIED_AT_ONCE)
         options = self.nodes[0].config.arguments
         self.replicas = tuple(RedisServer(*options) for _ in self.nodes)
 

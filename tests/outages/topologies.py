@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 
-from redis.exceptions import ConnectionError
+from redis.exceptions import ConnectionError, ResponseError
 
 from servers import LOOPBACK, RedisServer, wait_until
+
+COPIED_AT_ONCE = ("--repl-diskless-sync-delay", "0")
+"""A primary does not wait 5 s for further replicas."""
 
 
 class FailingOver:
     """A primary, its replica and a sentinel."""
 
     def __init__(self, stack: ExitStack) -> None:
-        self.primary = stack.enter_context(RedisServer())
-        link = ("--replicaof", f"{LOOPBACK} {self.primary.port}", "--repl-diskless-sync-delay", "0")
+        self.primary = stack.enter_context(RedisServer(*COPIED_AT_ONCE))
+        link = ("--replicaof", f"{LOOPBACK} {self.primary.port}", *COPIED_AT_ONCE)
         self.replica = stack.enter_context(RedisServer(*link))
         self.sentinel = stack.enter_context(
             RedisServer(
@@ -25,8 +28,15 @@ class FailingOver:
                 )
             )
         )
+        self._hurry()
         wait_until(self._knows_replica, what="a sentinel that knows the replica")
         wait_until(self._confirms, what="a replica that confirms writes")
+
+    def _hurry(self) -> None:
+        # A sentinel asks for roles every 10 s, and trusts one after four times its other period.
+        periods = ("INFO-PERIOD", 500, "PUBLISH-PERIOD", 200)
+        with suppress(ResponseError):  # before Redis 7
+            self.sentinel.command("SENTINEL", "DEBUG", *periods)
 
     def change(self) -> None:
         """Let the sentinel promote the replica while the primary is well."""
@@ -40,8 +50,8 @@ class FailingOver:
             return False
 
     def _knows_replica(self) -> bool:
-        known = self.sentinel.command("SENTINEL", "REPLICAS", "mymaster")
-        return str(self.replica.port) in str(known)
+        known = str(self.sentinel.command("SENTINEL", "REPLICAS", "mymaster"))
+        return str(self.replica.port) in known and "'ok'" in known  # as for its link
 
     def _confirms(self) -> bool:
         # A replica that calls its link up may still be waiting for its first copy.
