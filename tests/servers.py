@@ -313,8 +313,9 @@ class RedisServer:
 
     def flush(self) -> None:
         """Delete every key and every loaded script."""
-        self.command("FLUSHALL")
-        self.command("SCRIPT", "FLUSH")
+        with redis.Redis.from_url(self.url) as client:
+            client.execute_command("FLUSHALL")
+            client.execute_command("SCRIPT", "FLUSH")
 
     def __enter__(self) -> Self:
         return self.start()
@@ -334,6 +335,8 @@ class RedisCluster3:
     def __init__(self, *arguments: str) -> None:
         options = ("--cluster-enabled", "yes", "--cluster-node-timeout", "2000", *arguments)
         self.nodes = tuple(RedisServer(*options) for _ in range(3))
+        self.commands: dict[str, Any] = {}
+        """What a client learned of the nodes' commands, for the clients after it."""
 
     @property
     def url(self) -> str:

@@ -9,7 +9,9 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from fakeredis import FakeAsyncRedis, FakeServer
+from redis._parsers.commands import AsyncCommandsParser
 from redis.asyncio import Redis, RedisCluster
+from redis.asyncio.cluster import ClusterNode
 
 from redis_fastapi._engine.engine import Engine, Hit, Miss, Outcome
 from redis_fastapi._engine.leases import Lease
@@ -78,6 +80,28 @@ class Variant:
         return await self.clients[0].execute_command(*args)
 
 
+class KnownCommands(AsyncCommandsParser):
+    """Asks a cluster for its commands once: a client takes longer to parse them than most tests."""
+
+    def __init__(self, known: dict[str, Any]) -> None:
+        super().__init__()
+        self._known = known
+
+    async def initialize(self, node: ClusterNode | None = None) -> None:
+        if not self._known:
+            await super().initialize(node)
+            self._known.update(self.commands)
+        self.node = node or self.node
+        self.commands = self._known
+
+
+def cluster_client(cluster: RedisCluster3) -> RedisCluster:
+    """A client of the cluster that does not ask for the commands once more."""
+    client = RedisCluster.from_url(cluster.url)
+    client.commands_parser = KnownCommands(cluster.commands)
+    return client
+
+
 def variant_of(name: str, servers: Callable[[str], Any]) -> Variant:
     """The variant called `name`; `servers` yields the fixture of a server by its name."""
     bare, shared, _ = name.partition("-shared")
@@ -92,7 +116,7 @@ def _variant_of(name: str, servers: Callable[[str], Any]) -> Variant:
     if name == "cluster":
         cluster: RedisCluster3 = servers("redis_cluster")
         cluster.flush()
-        return Variant(lambda: RedisCluster.from_url(cluster.url), True)
+        return Variant(lambda: cluster_client(cluster), True)
     server: RedisServer = servers("redis_server")
     server.flush()
     if name == "redis":

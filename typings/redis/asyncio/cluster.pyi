@@ -20,6 +20,7 @@ class NodesManager:
     slots_cache: dict[int, list[ClusterNode]]
 
 class RedisCluster:
+    commands_parser: Any
     connection_kwargs: dict[str, Any]
     nodes_manager: NodesManager
     read_from_replicas: bool
