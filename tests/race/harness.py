@@ -37,7 +37,8 @@ TTL_MS = 2_000
 JOIN_SECONDS = 10.0
 
 PREFIX = "race"
-Context = multiprocessing.get_context("spawn")
+Context = multiprocessing.get_context("forkserver")
+Context.set_forkserver_preload(["fakeredis", "redis.asyncio.cluster", Engine.__module__])
 
 
 def target(key: int) -> Target:
