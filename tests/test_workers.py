@@ -6,9 +6,9 @@ import asyncio
 import os
 import signal
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 import httpx
 import pytest
@@ -18,7 +18,7 @@ from outages.workers import workers
 from redis_fastapi import Cached
 from redis_fastapi._app.runtime import STATE
 from redis_fastapi._engine.engine import Engine
-from servers import wait_until
+from servers import RedisServer, wait_until
 from support import Runs, calling, new_app, settings
 
 pytest.importorskip("uvicorn")
@@ -53,26 +53,49 @@ def states_of(answers: list[httpx.Response]) -> Counter[str]:
 PATIENT = {"REDIS_DEADLINE": "5", "REDIS_WAIT_MAX": "60", "REDIS_LEASE_TTL": "2"}
 
 
-def test_a_hundred_requests_over_four_workers_run_the_endpoint_once(
-    redis_url: str, tmp_path: Path
-) -> None:
-    with workers(tmp_path, OUTAGES_SECONDS="0.5", REDIS_URL=redis_url, **PATIENT) as url:
-        answers = asyncio.run(ask_at_once(url))
-    assert (tmp_path / "runs").read_bytes() == b"."
+class Served(NamedTuple):
+    """Four workers, and where their runs are noted."""
+
+    url: str
+    directory: Path
+
+
+@pytest.fixture(scope="module")
+def started(
+    redis_server: RedisServer, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Served]:
+    directory = tmp_path_factory.mktemp("workers")
+    where = {"REDIS_URL": redis_server.url, "OUTAGES_SECONDS": "2"}
+    with workers(directory, **where, **PATIENT) as url:
+        yield Served(url, directory)
+
+
+@pytest.fixture
+def served(started: Served, redis_url: str) -> Served:
+    """Four workers that have run nothing, on an empty server."""
+    for noted in started.directory.glob("r[au]n*"):
+        noted.unlink()
+    return started
+
+
+def test_a_hundred_requests_over_four_workers_run_the_endpoint_once(served: Served) -> None:
+    answers = asyncio.run(ask_at_once(served.url))
+    assert (served.directory / "runs").read_bytes() == b"."
     assert states_of(answers) == {"MISS": 1, "HIT": REQUESTS - 1}
     # Which worker accepts a connection is the kernel's to say.
     assert len({answer.headers["x-worker"] for answer in answers}) > 1
 
 
-def test_after_a_killed_worker_one_other_computes(redis_url: str, tmp_path: Path) -> None:
+def test_after_a_killed_worker_one_other_computes(served: Served) -> None:
+    runs = served.directory / "runs"
+
     def kill_the_leader() -> None:
-        wait_until(lambda: (tmp_path / "runs").exists(), what="a run", seconds=30.0)
-        (leader,) = tmp_path.glob("ran-*")
+        wait_until(runs.exists, what="a run", seconds=30.0)
+        (leader,) = served.directory.glob("ran-*")
         os.kill(int(leader.name.removeprefix("ran-")), signal.SIGKILL)
 
-    with workers(tmp_path, OUTAGES_SECONDS="3", REDIS_URL=redis_url, **PATIENT) as url:
-        answers = asyncio.run(ask_at_once(url, kill_the_leader))
-    assert (tmp_path / "runs").read_bytes() == b".."
+    answers = asyncio.run(ask_at_once(served.url, kill_the_leader))
+    assert runs.read_bytes() == b".."
     assert states_of(answers)["MISS"] == 1
 
 

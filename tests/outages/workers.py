@@ -32,22 +32,25 @@ def workers(directory: Path, **settings: str) -> Iterator[str]:
             command + options, env=environment, stdout=log, stderr=subprocess.STDOUT
         )
         try:
-            _await_all(url)
+            # A connection of its own for each request: any worker may accept it.
+            limits = httpx.Limits(max_keepalive_connections=0)
+            with httpx.Client(base_url=url, limits=limits, timeout=5.0) as client:
+                _await_all(client)
             yield url
         finally:
             process.terminate()
             process.wait(START_SECONDS)
 
 
-def _await_all(url: str) -> None:
-    """Sends requests until each worker has responded; each connection may reach another."""
+def _await_all(client: httpx.Client) -> None:
+    """Sends requests until each worker has responded."""
     seen: set[int] = set()
 
     def all_answered() -> bool:
         try:
-            seen.add(int(httpx.get(f"{url}/worker", timeout=5.0).text))
+            seen.add(int(client.get("/worker").text))
         except httpx.TransportError:
             return False
         return len(seen) == WORKERS
 
-    wait_until(all_answered, what=f"{WORKERS} workers at {url}", seconds=START_SECONDS)
+    wait_until(all_answered, what=f"{WORKERS} workers at {client.base_url}", seconds=START_SECONDS)
