@@ -17,6 +17,19 @@ from store_contract import VARIANTS, Variant, opened, variant_of
 settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")
 
+SLOWEST_FIRST = (
+    *("test_engine.py", "test_mypy_promises.py", "test_topologies.py", "test_docs.py"),
+    *("test_mypy_incremental.py", "test_mypy_cases.py", "test_peers.py", "test_outages.py"),
+    *("test_keys.py", "test_safety.py", "test_workers.py", "test_race.py", "test_shop_page.py"),
+    *("test_store.py", "test_soft_eviction.py", "test_cli.py", "test_pool.py"),
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the files that take longest: no worker is left alone with one in the end."""
+    order = {name: place for place, name in enumerate(SLOWEST_FIRST)}
+    items.sort(key=lambda item: order.get(item.path.name, len(order)))
+
 
 @pytest.fixture(scope="session")
 def redis_server() -> Iterator[RedisServer]:
