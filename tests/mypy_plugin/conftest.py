@@ -1,5 +1,9 @@
 """One filled cache for all tests of the plugin, and the reason to skip where mypy is missing."""
 
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -25,8 +29,25 @@ def mypy() -> tuple[int, ...]:
 @pytest.fixture(scope="session")
 def seed(tmp_path_factory: pytest.TempPathFactory, mypy: tuple[int, ...]) -> Path:
     """A cache that knows the installed packages, so that each test checks only its own files."""
-    project = Project(tmp_path_factory.mktemp("seed"))
-    project.write("warm_up.py", WARM_UP)
-    run = project.run()
-    assert "Success" in run.output, run
+    root = directory_of_all_workers(tmp_path_factory) / "seed"
+    project, finished = Project(root), root / "finished"
+    with alone(root):
+        if not finished.exists():
+            project.write("warm_up.py", WARM_UP)
+            run = project.run()
+            assert "Success" in run.output, run
+            finished.touch()
     return project.cache
+
+
+def directory_of_all_workers(factory: pytest.TempPathFactory) -> Path:
+    base = factory.getbasetemp()
+    return base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+
+
+@contextmanager
+def alone(directory: Path) -> Iterator[None]:
+    """Keep the other processes that work in this directory waiting."""
+    with (directory / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
