@@ -15,4 +15,4 @@ def test_control_with_marks_taken_after_the_reply_a_process_serves_an_evicted_en
     redis_url: str,
 ) -> None:
     setup = Setup((redis_url,), MarksOfTheReply, until_violated=True)
-    assert run(setup, 30.0).violations > 0
+    assert run(setup, 60.0).violations > 0
