@@ -419,6 +419,15 @@ def test_stats_look_at_no_more_entries_than_the_limit() -> None:
     assert "no process publishes any (REDIS_STATS_INTERVAL)" in run("stats")
 
 
+@pytest.mark.usefixtures("server")
+def test_stats_take_the_prefix_literally(monkeypatch: pytest.MonkeyPatch) -> None:
+    for prefix in ("shop[eu]", "shop*"):
+        monkeypatch.setenv("REDIS_PREFIX", prefix)
+        get_settings.cache_clear()
+        warmed("/page")
+        assert run_json("stats")["entries"] == 1
+
+
 def test_stats_without_redis_are_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("REDIS_URL", "redis://127.0.0.1:1")
     get_settings.cache_clear()

@@ -7,6 +7,7 @@ seconds: what was not seen by then is reported as missing.
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from collections.abc import Sequence
 from contextlib import suppress
@@ -28,6 +29,8 @@ _SCAN_SECONDS: Final = 3.0
 _SCAN_COUNT: Final = 1_000
 _SAMPLES: Final = 100
 _PATIENCE_SECONDS: Final = 10.0
+_GLOB: Final = re.compile(r"[*?\[\]\\]")
+"""What has a meaning in a pattern for keys."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +86,8 @@ async def _inventory(client: Any, prefix: str, most: int) -> Inventory:
     found: list[Any] = []
     complete = False
     with suppress(asyncio.TimeoutError):
-        scan = _scan(client, f"{prefix}:e:*", most, found)
+        literal = _GLOB.sub(r"\\\g<0>", prefix)
+        scan = _scan(client, f"{literal}:e:*", most, found)
         complete = await asyncio.wait_for(scan, _SCAN_SECONDS)
     mean_bytes = await _mean_bytes(client, found[:_SAMPLES])
     return Inventory(len(found), complete, mean_bytes, await _memory(client))
