@@ -1,6 +1,7 @@
 """Small applications for tests, and clients that serve them as a server would."""
 
 import asyncio
+import functools
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Annotated, Any
@@ -32,6 +33,7 @@ class Product(BaseModel):
     name: str = "tea"
 
 
+@functools.cache  # reading the environment takes longer than most requests
 def memory_settings(**values: Any) -> RedisSettings:
     """The embedded server, with time enough for a busy machine."""
     return RedisSettings(**{"url": "memory://", "deadline": 5.0, **values})

@@ -1,6 +1,7 @@
 """Small applications for tests: a cached endpoint through either front door, and its server."""
 
 import asyncio
+import functools
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
@@ -27,6 +28,7 @@ Body = dict[str, Any]
 Endpoint = Callable[..., Any]
 
 
+@functools.cache  # reading the environment takes longer than most requests
 def settings(**changes: Any) -> RedisSettings:
     """Settings on the embedded server, patient enough for a busy machine."""
     return RedisSettings(**({"url": "memory://", "deadline": 5.0} | changes))
