@@ -46,7 +46,7 @@ from .policy import (
     Selectors,
     Staleness,
     WritePolicy,
-    simple_text,
+    has_simple_text,
 )
 from .resource import PathParameter, ResourceTemplate
 from .rules import READ_METHODS, SKIPPED_BY_A_HIT
@@ -431,7 +431,7 @@ def _canonical(validate: Callable[[object], object], text: object) -> object:
     All secrets, for example, have the same text.
     """
     value = validate(text)
-    if simple_text(value) is not None:
+    if has_simple_text(value):
         return value
     try:
         return value if validate(text_of(value)) == value else text

@@ -47,7 +47,7 @@ class Selectors:
     body: bool = False
 
     def __bool__(self) -> bool:
-        return self != _NOTHING_SELECTS
+        return bool(self.own or self.path or self.vary or self.body or any(self.names))
 
     def parts(self, values: Values, request: Request, body: bytes = b"") -> tuple[str, ...]:
         """The variant as texts, each part preceded by name and count.
@@ -87,9 +87,6 @@ class Selectors:
                     f"by; name a value in it, as in '{chosen}.id'"
                 )
             yield from ("vary", str(chosen), text)
-
-
-_NOTHING_SELECTS = Selectors()
 
 
 class UnkeyableValueError(Exception):
@@ -132,6 +129,11 @@ def simple_text(value: object) -> str | None:
     if type(value) in _SIMPLE:
         return f"{type(value).__name__}:{text_of(value)}"
     return None
+
+
+def has_simple_text(value: object) -> bool:
+    """Whether `simple_text` has a text for it."""
+    return type(value) in _SIMPLE or simple_text(value) is not None
 
 
 @dataclass(frozen=True, slots=True)
