@@ -20,6 +20,10 @@ _MERGED_KEYS = 256
 _WORDS_KNOWN = 1_024
 """Names, options and numbers whose packed form is memoized."""
 
+_SIZES_KNOWN = 256
+_SIZES = [b"$%d" % size for size in range(_SIZES_KNOWN)]
+"""How RESP announces that many bytes; keys and arguments are short."""
+
 _LOOKUPS_KNOWN = 1_024
 """Lookups whose packed form is memoized."""
 
@@ -30,17 +34,21 @@ Arguments = tuple[str | bytes | int, ...]
 def packed(command: Arguments) -> bytes:
     """A command in RESP, the protocol of Redis."""
     # redis-py's own packing costs as much as everything else before a lookup is sent
-    parts = [
-        b"$%d\r\n%b\r\n" % (len(one), one) if isinstance(one, bytes) else _packed_word(one)
-        for one in command
-    ]
-    return b"*%d\r\n%b" % (len(parts), b"".join(parts))
+    lines = [b"*%d" % len(command)]
+    for one in command:
+        if isinstance(one, bytes):
+            size = len(one)
+            lines += (_SIZES[size] if size < _SIZES_KNOWN else b"$%d" % size, one)
+        else:
+            lines.append(_packed_word(one))
+    lines.append(b"")
+    return b"\r\n".join(lines)
 
 
 @lru_cache(_WORDS_KNOWN)
 def _packed_word(word: str | int) -> bytes:
     text = str(word).encode()
-    return b"$%d\r\n%b\r\n" % (len(text), text)
+    return b"$%d\r\n%b" % (len(text), text)
 
 
 @lru_cache(_LOOKUPS_KNOWN)
