@@ -35,6 +35,10 @@ class Target:
     generations: tuple[str, ...]
     shape: bytes
 
+    def __hash__(self) -> int:
+        # a text keeps its hash, a tuple of texts does not
+        return hash(self.entry)
+
     def variant(self, selected: Iterable[str]) -> Target:
         """The target of a variant, which evicting the path reaches through its generation."""
         # without a path generation, the entry's digest is that of its path
