@@ -31,7 +31,7 @@ from .._redis.tokens import (
     validity_of,
 )
 from ..exceptions import CacheUnavailableError
-from .known_tokens import KnownTokens
+from .known_tokens import KnownTokens, Tokens
 from .refusals import Operation, Refusals
 
 _CLAIMS = 4
@@ -305,10 +305,15 @@ class Leases:
         *,
         if_absent: bool = False,
     ) -> Claim:
-        fresh = tuple(self._random(TOKEN_SIZE) if token is None else None for token in tokens)
-        # Assumes that nobody else creates the missing generations in the meantime.
-        assumed = [new or known or b"" for new, known in zip(fresh, tokens, strict=True)]
-        value = lease_value(kind, self._random(NONCE_SIZE), b"".join((target.shape, *assumed)))
+        fresh: Tokens = ()
+        validity = validity_of(target, tokens)
+        if validity is None:
+            fresh = tuple([self._random(TOKEN_SIZE) if one is None else None for one in tokens])
+            # assumes that nobody else creates the missing generations in the meantime
+            assumed = [new or known for new, known in zip(fresh, tokens, strict=True)]
+            validity = validity_of(target, assumed)
+        assert validity is not None
+        value = lease_value(kind, self._random(NONCE_SIZE), validity)
         return Claim(target, value, fresh, self.lease_ms, kind == WRITER, if_absent, until)
 
     async def _send(self, claim: Claim) -> Acquired:
