@@ -141,14 +141,14 @@ class SharedTransport:
         """The values of keys, merged with other lookups in this iteration of the event loop."""
         return self._connection.get_many(keys, until)
 
-    async def send(
+    def send(
         self, commands: Sequence[Command], *, until: float | None, heavy: bool = False
-    ) -> list[Any]:
+    ) -> Awaitable[list[Any]]:
         """The replies in order, error replies as ResponseError instances."""
         if not heavy:
-            return await self._connection.send(commands, until)
+            return self._connection.send(commands, until)
         self._connection.raise_if_away()
-        return await self._pool.send(commands, until=until)
+        return self._pool.send(commands, until=until)
 
     def exclusive(self, key: bytes) -> AbstractAsyncContextManager[Exchange]:
         """A connection of the client's pool."""

@@ -88,7 +88,8 @@ class Claim:
     Attributes:
         target: The target.
         value: The lease's value, see `lease_value`; used for this claim only.
-        fresh: For each generation, a token to create it with, or None if its token is known.
+        fresh: For each generation, a token to create it with, or None if its token is known; empty
+            if all are.
         lease_ms: Expiry of the lease in milliseconds.
         force: Take the lease from any holder.
         if_absent: Take it only if there is no entry; never, if scripting is refused.
@@ -216,7 +217,12 @@ class Store:
 
     async def acquire(self, claim: Claim) -> Acquired:
         """Create missing generations, claim the lease and read again; usually one round trip."""
-        return await _guarded(self._acquire(claim, claim.until or self.until()))
+        try:
+            return await self._acquire(claim, claim.until or self.until())
+        except CacheError:
+            raise
+        except Exception as error:
+            raise _unavailable(error) from error
 
     async def fill(self, target: Target, lease: bytes, payload: bytes, px: int | None) -> bool:
         """Store the entry for `px` ms (None: 30 days) and end the lease, if it still holds."""

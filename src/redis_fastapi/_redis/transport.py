@@ -64,9 +64,9 @@ class Transport(Protocol):
     ) -> Awaitable[list[bytes | None]]:
         """The values of keys in any slots."""
 
-    async def send(
+    def send(
         self, commands: Sequence[Command], *, until: float | None, heavy: bool = False
-    ) -> list[Any]:
+    ) -> Awaitable[list[Any]]:
         """The replies in order, error replies as ResponseError instances.
 
         Other commands do not wait behind `heavy` ones.
