@@ -531,30 +531,28 @@ def test_an_endpoint_that_raises_lets_the_next_request_lead() -> None:
         assert [client.get("/shop/shaky").status_code for _ in range(3)] == [503, 200, 200]
 
 
-def scope_of(path: str) -> dict[str, Any]:
-    return {"method": "GET", "path": path, "query_string": b""}
+def alias_of(path: str, root_path: str = "") -> shortcut.RoutedAlias:
+    return path, b"", root_path, None, "{}"
 
 
 def test_clients_cannot_grow_it_without_bound() -> None:
-    shortcut = Shortcut(Dependant(), most=3)
+    known = Shortcut(Dependant(), most=3)
     for number in range(9):
-        shortcut.learn(scope_of(f"/{number}"), TARGET)
-        shortcut.find(scope_of("/0"))
-    assert len(shortcut) == 3
-    known = shortcut.find(scope_of("/0"))
-    assert known is not None
-    assert known.target is TARGET
-    shortcut.learn(scope_of("/" + "x" * 2_000), TARGET)
-    assert shortcut.find(scope_of("/" + "x" * 2_000)) is None
-    long_at_root = {**scope_of("/a"), "root_path": "/" + "x" * 2_000}
-    shortcut.learn(long_at_root, TARGET)
-    assert shortcut.find(long_at_root) is None
+        known.learn(alias_of(f"/{number}"), TARGET)
+        known.find(alias_of("/0"))
+    assert len(known) == 3
+    found = known.find(alias_of("/0"))
+    assert found is not None
+    assert found.target is TARGET
+    for too_long in (alias_of("/" + "x" * 2_000), alias_of("/a", root_path="/" + "x" * 2_000)):
+        known.learn(too_long, TARGET)
+        assert known.find(too_long) is None
 
 
 def test_an_alias_of_one_mount_does_not_lead_to_another() -> None:
-    shortcut = Shortcut(Dependant())
-    shortcut.learn({**scope_of("/a/x"), "root_path": "/a"}, TARGET)
-    assert shortcut.find({**scope_of("/a/x"), "root_path": ""}) is None
+    known = Shortcut(Dependant())
+    known.learn(alias_of("/a/x", root_path="/a"), TARGET)
+    assert known.find(alias_of("/a/x")) is None
 
 
 # -- with and without it

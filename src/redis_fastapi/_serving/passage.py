@@ -20,6 +20,7 @@ from .._http import Forward
 from .._policy.declare import SCOPE_KEY
 from .._policy.policy import Policy, ReadPolicy, Values, WritePolicy
 from .._policy.wrapping import Run
+from .._redis.keys import Target
 from .cache_status import CacheStatus
 from .context import Context
 from .known_routes import KNOWN_ROUTES
@@ -48,7 +49,8 @@ class CachePassage:
         self.policy = policy
         self._context = context
         self._shortcut = shortcut
-        self.destination = None if shortcut is None else shortcut.find(scope)
+        alias = self._alias = None if shortcut is None else shortcut.alias_of(scope)
+        self.destination = None if shortcut is None or alias is None else shortcut.find(alias)
         self.reading = _reading(policy.read, context, scope)
         self.writing = _writing(policy.write, context)
         self._of_other_method = policy.read is not None and self.reading is None
@@ -96,12 +98,16 @@ class CachePassage:
             response = await self.reading.before_endpoint(
                 values, request, injected, self.destination
             )
-            target = self.reading.target
-            if self._shortcut is not None and self.destination is None and target is not None:
-                self._shortcut.learn(request.scope, target)
+            self._learn_alias(self.reading.target)
         if response is None and self.writing is not None:
             response = await self.writing.before_endpoint(values, request)
         return response
+
+    def _learn_alias(self, target: Target | None) -> None:
+        if self._alias is None or self._shortcut is None or self.destination is not None:
+            return
+        if target is not None:
+            self._shortcut.learn(self._alias, target)
 
     async def before_dependencies(
         self, destination: Destination, found: Outcome | None = None

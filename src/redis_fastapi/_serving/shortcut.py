@@ -53,10 +53,10 @@ def is_short(alias: Iterable[str | bytes | None]) -> bool:
     return sum(map(len, filter(None, alias))) <= _LONGEST
 
 
-_RoutedAlias = tuple[str, bytes, str | None, str | None, str]
+RoutedAlias = tuple[str, bytes, str | None, str | None, str]
 
 
-def _routed_alias_of(scope: Mapping[str, Any]) -> _RoutedAlias:
+def _routed_alias_of(scope: Mapping[str, Any]) -> RoutedAlias:
     """The alias of a routed request, with what convertors made of its path this time."""
     return *alias_of(scope), str(scope.get("path_params"))
 
@@ -86,24 +86,24 @@ class Shortcut:
         self.dependant = dependant
         self.early = early
         self._most = most
-        self._known: OrderedDict[_RoutedAlias, Destination] = OrderedDict()
+        self._known: OrderedDict[RoutedAlias, Destination] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._known)
 
-    def find(self, scope: Mapping[str, Any]) -> Destination | None:
-        """The destination of a request, if its alias is known."""
-        if scope["method"] != "GET":
-            return None
-        alias = _routed_alias_of(scope)
+    def alias_of(self, scope: Mapping[str, Any]) -> RoutedAlias | None:
+        """The alias of a request as its route received it, if it may lead anywhere."""
+        return _routed_alias_of(scope) if scope["method"] == "GET" else None
+
+    def find(self, alias: RoutedAlias) -> Destination | None:
+        """The destination of the requests with this alias, if it is known."""
         known = self._known.get(alias)
         if known is not None:
             self._known.move_to_end(alias)
         return known
 
-    def learn(self, scope: Mapping[str, Any], target: Target) -> None:
+    def learn(self, alias: RoutedAlias, target: Target) -> None:
         """Remember the target of a request that has passed validation."""
-        alias = _routed_alias_of(scope)
         if not is_short(alias):
             return
         # an application may be instrumented until its first request
