@@ -37,7 +37,14 @@ class EntryBuilder:
     varies: bool = False
 
     def build(
-        self, status: int, headers: Headers, body: bytes, *, own: Headers, now_ms: int
+        self,
+        status: int,
+        headers: Headers,
+        body: bytes,
+        *,
+        own: Headers,
+        now_ms: int,
+        cost_ms: int = 0,
     ) -> Entry | Reason:
         """The entry for a complete response, or the first reason not to store it.
 
@@ -47,6 +54,7 @@ class EntryBuilder:
             body: The complete body.
             own: The fields to replay.
             now_ms: When the response was generated, in milliseconds since 1970.
+            cost_ms: How long computing it took, in milliseconds.
         """
         head = self._known_head(status, headers, own, len(body), now_ms)
         if isinstance(head, Reason):
@@ -55,7 +63,7 @@ class EntryBuilder:
         tag = () if head.tagged else ((b"etag", _http.etag_for(body)),)
         fields = (length, *head.kept, *tag, *head.announced)
         made_ms, lifetime_ms = now_ms - head.prior_ms, head.lifetime_ms or 0
-        return Entry(status, fields, body, made_ms, lifetime_ms, *head.windows)
+        return Entry(status, fields, body, made_ms, lifetime_ms, *head.windows, cost_ms)
 
     def _known_head(
         self, status: int, headers: Headers, own: Headers, size: int, now_ms: int

@@ -94,13 +94,16 @@ class Fill:
         if self._refusal is not None:
             return self._refusal
         own = without(headers, self.injected)
-        entry = self._builder.build(status, headers, body, own=own, now_ms=now_ms)
+        entry = self._builder.build(
+            status, headers, body, own=own, now_ms=now_ms, cost_ms=self._cost_ms
+        )
         if not isinstance(entry, Entry):
             return entry
         built = (OWN_RESPONSE,) if self.own_response else ()
         selected = selection(headers, self._policy.keyed_headers, self.scope["headers"])
-        fields = (*built, *entry.headers, *selected)
-        return entry._replace(headers=fields, cost_ms=self._cost_ms)
+        if not built and not selected:
+            return entry
+        return entry._replace(headers=(*built, *entry.headers, *selected))
 
     def early_refusal(self, status: int, headers: Headers) -> Reason | None:
         """The reason not to store a response, as far as its head shows."""
@@ -150,7 +153,8 @@ class Fill:
         lease, self.lease = self.lease, None
         if lease is None:
             return None
-        return asyncio.ensure_future(lease.fill(entry, entry.kept_ms(now_ms)))
+        filling = lease.fill(entry, entry.kept_ms(now_ms))
+        return asyncio.get_running_loop().create_task(filling)
 
     async def let_others_compute(self, reason: Reason) -> None:
         """Let waiting requests compute in parallel, unless the next response may be storable."""

@@ -61,6 +61,11 @@ class HeadCache:
 
 def repeatable(headers: Headers) -> Headers | None:
     """The fields of a head except Content-Length; None if some are specific to this response."""
-    if any(name in _TRANSIENT for name, _ in headers):
-        return None
-    return tuple([pair for pair in headers if pair[0] != _LENGTH])
+    kept = []
+    for pair in headers:
+        name = pair[0]
+        if name in _TRANSIENT:
+            return None
+        if name != _LENGTH:
+            kept.append(pair)
+    return tuple(kept)
