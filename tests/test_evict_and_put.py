@@ -552,6 +552,24 @@ async def test_a_redirect_after_a_write_evicts(shop: Shop) -> None:
         assert await states(http, "/products/1") == ["MISS"]
 
 
+@pytest.mark.parametrize("raises", [False, True])
+async def test_what_a_redirect_names_is_evicted(shop: Shop, raises: bool) -> None:
+    app, router = caching_app(), APIRouter(route_class=InvalidatingRoute)
+    add_reader(app, shop)
+
+    @router.post("/orders")
+    async def order() -> Response:
+        if raises:
+            raise HTTPException(303, headers={"Location": "/products/1"})
+        return Response(status_code=303, headers={"Location": "/products/1"})
+
+    app.include_router(router)
+    async with serving(app) as http:
+        await warm(http, "/products/1")
+        assert (await http.post("/orders")).status_code == 303
+        assert await states(http, "/products/1") == ["MISS"]
+
+
 async def test_a_path_that_a_get_cannot_read_is_no_error_of_the_write_that_names_it() -> None:
     def known(code: str) -> str:
         return {"tea": "tea"}[code]

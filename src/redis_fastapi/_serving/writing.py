@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from functools import partial
 from typing import Any, TypeVar
 
 from starlette.background import BackgroundTask
@@ -19,6 +20,7 @@ from starlette.responses import JSONResponse, Response
 
 from .. import _http
 from .._engine.leases import Lease
+from .._http import Headers
 from .._policy.policy import Put, ReadPolicy, Values, WritePolicy
 from .._redis.entry import Entry
 from .._routes.targets import (
@@ -137,7 +139,7 @@ class Writing:
         if response.status_code >= 400:
             self._due, self._written = Evicted(), False
         elif self._policy.invalidates:
-            self._due = self._due.plus(self._named_by(response))
+            self._due = self._due.plus(self._named_by(response.status_code, response.raw_headers))
         entry = self._to_put(response) if self._written else None
         if entry is None:
             confirmed = await self._evict_alone()
@@ -147,9 +149,8 @@ class Writing:
         kept = confirmed or not self._policy.strict
         return response if kept else _unconfirmed(response.background)
 
-    def _named_by(self, response: Response) -> Evicted:
-        status, headers = response.status_code, _http.lower_names(response.raw_headers)
-        return evicted_by_response(self._request, status, headers, self._site)
+    def _named_by(self, status: int, headers: Headers) -> Evicted:
+        return evicted_by_response(self._request, status, _http.lower_names(headers), self._site)
 
     def _to_put(self, response: Response) -> Entry | None:
         """The entry to put; None if there is none, and its target is evicted instead."""
@@ -232,6 +233,8 @@ class Writing:
         """
         self._given_up = True
         redirected = isinstance(error, HTTPException) and error.status_code < 400
+        if isinstance(error, HTTPException) and self._running and self._policy.invalidates:
+            self._due = self._due.plus(self._named_by(error.status_code, _fields_of(error)))
         returned = self._due != Evicted() or self._written or redirected
         if self._running and (returned or not isinstance(error, Exception)):
             for names, _ in self._evicted:
@@ -288,6 +291,12 @@ class Writing:
         if lease is None or entry is None:
             return False
         return await lease.fill(entry, entry.kept_ms(self._context.now_ms()))
+
+
+def _fields_of(error: HTTPException) -> Headers:
+    """The header fields to send for an error; what cannot be sent names nothing."""
+    encode = partial(str.encode, encoding="latin-1", errors="replace")
+    return [(encode(name), encode(value)) for name, value in (error.headers or {}).items()]
 
 
 def _unconfirmed(background: BackgroundTask | None = None) -> Response:
