@@ -422,7 +422,7 @@ def _parser(parameter: Any) -> Callable[[object], object]:
     info = parameter.field_info
     annotated: Any = Annotated[info.annotation, info]
     adapter: TypeAdapter[object] = TypeAdapter(annotated)
-    return partial(_canonical, adapter.validate_python)
+    return partial(_canonical, adapter.validator.validate_python)
 
 
 def _canonical(validate: Callable[[object], object], text: object) -> object:

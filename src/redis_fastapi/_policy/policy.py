@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
@@ -239,10 +239,10 @@ class ReadPolicy:
         parsed = {p.name: p.parse(path_params[p.name]) for p in self.parameters}
         return path_resource(mount + self.template.render(parsed), self.prefix)
 
-    def target(self, resource: str, selected: tuple[str, ...], groups: tuple[str, ...]) -> Target:
+    def target(self, resource: str, selected: tuple[str, ...], groups: Iterable[str]) -> Target:
         """The target of a lookup for a resource and variant."""
         variants = (path_name(resource),) if self.selectors else ()
-        generations = (EPOCH, *variants, *(group_name(group) for group in groups))
+        generations = (EPOCH, *variants, *map(group_name, groups))
         return Target(digest([resource, *selected]), generations, self.shape)
 
 

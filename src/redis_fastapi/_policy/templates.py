@@ -82,6 +82,8 @@ class Template:
         self, values: Mapping[str, object], quote: Callable[[Field, str], str] | None = None
     ) -> str:
         """Fill in the values, quoted by ``quote``; raises KeyError or AttributeError."""
+        if not self.fields:
+            return self.literals[0]
         parts = [self.literals[0]]
         for field, literal in zip(self.fields, self.literals[1:]):  # noqa: B905  # equal by construction
             text = text_of(field.value(values))

@@ -114,7 +114,8 @@ async def read_target(policy: ReadPolicy, values: Values, request: Request, site
     resource = await _read_resource(policy, values, request, sites)
     body = await request.body() if policy.selectors.body else b""
     selected = policy.selectors.parts(values, request, body)
-    return policy.target(resource, selected, tuple(g.render(values) for g in policy.groups))
+    groups = [group.render(values) for group in policy.groups]
+    return policy.target(resource, selected, groups)
 
 
 async def _read_resource(policy: ReadPolicy, values: Values, request: Request, sites: Sites) -> str:
