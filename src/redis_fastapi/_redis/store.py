@@ -217,12 +217,7 @@ class Store:
 
     async def acquire(self, claim: Claim) -> Acquired:
         """Create missing generations, claim the lease and read again; usually one round trip."""
-        try:
-            return await self._acquire(claim, claim.until or self.until())
-        except CacheError:
-            raise
-        except Exception as error:
-            raise _unavailable(error) from error
+        return await _guarded(self._acquire(claim, claim.until or self.until()))
 
     async def fill(self, target: Target, lease: bytes, payload: bytes, px: int | None) -> bool:
         """Store the entry for `px` ms (None: 30 days) and end the lease, if it still holds."""
