@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 STATE = b"x-redis-cache"
 
@@ -49,6 +50,10 @@ class Contender:
     def is_peer(self) -> bool:
         """Whether it is another library."""
         return self.place.environment != HERE.environment
+
+    def build(self, **shape: int) -> Any:
+        """The application, made in this process."""
+        return importlib.import_module(f"benchmarks.apps.{self.app}").build(**shape)
 
 
 _OURS = {b"HIT": b"HIT", b"MISS": b"MISS"}

@@ -9,7 +9,6 @@ valgrind``), under which all is some fifty times slower.
 
 from __future__ import annotations
 
-import importlib
 import re
 import shutil
 import subprocess
@@ -53,8 +52,7 @@ def _counted(
 
 
 async def _send(scenario: Scenario, contender: Contender, first: int, number: int) -> None:
-    built = importlib.import_module(f"benchmarks.apps.{contender.app}").build(size=scenario.size)
-    async with serving(built) as server:
+    async with serving(contender.build(size=scenario.size)) as server:
         for place in range(first, first + number):
             await server.send(scenario.request(place if scenario.fresh else 0, None))
 

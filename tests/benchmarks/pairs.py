@@ -12,7 +12,6 @@ process to process, the benchmark starts several.
 
 from __future__ import annotations
 
-import importlib
 import subprocess
 import sys
 import time
@@ -54,8 +53,7 @@ def differences(contender: Contender, redis_url: str) -> list[float]:
 
 
 async def _compare(contender: Contender) -> None:
-    module = importlib.import_module(f"benchmarks.apps.{contender.app}")
-    apps = module.build(HIT.size), _plain(), _plain()
+    apps = contender.build(size=HIT.size), _plain(), _plain()
     async with AsyncExitStack() as stack:
         servers = [await stack.enter_async_context(serving(app)) for app in apps]
         for _ in range(3):

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import cProfile
-import importlib
 import io
 import itertools
 import json
@@ -70,7 +69,7 @@ class Bench:
     async def _server(self, contender: Contender, shape: dict[str, int]) -> Server:
         name = (contender.app, *shape.items())
         if name not in self._servers:
-            built = importlib.import_module(f"benchmarks.apps.{contender.app}").build(**shape)
+            built = contender.build(**shape)
             self._servers[name] = await self._stack.enter_async_context(serving(built))
         return self._servers[name]
 
